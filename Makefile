@@ -1,0 +1,96 @@
+# Builds libnextaddr.so, its tests and its demo. `make help` lists the targets.
+# Everything goes into build/; nothing else is ever written.
+
+CXX      ?= g++
+BUILD    := build
+VERSION  := $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
+PREFIX   ?= /usr/local
+PYTHON   ?= /usr/bin/python3
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
+# No libstdc++ runtime, and no fortified names: one missing symbol version would kill every process this is
+# preloaded into, and musl has no __poll_chk. Unwind tables stay: pthread_cancel(3) unwinds through connect.
+LIBRARY_FLAGS := -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
+	-fno-threadsafe-statics -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS)
+LINK_FLAGS := -shared -nodefaultlibs -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,-O1 \
+	-Wl,--version-script=src/exports.map -Wl,-soname,libnextaddr.so
+
+SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/hooks/*.cc)
+HEADERS  := $(wildcard src/*.h src/engine/*.h src/hooks/*.h)
+OBJECTS  := $(SOURCES:src/%.cc=$(BUILD)/obj/%.o)
+LIBRARY  := $(BUILD)/libnextaddr.so
+
+ENGINE_SOURCES := $(wildcard src/engine/*.cc)
+UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
+UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
+	$(ENGINE_SOURCES:src/engine/%.cc=$(BUILD)/unit/engine/%.o)
+UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS)
+
+PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
+SHELL_SCRIPTS := scripts/nextaddr .ci/run
+
+.PHONY: all demo test unit integration programs lint format install uninstall clean help
+.DEFAULT_GOAL := all
+
+all: $(LIBRARY) ## build build/libnextaddr.so
+
+$(BUILD)/obj/%.o: src/%.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
+
+$(LIBRARY): $(OBJECTS) src/exports.map
+	$(CXX) $(LINK_FLAGS) $(OBJECTS) -lc -lgcc -o $@
+
+demo: all ## before and after, with the programs found on this machine
+	$(PYTHON) scripts/demo
+
+test: unit integration ## everything
+
+unit: $(BUILD)/unit/engine_tests ## GoogleTest of the pure engine
+	$<
+
+$(BUILD)/unit/engine/%.o: src/engine/%.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/unit/%.o: tests/unit/%.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/unit/engine_tests: $(UNIT_OBJECTS)
+	$(CXX) $^ -lgtest -lgtest_main -pthread -o $@
+
+programs: $(PROGRAMS) ## the small programs of the integration tests
+
+$(BUILD)/tests/%: tests/programs/%.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< -pthread -ldl -o $@
+
+integration: all programs ## pytest with real programs and real sockets
+	$(PYTHON) -m pytest -p no:cacheprovider tests/integration $(PYTEST_ARGS)
+
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck
+	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(UNIT_SOURCES) $(wildcard tests/programs/*)
+	clang-tidy --quiet $(SOURCES) -- $(LIBRARY_FLAGS)
+	cppcheck --quiet --std=c++20 --language=c++ --error-exitcode=1 --inline-suppr \
+		--enable=warning,performance,portability -Isrc $(SOURCES)
+	shellcheck $(SHELL_SCRIPTS)
+
+format: ## apply .clang-format
+	clang-format -i $(SOURCES) $(HEADERS) $(UNIT_SOURCES) $(wildcard tests/programs/*)
+
+install: all ## into PREFIX (default /usr/local), below DESTDIR
+	install -D -m 755 scripts/nextaddr $(DESTDIR)$(PREFIX)/bin/nextaddr
+	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr/libnextaddr.so
+
+uninstall: ## what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/nextaddr $(DESTDIR)$(PREFIX)/lib/nextaddr/libnextaddr.so
+	-rmdir $(DESTDIR)$(PREFIX)/lib/nextaddr
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
+
+-include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(PROGRAMS:=.d)

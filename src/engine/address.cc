@@ -1,0 +1,132 @@
+#include "engine/address.h"
+
+#include <arpa/inet.h>
+
+#include <cstring>
+
+#include "engine/text.h"
+
+namespace nextaddr {
+namespace {
+
+// The kernel takes an in6 sockaddr without sin6_scope_id (SIN6_LEN_RFC2133 in net/ipv6/af_inet6.c).
+constexpr socklen_t kSockaddrIn6WithoutScope = 24;
+
+}  // namespace
+
+bool Address::is_ipv4() const {
+  return words[0] == 0 && words[1] == 0 && words[2] == htonl(0xffff);
+}
+
+bool AddressList::contains(const Address& address) const {
+  for (std::size_t i = 0; i < size_; ++i) {
+    if (items_[i] == address) return true;
+  }
+  return false;
+}
+
+bool AddressList::add(const Address& address) {
+  // getaddrinfo repeats each address once per socket type: the neighbour is the likely twin.
+  if (size_ != 0 && items_[size_ - 1] == address) return true;
+  if (contains(address)) return true;
+  if (size_ == items_.size()) return false;
+  items_[size_++] = address;
+  return true;
+}
+
+Address address_from_ipv4(const void* four_bytes) {
+  Address result;
+  result.words[2] = htonl(0xffff);
+  std::memcpy(&result.words[3], four_bytes, 4);
+  return result;
+}
+
+Address address_from_ipv6(const void* sixteen_bytes, std::uint32_t scope) {
+  Address result;
+  std::memcpy(result.words.data(), sixteen_bytes, 16);
+  result.scope = scope;
+  return result;
+}
+
+bool read_sockaddr(const sockaddr* address, socklen_t length, Endpoint& out) {
+  if (length < sizeof(sockaddr_in)) return false;
+  if (address->sa_family == AF_INET) {
+    sockaddr_in in{};
+    std::memcpy(&in, address, sizeof in);
+    out = {address_from_ipv4(&in.sin_addr), 0, in.sin_port, AF_INET};
+    return true;
+  }
+  if (address->sa_family == AF_INET6 && length >= kSockaddrIn6WithoutScope) {
+    sockaddr_in6 in{};
+    std::memcpy(&in, address, length < sizeof in ? length : sizeof in);
+    out = {address_from_ipv6(&in.sin6_addr, in.sin6_scope_id), in.sin6_flowinfo, in.sin6_port,
+           AF_INET6};
+    return true;
+  }
+  return false;
+}
+
+socklen_t write_sockaddr(const Address& address, const Endpoint& like, sockaddr_storage& out) {
+  if (like.family == AF_INET) {
+    if (!address.is_ipv4()) return 0;
+    sockaddr_in in{};
+    in.sin_family = AF_INET;
+    in.sin_port = like.port;
+    in.sin_addr.s_addr = address.words[3];
+    std::memcpy(&out, &in, sizeof in);
+    return sizeof in;
+  }
+  sockaddr_in6 in{};
+  in.sin6_family = AF_INET6;
+  in.sin6_port = like.port;
+  in.sin6_flowinfo = like.flowinfo;
+  in.sin6_scope_id = address.scope;
+  std::memcpy(&in.sin6_addr, address.words.data(), sizeof in.sin6_addr);
+  std::memcpy(&out, &in, sizeof in);
+  return sizeof in;
+}
+
+bool parse_address(std::string_view text, Address& out) {
+  if (text.size() >= 2 && text.front() == '[' && text.back() == ']') {
+    text = slice(text, 1, text.size() - 1);
+  }
+  char terminated[INET6_ADDRSTRLEN];
+  if (text.size() >= sizeof terminated) return false;
+  std::memcpy(terminated, text.data(), text.size());
+  terminated[text.size()] = '\0';
+  in_addr ipv4{};
+  if (inet_pton(AF_INET, terminated, &ipv4) == 1) {
+    out = address_from_ipv4(&ipv4);
+    return true;
+  }
+  in6_addr ipv6{};
+  if (inet_pton(AF_INET6, terminated, &ipv6) == 1) {
+    out = address_from_ipv6(&ipv6, 0);
+    return true;
+  }
+  return false;
+}
+
+std::size_t format_address(const Address& address, char (&out)[kAddressTextSize]) {
+  if (address.is_ipv4()) {
+    inet_ntop(AF_INET, &address.words[3], out, sizeof out);
+    return std::strlen(out);
+  }
+  out[0] = '[';
+  inet_ntop(AF_INET6, address.words.data(), out + 1, sizeof out - 1);
+  std::size_t length = std::strlen(out);
+  if (address.scope != 0) {
+    char digits[10];
+    std::size_t count = 0;
+    for (std::uint32_t rest = address.scope; rest != 0; rest /= 10) {
+      digits[count++] = static_cast<char>('0' + rest % 10);
+    }
+    out[length++] = '%';
+    while (count != 0) out[length++] = digits[--count];
+  }
+  out[length++] = ']';
+  out[length] = '\0';
+  return length;
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,73 @@
+// Addresses as values: what a lookup returned and what connect() was asked for, in one comparable
+// form. Pure: no system calls, no allocation, nothing that depends on time or process state.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nextaddr {
+
+// The longest destination address list that is remembered for one host.
+inline constexpr std::size_t kMaxAddresses = 1024;
+
+// Room for "[ffff:...:255.255.255.255%4294967295]" and its terminator.
+inline constexpr std::size_t kAddressTextSize = 64;
+
+// An IP address without a port. IPv4 is held as v4-mapped IPv6 (RFC 4291 section 2.5.5.2), so that
+// an AF_INET6 request for ::ffff:a.b.c.d equals a remembered a.b.c.d.
+struct Address {
+  std::array<std::uint32_t, 4> words{};  // 16 bytes in network order
+  std::uint32_t scope{};                 // sin6_scope_id; 0 unless link-local
+
+  [[nodiscard]] bool is_ipv4() const;
+  friend bool operator==(const Address&, const Address&) = default;
+};
+
+// What a program asked connect() for.
+struct Endpoint {
+  Address address{};
+  std::uint32_t flowinfo{};  // sin6_flowinfo, network order
+  in_port_t port{};          // network order
+  sa_family_t family{};      // family of the sockaddr, which the kernel demands to be the socket's
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
+};
+
+// Addresses in the resolver's order, each once. 20 KiB: lives on the stack of lookups, never of
+// connect().
+class AddressList {
+ public:
+  // Appends unless present. False when the list is full; the list is then a valid prefix.
+  bool add(const Address& address);
+  [[nodiscard]] bool contains(const Address& address) const;
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] const Address& operator[](std::size_t index) const { return items_[index]; }
+
+ private:
+  std::size_t size_{};
+  std::array<Address, kMaxAddresses> items_;
+};
+
+// Reads an AF_INET or AF_INET6 sockaddr of `length` bytes. False for any other family or a length
+// the kernel would refuse. `address` must be readable for `length` bytes.
+bool read_sockaddr(const sockaddr* address, socklen_t length, Endpoint& out);
+
+// Writes `address` with the port, flow and family of `like`; returns the length, or 0 when an
+// AF_INET socket cannot express it (it is IPv6).
+socklen_t write_sockaddr(const Address& address, const Endpoint& like, sockaddr_storage& out);
+
+// IPv4 from the four bytes of an in_addr, IPv6 from the sixteen of an in6_addr.
+Address address_from_ipv4(const void* four_bytes);
+Address address_from_ipv6(const void* sixteen_bytes, std::uint32_t scope);
+
+// "192.0.2.1", "2001:db8::1" or "[2001:db8::1]", nothing else. False leaves `out` alone.
+bool parse_address(std::string_view text, Address& out);
+
+// Writes the address as text (IPv6 in brackets) and returns its length.
+std::size_t format_address(const Address& address, char (&out)[kAddressTextSize]);
+
+}  // namespace nextaddr

@@ -1,0 +1,31 @@
+// Which hosts are failed over and which are left alone: the --only and --skip patterns.
+// Pure; holds views, so the pattern text must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace nextaddr {
+
+// Compares host names as DNS does: ASCII case-insensitively, one trailing dot ignored (RFC 4343,
+// RFC 1034).
+bool same_host(std::string_view a, std::string_view b);
+
+// fnmatch-like: '*', '?' and '[a-z]' ('[!a-z]' negates); ASCII case-insensitive.
+bool matches_glob(std::string_view pattern, std::string_view text);
+
+class HostFilter {
+ public:
+  // Comma-separated globs, each with an optional ":port". An empty `only` means every host.
+  constexpr HostFilter() = default;
+  constexpr HostFilter(std::string_view only, std::string_view skip) : only_(only), skip_(skip) {}
+
+  // Port 0 asks whether the host is left alone on *every* port.
+  [[nodiscard]] bool leaves_alone(std::string_view host, std::uint16_t port) const;
+
+ private:
+  std::string_view only_;
+  std::string_view skip_;
+};
+
+}  // namespace nextaddr

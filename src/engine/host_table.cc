@@ -1,0 +1,456 @@
+#include "engine/host_table.h"
+
+#include <algorithm>
+
+#include "engine/text.h"
+
+namespace nextaddr {
+namespace {
+
+using Word = std::atomic<std::uint32_t>;
+using Offset = std::uint32_t;  // index of a word in a half; 0 means none
+
+// 8 MiB a half: about 60,000 hosts with two addresses each. Untouched pages cost nothing.
+constexpr std::size_t kHalfWords = std::size_t{2} << 20;
+constexpr std::size_t kBuckets = std::size_t{1} << 16;
+
+// A record: these words, then the name, the set of walked positions, and one entry for each
+// address.
+enum RecordWord : Offset { kHash, kShape, kState, kNextHost, kWalkPid, kWalkTime, kRecordHeader };
+// An entry: four words of address, then these.
+enum EntryWord : Offset { kScope = 4, kNextEntry, kOwner, kEntryWords };
+
+// kState bits.
+constexpr std::uint32_t kLive = 1;       // not superseded by a newer lookup
+constexpr std::uint32_t kUsed = 2;       // looked up or connected to since the last compaction
+constexpr std::uint32_t kLeftAlone = 4;  // --only or --skip exclude it on every port
+
+// A walk ends this long after its last connect.
+constexpr std::uint32_t kWalkWindowMs = 10'000;
+
+// Ends a walk through memory somebody else may have written into a loop.
+constexpr std::uint32_t kMaxSteps = 1u << 17;
+// Address comparisons one intersection may cost, about 10 ms; beyond it nothing is shared.
+constexpr std::uint32_t kMaxComparisons = 8u << 20;
+
+constexpr std::size_t kMaxName = 255;  // RFC 1035 section 2.3.4
+
+std::uint32_t mix(std::uint32_t hash, std::uint32_t value) {
+  hash = (hash ^ value) * 0x9e3779b1u;
+  return hash ^ (hash >> 15);
+}
+
+std::uint32_t hash_of(const Address& address) {
+  std::uint32_t hash = address.scope;
+  for (const std::uint32_t word : address.words) hash = mix(hash, word);
+  return hash;
+}
+
+std::uint32_t hash_of(std::string_view host) {
+  std::uint32_t hash = 0;
+  for (const char c : host) hash = mix(hash, static_cast<unsigned char>(lower_case(c)));
+  return hash;
+}
+
+constexpr Offset words_for_bytes(std::size_t bytes) { return static_cast<Offset>((bytes + 3) / 4); }
+constexpr Offset words_for_bits(std::size_t bits) { return static_cast<Offset>((bits + 31) / 32); }
+
+constexpr std::uint32_t shape(std::size_t count, std::size_t name_length) {
+  return static_cast<std::uint32_t>(count << 16 | name_length);
+}
+
+constexpr Offset record_words(std::size_t count, std::size_t name_length) {
+  return kRecordHeader + words_for_bytes(name_length) + words_for_bits(count) +
+         static_cast<Offset>(count) * kEntryWords;
+}
+
+}  // namespace
+
+struct HostTable::Memory {
+  struct Half {
+    Word used;  // words taken; word 0 is never used, so that offset 0 means none
+    Word address_buckets[kBuckets];
+    Word host_buckets[kBuckets];
+    Word words[kHalfWords];
+  };
+  Word lock;       // the writer's id
+  Word building;   // generation being written; differs from `published` only during compaction
+  Word published;  // generation to read
+  Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
+  Half halves[2];
+};
+
+// Bounded access to one half. Nothing read through it is assumed to be consistent.
+class HostTable::Reader {
+ public:
+  Reader(Memory& memory, std::uint32_t generation)
+      : memory_(memory), half_(memory.halves[generation & 1]), generation_(generation) {}
+
+  explicit Reader(Memory& memory)
+      : Reader(memory, memory.published.load(std::memory_order_acquire)) {}
+
+  // What was read so far is what had been written: the half has not been reused meanwhile.
+  [[nodiscard]] bool valid() const {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    const std::uint32_t building = memory_.building.load(std::memory_order_relaxed);
+    return building - generation_ <= 1;
+  }
+
+  [[nodiscard]] std::uint32_t generation() const { return generation_; }
+  Word& word(Offset offset) const { return half_.words[offset % kHalfWords]; }
+  [[nodiscard]] std::uint32_t at(Offset offset) const {
+    return word(offset).load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] Offset follow(Offset offset) const {
+    return word(offset).load(std::memory_order_acquire);
+  }
+
+  [[nodiscard]] std::size_t count(Offset record) const {
+    return std::min<std::size_t>(at(record + kShape) >> 16, kMaxAddresses);
+  }
+  [[nodiscard]] std::size_t name_length(Offset record) const {
+    return std::min<std::size_t>(at(record + kShape) & 0xffff, kMaxName);
+  }
+  [[nodiscard]] std::uint32_t state(Offset record) const { return at(record + kState); }
+  [[nodiscard]] Offset walked(Offset record) const {
+    return record + kRecordHeader + words_for_bytes(name_length(record));
+  }
+  [[nodiscard]] Offset entry(Offset record, std::size_t position) const {
+    return walked(record) + words_for_bits(count(record)) +
+           static_cast<Offset>(position) * kEntryWords;
+  }
+  [[nodiscard]] Address address(Offset entry) const {
+    return {{at(entry), at(entry + 1), at(entry + 2), at(entry + 3)}, at(entry + kScope)};
+  }
+  std::size_t name(Offset record, char (&out)[256]) const {
+    const std::size_t length = name_length(record);
+    for (std::size_t i = 0; i < length; ++i) {
+      const std::uint32_t four = at(record + kRecordHeader + static_cast<Offset>(i / 4));
+      out[i] = static_cast<char>(four >> (i % 4 * 8));
+    }
+    out[length] = '\0';
+    return length;
+  }
+
+  Word& address_bucket(const Address& address) const {
+    return half_.address_buckets[hash_of(address) % kBuckets];
+  }
+  Word& host_bucket(std::uint32_t hash) const { return half_.host_buckets[hash % kBuckets]; }
+
+  // The first entry at or after `entry` of its chain that holds `address` for a live host, or 0.
+  Offset holder(Offset entry, const Address& wanted, std::uint32_t& steps) const {
+    while (entry != 0 && steps++ < kMaxSteps) {
+      if (address(entry) == wanted && (state(at(entry + kOwner)) & kLive) != 0) return entry;
+      entry = follow(entry + kNextEntry);
+    }
+    return 0;
+  }
+
+  [[nodiscard]] std::size_t position_of(Offset record, const Address& wanted) const {
+    const std::size_t addresses = count(record);
+    for (std::size_t i = 0; i < addresses; ++i) {
+      if (address(entry(record, i)) == wanted) return i;
+    }
+    return PositionSet::kNone;
+  }
+
+  // Removes from `candidates`, positions of `record`, every address that `other` lacks.
+  bool keep_common(Offset record, Offset other, PositionSet& candidates,
+                   std::uint32_t& cost) const {
+    for (std::size_t i = candidates.next(0); i != PositionSet::kNone; i = candidates.next(i + 1)) {
+      const Address wanted = address(entry(record, i));
+      // Names of one service mostly share one list: look at the same position first.
+      if (i < count(other) && address(entry(other, i)) == wanted) continue;
+      cost += static_cast<std::uint32_t>(count(other));
+      if (cost > kMaxComparisons) return false;
+      if (position_of(other, wanted) == PositionSet::kNone) candidates.remove(i);
+    }
+    return true;
+  }
+
+ protected:
+  Memory& memory_;
+  Memory::Half& half_;
+  std::uint32_t generation_;
+};
+
+// The lock holder's view. Every store leaves the structure walkable: link first, unlink afterwards.
+class HostTable::Writer : public HostTable::Reader {
+ public:
+  using Reader::Reader;
+
+  void set(Offset offset, std::uint32_t value) const {
+    word(offset).store(value, std::memory_order_relaxed);
+  }
+  static void link(Word& place, Offset target) { place.store(target, std::memory_order_release); }
+
+  [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash) const {
+    std::uint32_t steps = 0;
+    for (Offset record = host_bucket(hash).load(std::memory_order_relaxed);
+         record != 0 && steps++ < kMaxSteps; record = at(record + kNextHost)) {
+      char known[256];
+      if (at(record + kHash) == hash && same_host({known, name(record, known)}, host))
+        return record;
+    }
+    return 0;
+  }
+
+  // Room for `words`, or 0.
+  [[nodiscard]] Offset allocate(Offset words) const {
+    const Offset used = std::max<Offset>(half_.used.load(std::memory_order_relaxed), 1);
+    if (words > kHalfWords - std::min<std::size_t>(used, kHalfWords)) return 0;
+    half_.used.store(used + words, std::memory_order_relaxed);
+    return used;
+  }
+
+  bool append(std::string_view host, std::uint32_t hash, std::uint32_t state_bits,
+              const AddressList& addresses) const {
+    const std::size_t count = addresses.size();
+    const Offset record = allocate(record_words(count, host.size()));
+    if (record == 0) return false;
+    set(record + kHash, hash);
+    set(record + kShape, shape(count, host.size()));
+    set(record + kState, state_bits);
+    set(record + kWalkPid, 0);
+    for (std::size_t i = 0; i < host.size(); i += 4) {
+      std::uint32_t four = 0;
+      for (std::size_t k = i; k < std::min(i + 4, host.size()); ++k) {
+        four |= static_cast<std::uint32_t>(static_cast<unsigned char>(host[k])) << (k % 4 * 8);
+      }
+      set(record + kRecordHeader + static_cast<Offset>(i / 4), four);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const Offset e = entry(record, i);
+      const Address& address = addresses[i];
+      for (Offset k = 0; k < 4; ++k) set(e + k, address.words[k]);
+      set(e + kScope, address.scope);
+      set(e + kOwner, record);
+    }
+    link_record(record);
+    return true;
+  }
+
+  void link_record(Offset record) const {
+    for (std::size_t i = 0; i < count(record); ++i) {
+      const Offset e = entry(record, i);
+      Word& bucket = address_bucket(address(e));
+      set(e + kNextEntry, bucket.load(std::memory_order_relaxed));
+      link(bucket, e);
+    }
+    Word& bucket = host_bucket(at(record + kHash));
+    set(record + kNextHost, bucket.load(std::memory_order_relaxed));
+    link(bucket, record);
+  }
+
+  void forget(Offset record) const {
+    set(record + kState, state(record) & ~kLive);
+    for (std::size_t i = 0; i < count(record); ++i) {
+      const Offset e = entry(record, i);
+      unlink(address_bucket(address(e)), e, kNextEntry);
+    }
+    unlink(host_bucket(at(record + kHash)), record, kNextHost);
+  }
+
+  // Readers standing on the unlinked node still find their way on: its own link stays.
+  void unlink(Word& head, Offset node, Offset link_word) const {
+    Word* place = &head;
+    for (std::uint32_t steps = 0; steps < kMaxSteps; ++steps) {
+      const Offset here = place->load(std::memory_order_relaxed);
+      if (here == 0) return;
+      if (here == node) {
+        link(*place, at(node + link_word));
+        return;
+      }
+      place = &word(here + link_word);
+    }
+  }
+
+  void clear() const {
+    half_.used.store(0, std::memory_order_relaxed);
+    for (Word& bucket : half_.address_buckets) bucket.store(0, std::memory_order_relaxed);
+    for (Word& bucket : half_.host_buckets) bucket.store(0, std::memory_order_relaxed);
+  }
+
+  // Copies the live records of `from` whose kUsed bit is `used`, as long as this half stays below
+  // `limit`.
+  void copy_live(const Reader& from, Offset from_end, bool used, std::size_t limit) const {
+    for (Offset record = 1; record < from_end;) {
+      const Offset words = record_words(from.count(record), from.name_length(record));
+      const std::uint32_t bits = from.state(record);
+      if ((bits & kLive) != 0 && ((bits & kUsed) != 0) == used &&
+          half_.used.load(std::memory_order_relaxed) + words < limit) {
+        const Offset copy = allocate(words);
+        for (Offset i = 0; i < words; ++i) set(copy + i, from.at(record + i));
+        set(copy + kState, bits & ~kUsed);
+        for (std::size_t i = 0; i < count(copy); ++i) set(entry(copy, i) + kOwner, copy);
+        link_record(copy);
+      }
+      record += words;
+    }
+  }
+
+  [[nodiscard]] Offset end() const { return half_.used.load(std::memory_order_relaxed); }
+};
+
+std::size_t HostTable::memory_size() { return sizeof(Memory); }
+
+bool HostTable::try_lock(std::uint32_t owner) {
+  std::uint32_t free = 0;
+  return memory_->lock.compare_exchange_strong(free, owner, std::memory_order_acquire);
+}
+
+void HostTable::unlock() { memory_->lock.store(0, std::memory_order_release); }
+
+std::uint32_t HostTable::lock_owner() const {
+  return memory_->lock.load(std::memory_order_relaxed);
+}
+
+bool HostTable::take_over(std::uint32_t dead_owner, std::uint32_t owner) {
+  if (!memory_->lock.compare_exchange_strong(dead_owner, owner, std::memory_order_acquire)) {
+    return false;
+  }
+  const std::uint32_t next = std::max(memory_->building.load(std::memory_order_relaxed),
+                                      memory_->published.load(std::memory_order_relaxed)) +
+                             1;
+  memory_->building.store(next, std::memory_order_seq_cst);
+  Writer(*memory_, next).clear();
+  memory_->published.store(next, std::memory_order_release);
+  return true;
+}
+
+bool HostTable::learn(std::string_view host, AddressList& answer, LookupFamilies families,
+                      const HostFilter& filter) {
+  if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
+  if (host.empty() || host.size() > kMaxName || answer.size() == 0) return false;
+  const std::uint32_t hash = hash_of(host);
+  Writer writer(*memory_);
+  Offset known = writer.find(host, hash);
+  if (known != 0) {
+    const std::size_t before = writer.count(known);
+    for (std::size_t i = 0; i < before; ++i) {
+      const Address address = writer.address(writer.entry(known, i));
+      const bool answered = address.is_ipv4() ? families.ipv4 : families.ipv6;
+      if (!answered) answer.add(address);
+    }
+    bool same = before == answer.size();
+    for (std::size_t i = 0; same && i < before; ++i) {
+      same = writer.address(writer.entry(known, i)) == answer[i];
+    }
+    if (same) {
+      writer.set(known + kWalkPid, 0);
+      writer.set(known + kState, writer.state(known) | kUsed);
+      return true;
+    }
+  }
+  const std::uint32_t bits = kLive | kUsed | (filter.leaves_alone(host, 0) ? kLeftAlone : 0);
+  bool learned = writer.append(host, hash, bits, answer);
+  if (!learned) {
+    // Full: carry what is in use over into the other half, half of it at most, newest use first.
+    const std::uint32_t next = writer.generation() + 1;
+    memory_->building.store(next, std::memory_order_seq_cst);
+    const Writer fresh(*memory_, next);
+    fresh.clear();
+    fresh.copy_live(writer, writer.end(), true, kHalfWords / 2);
+    fresh.copy_live(writer, writer.end(), false, kHalfWords / 2);
+    const Offset moved = fresh.find(host, hash);
+    learned = fresh.append(host, hash, bits, answer);
+    if (moved != 0) fresh.forget(moved);
+    memory_->published.store(next, std::memory_order_release);
+  } else if (known != 0) {
+    writer.forget(known);
+  }
+  if (learned) memory_->hosts.store(1, std::memory_order_release);
+  return learned;
+}
+
+bool HostTable::may_fail_over(const Address& address) const {
+  // One page is touched until the first lookup has been remembered.
+  if (memory_->hosts.load(std::memory_order_acquire) == 0) return false;
+  const Reader reader(*memory_);
+  std::uint32_t steps = 0;
+  const Offset entry =
+      reader.holder(reader.address_bucket(address).load(std::memory_order_acquire), address, steps);
+  if (entry == 0) return false;
+  const Offset record = reader.at(entry + kOwner);
+  const std::uint32_t state = reader.state(record);
+  if (reader.count(record) < 2 || (state & kLeftAlone) != 0) return false;
+  if ((state & kUsed) == 0 && reader.valid()) {
+    reader.word(record + kState).fetch_or(kUsed, std::memory_order_relaxed);
+  }
+  return true;
+}
+
+bool HostTable::destinations(const Address& requested, std::uint16_t port, const HostFilter& filter,
+                             DestinationList& out) const {
+  const Reader reader(*memory_);
+  std::uint32_t steps = 0;
+  std::uint32_t cost = 0;
+  Offset record = 0;
+  for (Offset entry = reader.address_bucket(requested).load(std::memory_order_acquire);
+       (entry = reader.holder(entry, requested, steps)) != 0;
+       entry = reader.follow(entry + kNextEntry)) {
+    const Offset holder = reader.at(entry + kOwner);
+    char name[256];
+    if ((reader.state(holder) & kLeftAlone) != 0 ||
+        filter.leaves_alone({name, reader.name(holder, name)}, port)) {
+      return false;
+    }
+    if (record == 0) {
+      record = holder;
+      const std::size_t count = reader.count(record);
+      out = {};
+      for (std::size_t i = 0; i < count; ++i) {
+        const Address address = reader.address(reader.entry(record, i));
+        out.candidates.add(i);
+        if (!address.is_ipv4()) out.ipv6.add(i);
+        if (address == requested) out.requested = static_cast<std::uint16_t>(i);
+      }
+    } else if (!reader.keep_common(record, holder, out.candidates, cost)) {
+      return false;
+    }
+  }
+  if (record == 0 || steps >= kMaxSteps || !out.candidates.has(out.requested)) return false;
+  out.generation = reader.generation();
+  out.record = record;
+  return reader.valid();
+}
+
+bool HostTable::address_at(const DestinationList& list, std::size_t position, Address& out) const {
+  const Reader reader(*memory_, list.generation);
+  out = reader.address(reader.entry(list.record, position));
+  return reader.valid();
+}
+
+std::size_t HostTable::host_name(const DestinationList& list, char (&out)[256]) const {
+  const Reader reader(*memory_, list.generation);
+  const std::size_t length = reader.name(list.record, out);
+  return reader.valid() ? length : 0;
+}
+
+void HostTable::note_exhausted(const DestinationList& list, std::uint32_t pid,
+                               std::uint32_t now_ms) {
+  const Reader reader(*memory_, list.generation);
+  const Offset walked = reader.walked(list.record);
+  const Offset words = words_for_bits(reader.count(list.record));
+  if (!reader.valid()) return;
+  for (Offset i = 0; i < words; ++i) reader.word(walked + i).store(0, std::memory_order_relaxed);
+  reader.word(walked + list.requested / 32u)
+      .store(1u << (list.requested % 32), std::memory_order_relaxed);
+  reader.word(list.record + kWalkTime).store(now_ms, std::memory_order_relaxed);
+  reader.word(list.record + kWalkPid).store(pid, std::memory_order_relaxed);
+}
+
+bool HostTable::walks_exhausted(const DestinationList& list, std::uint32_t pid,
+                                std::uint32_t now_ms) {
+  const Reader reader(*memory_, list.generation);
+  if (reader.at(list.record + kWalkPid) != pid) return false;
+  if (now_ms - reader.at(list.record + kWalkTime) > kWalkWindowMs) return false;
+  Word& walked = reader.word(reader.walked(list.record) + list.requested / 32u);
+  if (!reader.valid()) return false;
+  const std::uint32_t bit = 1u << (list.requested % 32);
+  const bool asked_before = (walked.fetch_or(bit, std::memory_order_relaxed) & bit) != 0;
+  reader.word(list.record + kWalkTime).store(now_ms, std::memory_order_relaxed);
+  return !asked_before;
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,97 @@
+// Every host this program looked up and the addresses it got: where failover may go, and never
+// further. Pure: works on memory it is given, makes no system call, allocates nothing. The memory
+// is shared between a process and its forked children (lynx looks up in a child and connects in the
+// parent), so nothing read from it is trusted: every offset is bounded and every walk ends,
+// whatever another process wrote.
+//
+// Records are immutable once linked. One writer at a time holds the lock; readers take none: they
+// walk what is linked and check afterwards that it was not being rewritten. Memory is two halves:
+// when one is full, the hosts still in use are copied to the other (least recently used ones are
+// forgotten).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "engine/address.h"
+#include "engine/host_filter.h"
+#include "engine/position_set.h"
+
+namespace nextaddr {
+
+// The addresses one connect() may use: a remembered list, minus what another host holding the
+// requested address does not have (a stranger's). A handle: addresses are read through the table.
+struct DestinationList {
+  std::uint32_t generation{};
+  std::uint32_t record{};
+  std::uint16_t requested{};  // position of the requested address
+  PositionSet candidates;     // positions that may be asked, the requested one included
+  PositionSet ipv6;           // positions of IPv6 addresses
+};
+
+// The families a lookup asked for: a lookup for IPv4 says nothing about a host's IPv6 addresses.
+struct LookupFamilies {
+  bool ipv4 = true;
+  bool ipv6 = true;
+};
+
+class HostTable {
+ public:
+  // Zero-filled memory of this type is an empty table, valid before any constructor has run.
+  struct Memory;
+  static std::size_t memory_size();
+
+  constexpr HostTable() = default;
+  explicit HostTable(Memory* memory) : memory_(memory) {}
+  [[nodiscard]] bool usable() const { return memory_ != nullptr; }
+
+  // --- the writer's side: takes the lock first ---
+
+  // `owner` is a non-zero id of the caller (its pid).
+  bool try_lock(std::uint32_t owner);
+  void unlock();
+  [[nodiscard]] std::uint32_t lock_owner() const;
+  // Takes the lock over from an owner known to be dead. What it was writing may be half done: all
+  // is forgotten.
+  bool take_over(std::uint32_t dead_owner, std::uint32_t owner);
+
+  // Remembers the answer of one lookup, replacing what was known of the host for these families.
+  // False when there is no room (the host is then not known). `answer` is used as scratch space.
+  bool learn(std::string_view host, AddressList& answer, LookupFamilies families,
+             const HostFilter& filter);
+
+  // --- the reader's side: no lock, async-signal-safe ---
+
+  // Cheap: some remembered host holds this address and others beside it.
+  [[nodiscard]] bool may_fail_over(const Address& address) const;
+
+  // Where a connect to `requested` may go, in the order of the host most recently looked up that
+  // holds it. False when nothing is known or a host holding it is left alone by `filter` on `port`
+  // (host order).
+  bool destinations(const Address& requested, std::uint16_t port, const HostFilter& filter,
+                    DestinationList& out) const;
+
+  // The address at a position. False when the list has been forgotten meanwhile.
+  bool address_at(const DestinationList& list, std::size_t position, Address& out) const;
+
+  // The host's name, for the log; returns its length.
+  std::size_t host_name(const DestinationList& list, char (&out)[256]) const;
+
+  // --- programs that walk the list themselves (curl, Python, wget) ---
+
+  // Every address of the list has just failed in process `pid`.
+  void note_exhausted(const DestinationList& list, std::uint32_t pid, std::uint32_t now_ms);
+  // True when this process walks an exhausted list: the requested address has not been asked for by
+  // the program since. It is then marked as asked. A new lookup of the host ends the walk.
+  bool walks_exhausted(const DestinationList& list, std::uint32_t pid, std::uint32_t now_ms);
+
+ private:
+  class Reader;
+  class Writer;
+  Memory* memory_ = nullptr;
+};
+
+}  // namespace nextaddr

@@ -1,0 +1,22 @@
+// What the result of one connection attempt means: move on to the next address, or tell the
+// program. The one place that knows errno values of connect(2); pure.
+#pragma once
+
+#include <string_view>
+
+namespace nextaddr {
+
+// True for the errors after which the next address is asked at once: the address failed
+// (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ECONNRESET) or cannot be reached from here
+// (ENETUNREACH, ENETDOWN, EADDRNOTAVAIL; EACCES and EPERM are a firewall's reject, EINVAL a
+// blackhole route: ip-route(8)). Every other error is about the call or the machine, and the
+// program's own.
+bool moves_on(int error);
+
+// A word for the log: "refused", "host unreachable"; the errno's name for a rare one.
+std::string_view outcome_word(int error);
+
+// "ECONNREFUSED"; "errno" for one that connect(2) does not document.
+std::string_view error_name(int error);
+
+}  // namespace nextaddr
