@@ -1,0 +1,91 @@
+#include "config.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/text.h"
+
+namespace nextaddr {
+namespace {
+
+constinit Config the_config{};
+
+constexpr std::uint32_t kShortestDelayMs = 10;  // RFC 8305 section 5: MUST NOT be less
+constexpr std::uint32_t kLongestDelayMs = 10'000;
+
+// Copies of the texts, in one private mapping that lives as long as the process; none, when none is
+// set.
+class TextStore {
+ public:
+  explicit TextStore(std::size_t size) {
+    if (size == 0) return;
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) free_ = static_cast<char*>(memory);
+  }
+
+  const char* keep(const char* text) {
+    if (text == nullptr || free_ == nullptr) return nullptr;
+    char* copy = free_;
+    const std::size_t size = std::strlen(text) + 1;
+    std::memcpy(copy, text, size);
+    free_ += size;
+    return copy;
+  }
+
+ private:
+  char* free_ = nullptr;
+};
+
+std::size_t size_of(const char* text) { return text == nullptr ? 0 : std::strlen(text) + 1; }
+std::string_view view(const char* text) { return text == nullptr ? std::string_view{} : text; }
+
+// A variable that is unset and one that is empty mean the same.
+const char* variable(const char* name) {
+  const char* value = secure_getenv(name);
+  return value == nullptr || *value == '\0' ? nullptr : value;
+}
+
+bool parse_level(std::string_view text, LogLevel& out) {
+  constexpr std::string_view kNames[] = {"off", "error", "info", "debug"};
+  for (std::uint8_t i = 0; i < 4; ++i) {
+    if (text == kNames[i]) {
+      out = static_cast<LogLevel>(i);
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+const Config& config() { return the_config; }
+
+void read_config() {
+  Config read;
+  if (const char* off = variable("NEXTADDR_OFF")) read.off = view(off) != "0";
+  if (const char* level = variable("NEXTADDR_LOG")) {
+    if (!parse_level(level, read.log_level)) read.problem = "NEXTADDR_LOG";
+  }
+  if (const char* delay = variable("NEXTADDR_DELAY"); delay != nullptr && view(delay) != "auto") {
+    std::uint32_t value = 0;
+    if (parse_number(delay, kLongestDelayMs, value) && value >= kShortestDelayMs) {
+      read.attempt_delay_ms = value;
+    } else {
+      read.problem = "NEXTADDR_DELAY";
+    }
+  }
+  const char* resolve = variable("NEXTADDR_RESOLVE");
+  const char* log_file = variable("NEXTADDR_LOG_FILE");
+  const char* only = variable("NEXTADDR_ONLY");
+  const char* skip = variable("NEXTADDR_SKIP");
+  TextStore store(size_of(resolve) + size_of(log_file) + size_of(only) + size_of(skip));
+  read.resolve = view(store.keep(resolve));
+  read.log_file = store.keep(log_file);
+  const std::string_view kept_only = view(store.keep(only));
+  read.filter = HostFilter(kept_only, view(store.keep(skip)));
+  the_config = read;
+}
+
+}  // namespace nextaddr

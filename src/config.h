@@ -1,0 +1,32 @@
+// What the user set: the NEXTADDR_* variables, read once when the library is loaded and copied,
+// because programs clear or overwrite their environment later (nginx does). Never reports, never
+// fails: a bad value is the default, and config_problem() keeps its name for the log.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "engine/host_filter.h"
+#include "engine/schedule.h"
+
+namespace nextaddr {
+
+enum class LogLevel : std::uint8_t { kOff, kError, kInfo, kDebug };
+
+struct Config {
+  bool off = false;                                         // NEXTADDR_OFF=1
+  LogLevel log_level = LogLevel::kOff;                      // NEXTADDR_LOG
+  const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr
+  std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
+  std::string_view resolve;                                 // NEXTADDR_RESOLVE, as given
+  HostFilter filter;                                        // NEXTADDR_ONLY, NEXTADDR_SKIP
+  const char* problem = nullptr;                            // a variable with a bad value, or null
+};
+
+// The configuration of this process: the defaults until read_config() has run, constant afterwards.
+const Config& config();
+
+// Reads the environment. Once, from the library's start; not thread-safe, not async-signal-safe.
+void read_config();
+
+}  // namespace nextaddr

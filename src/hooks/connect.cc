@@ -1,0 +1,24 @@
+// connect(2), and the alias by which old programs import it.
+#include "failover.h"
+#include "hooks/hook.h"
+#include "libc.h"
+
+namespace {
+
+int connect_hook(int fd, const sockaddr* address, socklen_t length) {
+  nextaddr::Endpoint requested;
+  if (!nextaddr::wants_failover(address, length, requested)) {
+    return nextaddr::libc::connect(fd, address, length);
+  }
+  return nextaddr::connect_with_failover(fd, address, length, requested);
+}
+
+}  // namespace
+
+NEXTADDR_HOOK int connect(int fd, const sockaddr* address, socklen_t length) {
+  return connect_hook(fd, address, length);
+}
+
+NEXTADDR_HOOK int __connect(int fd, const sockaddr* address, socklen_t length) {
+  return connect_hook(fd, address, length);
+}

@@ -1,0 +1,73 @@
+// The lookups: getaddrinfo(3), gethostbyname(3) and their variants. Only observed, except for names
+// that
+// --resolve gives addresses to.
+#include <netdb.h>
+
+#include "hooks/hook.h"
+#include "libc.h"
+#include "names.h"
+#include "observe.h"
+
+namespace libc = nextaddr::libc;
+using nextaddr::name_is_given;
+using nextaddr::observe_hostent;
+
+NEXTADDR_HOOK int getaddrinfo(const char* node, const char* service, const addrinfo* hints,
+                              addrinfo** result) {
+  const int error = name_is_given(node) ? nextaddr::given_getaddrinfo(node, service, hints, result)
+                                        : libc::getaddrinfo(node, service, hints, result);
+  if (error == 0) {
+    nextaddr::observe_addrinfo(node, hints != nullptr ? hints->ai_family : AF_UNSPEC, *result);
+  }
+  return error;
+}
+
+NEXTADDR_HOOK int getaddrinfo_a(int mode, gaicb* list[], int count, sigevent* event) {
+  const int error = libc::getaddrinfo_a(mode, list, count, event);
+  if (error == 0 && mode == GAI_WAIT) {
+    for (int i = 0; i < count; ++i) {
+      if (list[i] != nullptr && libc::gai_error(list[i]) == 0) nextaddr::observe_request(list[i]);
+    }
+  }
+  return error;
+}
+
+// How a program learns that a GAI_NOWAIT lookup is done, before it may read the result.
+NEXTADDR_HOOK int gai_error(gaicb* request) noexcept {
+  const int error = libc::gai_error(request);
+  if (error == 0) nextaddr::observe_request(request);
+  return error;
+}
+
+NEXTADDR_HOOK hostent* gethostbyname(const char* name) {
+  hostent* entry = name_is_given(name) ? nextaddr::given_static_hostent(name, AF_INET)
+                                       : libc::gethostbyname(name);
+  observe_hostent(name, entry);
+  return entry;
+}
+
+NEXTADDR_HOOK hostent* gethostbyname2(const char* name, int family) {
+  hostent* entry = name_is_given(name) ? nextaddr::given_static_hostent(name, family)
+                                       : libc::gethostbyname2(name, family);
+  observe_hostent(name, entry);
+  return entry;
+}
+
+NEXTADDR_HOOK int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size,
+                                  hostent** result, int* error) {
+  const int failed =
+      name_is_given(name)
+          ? nextaddr::given_hostent(name, AF_INET, entry, buffer, size, result, error)
+          : libc::gethostbyname_r(name, entry, buffer, size, result, error);
+  if (failed == 0) observe_hostent(name, *result);
+  return failed;
+}
+
+NEXTADDR_HOOK int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer,
+                                   size_t size, hostent** result, int* error) {
+  const int failed = name_is_given(name)
+                         ? nextaddr::given_hostent(name, family, entry, buffer, size, result, error)
+                         : libc::gethostbyname2_r(name, family, entry, buffer, size, result, error);
+  if (failed == 0) observe_hostent(name, *result);
+  return failed;
+}

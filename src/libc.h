@@ -1,0 +1,31 @@
+// The real libc functions behind our exported names: the next definition in the search order, so
+// that other preloads after us keep working. Nothing else may call a name we export.
+//
+// Each is looked up once and cached; the constructor does so for those that must be
+// async-signal-safe, because dlsym(3) is not. All have the signature, errors and cancellation
+// behaviour of the original.
+#pragma once
+
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace nextaddr::libc {
+
+int connect(int fd, const sockaddr* address, socklen_t length);
+int poll(pollfd* fds, nfds_t count, int timeout_ms);
+
+int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** result);
+int getaddrinfo_a(int mode, gaicb* list[], int count, sigevent* event);
+int gai_error(gaicb* request);
+hostent* gethostbyname(const char* name);
+hostent* gethostbyname2(const char* name, int family);
+int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size, hostent** result,
+                    int* error);
+int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer, size_t size,
+                     hostent** result, int* error);
+
+// Resolves what signal handlers may call. Not async-signal-safe itself.
+void resolve_signal_safe();
+
+}  // namespace nextaddr::libc

@@ -1,0 +1,115 @@
+#include "observe.h"
+
+#include <netinet/in.h>
+#include <sched.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "clock.h"
+#include "config.h"
+#include "engine/address.h"
+#include "engine/host_table.h"
+#include "log.h"
+#include "process.h"
+
+namespace nextaddr {
+namespace {
+
+// The table is written for microseconds at a time (a compaction: some milliseconds).
+constexpr std::uint64_t kLockPatienceMs = 50;
+
+// The writer's lock of the host table, shared with forked processes. Signals are blocked meanwhile:
+// a handler that jumps out, or a fork in one, must not leave it behind. Only a SIGKILL can, and
+// then it is taken over.
+class WriteLock {
+ public:
+  explicit WriteLock(HostTable& table) : table_(table) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &program_mask_);
+    const std::uint64_t start = now_ms();
+    while (!(held_ = table_.try_lock(own_pid()))) {
+      if (now_ms() - start >= kLockPatienceMs) {
+        const std::uint32_t owner = table_.lock_owner();
+        const bool dead = owner != 0 && kill(static_cast<pid_t>(owner), 0) != 0 && errno == ESRCH;
+        held_ = dead && table_.take_over(owner, own_pid());
+        break;
+      }
+      sched_yield();
+    }
+  }
+  ~WriteLock() {
+    if (held_) table_.unlock();
+    pthread_sigmask(SIG_SETMASK, &program_mask_, nullptr);
+  }
+  WriteLock(const WriteLock&) = delete;
+  WriteLock& operator=(const WriteLock&) = delete;
+  [[nodiscard]] bool held() const { return held_; }
+
+ private:
+  HostTable& table_;
+  sigset_t program_mask_{};
+  bool held_ = false;
+};
+
+void learn(const char* host, AddressList& addresses, LookupFamilies families) {
+  if (!owns_memory()) return;
+  bool learned = false;
+  {
+    const WriteLock lock(host_table());
+    learned = lock.held() && host_table().learn(host, addresses, families, config().filter);
+  }
+  log_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ", host);
+}
+
+// Keeps errno from the program's lookup across ours.
+class ErrnoKept {
+ public:
+  ErrnoKept() : saved_(errno) {}
+  ~ErrnoKept() { errno = saved_; }
+  ErrnoKept(const ErrnoKept&) = delete;
+  ErrnoKept& operator=(const ErrnoKept&) = delete;
+
+ private:
+  int saved_;
+};
+
+}  // namespace
+
+void observe_addrinfo(const char* node, int family, const addrinfo* result) {
+  if (node == nullptr || !active()) return;
+  const ErrnoKept kept;
+  AddressList addresses;
+  LookupFamilies families{family != AF_INET6, family != AF_INET};
+  for (const addrinfo* entry = result; entry != nullptr; entry = entry->ai_next) {
+    Endpoint endpoint;
+    if (entry->ai_addr == nullptr || !read_sockaddr(entry->ai_addr, entry->ai_addrlen, endpoint)) {
+      continue;
+    }
+    // An AF_INET6 lookup with AI_V4MAPPED tells of IPv4 as well, when it answers with it.
+    if (endpoint.address.is_ipv4()) families.ipv4 = true;
+    if (!addresses.add(endpoint.address)) break;
+  }
+  learn(node, addresses, families);
+}
+
+void observe_request(const gaicb* request) {
+  const addrinfo* hints = request->ar_request;
+  observe_addrinfo(request->ar_name, hints != nullptr ? hints->ai_family : AF_UNSPEC,
+                   request->ar_result);
+}
+
+void observe_hostent(const char* name, const hostent* entry) {
+  if (name == nullptr || entry == nullptr || !active()) return;
+  const ErrnoKept kept;
+  AddressList addresses;
+  for (char* const* bytes = entry->h_addr_list; bytes != nullptr && *bytes != nullptr; ++bytes) {
+    const Address address =
+        entry->h_addrtype == AF_INET ? address_from_ipv4(*bytes) : address_from_ipv6(*bytes, 0);
+    if (!addresses.add(address)) break;
+  }
+  learn(name, addresses, {entry->h_addrtype == AF_INET, entry->h_addrtype == AF_INET6});
+}
+
+}  // namespace nextaddr

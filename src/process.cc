@@ -1,0 +1,91 @@
+#include "process.h"
+
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "config.h"
+#include "libc.h"
+#include "log.h"
+
+namespace nextaddr {
+namespace {
+
+enum State : std::uint32_t { kNew, kStarting, kActive, kInert };
+
+constinit std::atomic<std::uint32_t> state{kNew};
+constinit HostTable table;
+
+// A page the kernel empties in a forked child, but not in a vfork child (madvise(2),
+// MADV_WIPEONFORK): so the child of a fork can be told from a vfork child without hooking either.
+// Linux before 4.14 lacks it; there every child is taken for a vfork child and behaves as plain
+// libc.
+struct OwnPage {
+  std::atomic<std::uint32_t> pid;
+};
+constinit OwnPage* own_page = nullptr;
+
+bool map_memory() {
+  const long page_size = sysconf(_SC_PAGESIZE);
+  void* page = mmap(nullptr, static_cast<std::size_t>(page_size), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return false;
+  madvise(page, static_cast<std::size_t>(page_size), MADV_WIPEONFORK);
+  own_page = static_cast<OwnPage*>(page);
+  // MAP_NORESERVE: 18 MB of addresses, of which only what lookups fill is ever memory.
+  void* shared = mmap(nullptr, HostTable::memory_size(), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (shared == MAP_FAILED) return false;
+  table = HostTable(static_cast<HostTable::Memory*>(shared));
+  return true;
+}
+
+__attribute__((noinline, cold)) bool start() {
+  std::uint32_t expected = kNew;
+  if (!state.compare_exchange_strong(expected, kStarting, std::memory_order_acquire)) {
+    return expected == kActive;
+  }
+  const int saved = errno;
+  State next = kInert;
+  if (getauxval(AT_SECURE) == 0) {
+    read_config();
+    if (!config().off && map_memory()) {
+      libc::resolve_signal_safe();
+      owns_memory();
+      if (config().problem != nullptr) log_problem("bad value ignored in ", config().problem);
+      next = kActive;
+    }
+  }
+  errno = saved;
+  state.store(next, std::memory_order_release);
+  return next == kActive;
+}
+
+__attribute__((constructor)) void on_load() { active(); }
+
+}  // namespace
+
+bool active() {
+  const std::uint32_t now = state.load(std::memory_order_acquire);
+  if (now == kActive) return true;
+  return now == kNew && start();
+}
+
+bool owns_memory() {
+  const auto pid = static_cast<std::uint32_t>(getpid());
+  std::uint32_t known = own_page->pid.load(std::memory_order_relaxed);
+  if (known == 0) {
+    own_page->pid.store(pid, std::memory_order_relaxed);
+    known = pid;
+  }
+  return known == pid;
+}
+
+std::uint32_t own_pid() { return own_page->pid.load(std::memory_order_relaxed); }
+
+HostTable& host_table() { return table; }
+
+}  // namespace nextaddr

@@ -1,0 +1,27 @@
+// The life of the library in one process: started once, inert under AT_SECURE or NEXTADDR_OFF, and
+// aware of fork and vfork. Owns the memory of the host table.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/host_table.h"
+
+namespace nextaddr {
+
+// Starts the library on the first call, whoever makes it: our constructor, or a hook called earlier
+// by another library's. False when hooks must behave as plain libc: inert, or another thread is
+// starting it right now. errno is left alone. Async-signal-safe once started.
+bool active();
+
+// True in the process that started the library and in its forked children; false in a vfork child,
+// which runs in its parent's memory and must change nothing there. One getpid(2).
+bool owns_memory();
+
+// The id under which owns_memory() was last true.
+std::uint32_t own_pid();
+
+// What lookups taught us, shared with forked children; not usable() when there was no memory for
+// it.
+HostTable& host_table();
+
+}  // namespace nextaddr

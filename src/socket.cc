@@ -1,0 +1,105 @@
+#include "socket.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/schedule.h"
+#include "libc.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+namespace nextaddr {
+namespace {
+
+template <typename Value>
+bool get_option(int fd, int level, int name, Value& out) {
+  socklen_t length = sizeof out;
+  return getsockopt(fd, level, name, &out, &length) == 0;
+}
+
+int flag(int fd, int level, int name) {
+  int value = 0;
+  return get_option(fd, level, name, value) ? value : 0;
+}
+
+void disconnect(int fd) {
+  sockaddr_storage nowhere{};
+  nowhere.ss_family = AF_UNSPEC;
+  // The length of an in6 sockaddr: an AF_INET6 socket refuses less.
+  libc::connect(fd, reinterpret_cast<const sockaddr*>(&nowhere), sizeof(sockaddr_in6));
+}
+
+}  // namespace
+
+std::optional<timeval> send_timeout(int fd) {
+  timeval timeout{};
+  if (!get_option(fd, SOL_SOCKET, SO_SNDTIMEO, timeout)) return std::nullopt;
+  return timeout;
+}
+
+int briefly_connect(int fd, const sockaddr* address, socklen_t length,
+                    const timeval& program_timeout) {
+  // The shortest time there is: the kernel rounds it up to one tick.
+  constexpr timeval kOneTick{0, 1};
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kOneTick, sizeof kOneTick) != 0) return -1;
+  const int result = libc::connect(fd, address, length);
+  const int error = errno;
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &program_timeout, sizeof program_timeout);
+  errno = error;
+  return result;
+}
+
+bool is_tcp(int fd) {
+  const int protocol = flag(fd, SOL_SOCKET, SO_PROTOCOL);
+  return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
+}
+
+bool is_non_blocking(int fd) {
+  const int flags = fcntl(fd, F_GETFL);
+  return flags == -1 || (flags & O_NONBLOCK) != 0;
+}
+
+bool is_ipv6_only(int fd) { return flag(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0; }
+
+std::uint64_t socket_cookie(int fd) {
+  std::uint64_t cookie = 0;
+  return get_option(fd, SOL_SOCKET, SO_COOKIE, cookie) ? cookie : 0;
+}
+
+std::uint32_t kernel_patience_of(int fd) {
+  constexpr int kDefaultSynRetries = 6;  // tcp(7), tcp_syn_retries
+  int retries = kDefaultSynRetries;
+  get_option(fd, IPPROTO_TCP, TCP_SYNCNT, retries);
+  const std::uint32_t patience = kernel_patience_ms(retries);
+  const int user_timeout = flag(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
+  return user_timeout > 0 ? std::min(patience, static_cast<std::uint32_t>(user_timeout)) : patience;
+}
+
+int pending_error(int fd) { return flag(fd, SOL_SOCKET, SO_ERROR); }
+
+void take_back(int fd, bool leave_ipv4_mode) {
+  disconnect(fd);
+  if (leave_ipv4_mode) {
+    // Linux (6.18, since long) leaves an AF_INET6 socket in its IPv4 mode after a v4-mapped
+    // connect: a later IPv6 connect then sends nothing. A v4-mapped connect that fails at once puts
+    // it back into IPv6 mode, and TCP to the broadcast address fails at once, without a packet
+    // (ENETUNREACH, net/ipv4/tcp_ipv4.c).
+    sockaddr_in6 broadcast{};
+    broadcast.sin6_family = AF_INET6;
+    broadcast.sin6_port = htons(9);
+    broadcast.sin6_addr.s6_addr[10] = broadcast.sin6_addr.s6_addr[11] = 0xff;
+    std::fill_n(broadcast.sin6_addr.s6_addr + 12, 4, std::uint8_t{0xff});
+    libc::connect(fd, reinterpret_cast<const sockaddr*>(&broadcast), sizeof broadcast);
+    disconnect(fd);
+  }
+  // Taking back an attempt in flight leaves ECONNRESET behind.
+  pending_error(fd);
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,45 @@
+// What failover needs from the kernel about one TCP socket, in a few named steps. No decisions
+// here. All are async-signal-safe. errno is what the step's own system calls leave.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "engine/address.h"
+
+namespace nextaddr {
+
+// The program's SO_SNDTIMEO; nothing when this is not a socket.
+std::optional<timeval> send_timeout(int fd);
+
+// connect(2) that waits for one kernel tick at most (4 ms at HZ=250): a near server has answered by
+// then, for any other the result is EINPROGRESS (or 0 and an error, as usual). SO_SNDTIMEO bounds
+// it, because O_NONBLOCK would be seen by every process that shares the socket; `program_timeout`
+// is put back before it returns. A cancellation point.
+int briefly_connect(int fd, const sockaddr* address, socklen_t length,
+                    const timeval& program_timeout);
+
+// TCP or MPTCP, the protocols that connect by a handshake and can be taken back.
+bool is_tcp(int fd);
+bool is_non_blocking(int fd);
+bool is_ipv6_only(int fd);
+
+// SO_COOKIE: tells this socket from a later one with the same descriptor number; 0 when there is
+// none.
+std::uint64_t socket_cookie(int fd);
+
+// How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT.
+std::uint32_t kernel_patience_of(int fd);
+
+// SO_ERROR, which reading clears.
+int pending_error(int fd);
+
+// Takes the socket back from a failed or silent attempt: unconnected as before, its options,
+// binding and epoll registrations untouched. `leave_ipv4_mode`: an AF_INET6 socket had been sent to
+// a v4-mapped address and is to be sent to an IPv6 one.
+void take_back(int fd, bool leave_ipv4_mode);
+
+}  // namespace nextaddr
