@@ -36,10 +36,10 @@ all: $(LIBRARY) ## build build/libnextaddr.so
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
-	$(CXX) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
+	@$(CXX) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
 
 $(LIBRARY): $(OBJECTS) src/exports.map
-	$(CXX) $(LINK_FLAGS) $(OBJECTS) -lc -lgcc -o $@
+	@$(CXX) $(LINK_FLAGS) $(OBJECTS) -lc -lgcc -o $@
 
 demo: all ## before and after, with the programs found on this machine
 	$(PYTHON) scripts/demo
@@ -51,20 +51,20 @@ unit: $(BUILD)/unit/engine_tests ## GoogleTest of the pure engine
 
 $(BUILD)/unit/engine/%.o: src/engine/%.cc Makefile
 	@mkdir -p $(@D)
-	$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+	@$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/unit/%.o: tests/unit/%.cc Makefile
 	@mkdir -p $(@D)
-	$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
+	@$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/unit/engine_tests: $(UNIT_OBJECTS)
-	$(CXX) $^ -lgtest -lgtest_main -pthread -o $@
+	@$(CXX) $^ -lgtest -lgtest_main -pthread -o $@
 
 programs: $(PROGRAMS) ## the small programs of the integration tests
 
 $(BUILD)/tests/%: tests/programs/%.cc Makefile
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< -pthread -ldl -o $@
+	@$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< -pthread -ldl -o $@
 
 integration: all programs ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider tests/integration $(PYTEST_ARGS)

@@ -16,14 +16,26 @@ constexpr std::size_t kBuckets = std::size_t{1} << 16;
 
 // A record: these words, then the name, the set of walked positions, and one entry for each
 // address.
-enum RecordWord : Offset { kHash, kShape, kState, kNextHost, kWalkPid, kWalkTime, kRecordHeader };
+enum RecordWord : Offset {
+  kHash,
+  kShape,
+  kState,
+  kLastUse,  // how full the half was when the host was last looked up or connected to
+  kNextHost,
+  kWalkPid,
+  kWalkTime,
+  kRecordHeader
+};
 // An entry: four words of address, then these.
 enum EntryWord : Offset { kScope = 4, kNextEntry, kOwner, kEntryWords };
 
 // kState bits.
 constexpr std::uint32_t kLive = 1;       // not superseded by a newer lookup
-constexpr std::uint32_t kUsed = 2;       // looked up or connected to since the last compaction
-constexpr std::uint32_t kLeftAlone = 4;  // --only or --skip exclude it on every port
+constexpr std::uint32_t kLeftAlone = 2;  // --only or --skip exclude it on every port
+
+// Uses are told apart this finely, so that a host in steady use is written to rarely.
+constexpr std::size_t kUseSteps = 256;
+constexpr std::size_t kUseStep = kHalfWords / kUseSteps;
 
 // A walk ends this long after its last connect.
 constexpr std::uint32_t kWalkWindowMs = 10'000;
@@ -146,6 +158,12 @@ class HostTable::Reader {
     return 0;
   }
 
+  void note_use(Offset record) const {
+    const Offset used = half_.used.load(std::memory_order_relaxed);
+    if (used - at(record + kLastUse) < kUseStep || !valid()) return;
+    word(record + kLastUse).store(used, std::memory_order_relaxed);
+  }
+
   [[nodiscard]] std::size_t position_of(Offset record, const Address& wanted) const {
     const std::size_t addresses = count(record);
     for (std::size_t i = 0; i < addresses; ++i) {
@@ -211,6 +229,7 @@ class HostTable::Writer : public HostTable::Reader {
     set(record + kHash, hash);
     set(record + kShape, shape(count, host.size()));
     set(record + kState, state_bits);
+    set(record + kLastUse, record);
     set(record + kWalkPid, 0);
     for (std::size_t i = 0; i < host.size(); i += 4) {
       std::uint32_t four = 0;
@@ -271,25 +290,46 @@ class HostTable::Writer : public HostTable::Reader {
     for (Word& bucket : half_.host_buckets) bucket.store(0, std::memory_order_relaxed);
   }
 
-  // Copies the live records of `from` whose kUsed bit is `used`, as long as this half stays below
-  // `limit`.
-  void copy_live(const Reader& from, Offset from_end, bool used, std::size_t limit) const {
-    for (Offset record = 1; record < from_end;) {
-      const Offset words = record_words(from.count(record), from.name_length(record));
-      const std::uint32_t bits = from.state(record);
-      if ((bits & kLive) != 0 && ((bits & kUsed) != 0) == used &&
-          half_.used.load(std::memory_order_relaxed) + words < limit) {
-        const Offset copy = allocate(words);
-        for (Offset i = 0; i < words; ++i) set(copy + i, from.at(record + i));
-        set(copy + kState, bits & ~kUsed);
-        for (std::size_t i = 0; i < count(copy); ++i) set(entry(copy, i) + kOwner, copy);
-        link_record(copy);
-      }
+  // Calls each(record, words) for the live records, oldest first.
+  template <typename Each>
+  void for_each_live(Each each) const {
+    const Offset last = end();
+    for (Offset record = 1; record < last;) {
+      const Offset words = record_words(count(record), name_length(record));
+      if ((state(record) & kLive) != 0) each(record, words);
       record += words;
     }
   }
 
-  [[nodiscard]] Offset end() const { return half_.used.load(std::memory_order_relaxed); }
+  // Copies the live records of `from`, the most recently used ones when not all fit. Half of this
+  // half stays free, or the next compaction would come at once.
+  void copy_live(const Writer& from) const {
+    std::array<std::size_t, kUseSteps> words_by_use{};
+    const auto step = [&from](Offset record) {
+      return std::min<std::size_t>(from.at(record + kLastUse) / kUseStep, kUseSteps - 1);
+    };
+    from.for_each_live([&](Offset record, Offset words) { words_by_use[step(record)] += words; });
+    std::size_t oldest_kept = kUseSteps;
+    std::size_t kept = 0;
+    while (oldest_kept > 0 && kept + words_by_use[oldest_kept - 1] <= kHalfWords / 2) {
+      kept += words_by_use[--oldest_kept];
+    }
+    from.for_each_live([&](Offset record, Offset words) {
+      const Offset copy = step(record) >= oldest_kept ? allocate(words) : 0;
+      if (copy == 0) return;
+      for (Offset i = 0; i < words; ++i) set(copy + i, from.at(record + i));
+      // In proportion, so that the order of uses stays what it was.
+      const std::uint64_t use = from.at(record + kLastUse);
+      set(copy + kLastUse,
+          static_cast<std::uint32_t>(use * kept / std::max<Offset>(from.end(), 1)));
+      for (std::size_t i = 0; i < count(copy); ++i) set(entry(copy, i) + kOwner, copy);
+      link_record(copy);
+    });
+  }
+
+  [[nodiscard]] Offset end() const {
+    return std::min<Offset>(half_.used.load(std::memory_order_relaxed), kHalfWords);
+  }
 };
 
 std::size_t HostTable::memory_size() { return sizeof(Memory); }
@@ -338,20 +378,19 @@ bool HostTable::learn(std::string_view host, AddressList& answer, LookupFamilies
     }
     if (same) {
       writer.set(known + kWalkPid, 0);
-      writer.set(known + kState, writer.state(known) | kUsed);
+      writer.note_use(known);
       return true;
     }
   }
-  const std::uint32_t bits = kLive | kUsed | (filter.leaves_alone(host, 0) ? kLeftAlone : 0);
+  const std::uint32_t bits = kLive | (filter.leaves_alone(host, 0) ? kLeftAlone : 0);
   bool learned = writer.append(host, hash, bits, answer);
   if (!learned) {
-    // Full: carry what is in use over into the other half, half of it at most, newest use first.
+    // Full: carry what is in use over into the other half.
     const std::uint32_t next = writer.generation() + 1;
     memory_->building.store(next, std::memory_order_seq_cst);
     const Writer fresh(*memory_, next);
     fresh.clear();
-    fresh.copy_live(writer, writer.end(), true, kHalfWords / 2);
-    fresh.copy_live(writer, writer.end(), false, kHalfWords / 2);
+    fresh.copy_live(writer);
     const Offset moved = fresh.find(host, hash);
     learned = fresh.append(host, hash, bits, answer);
     if (moved != 0) fresh.forget(moved);
@@ -374,9 +413,7 @@ bool HostTable::may_fail_over(const Address& address) const {
   const Offset record = reader.at(entry + kOwner);
   const std::uint32_t state = reader.state(record);
   if (reader.count(record) < 2 || (state & kLeftAlone) != 0) return false;
-  if ((state & kUsed) == 0 && reader.valid()) {
-    reader.word(record + kState).fetch_or(kUsed, std::memory_order_relaxed);
-  }
+  reader.note_use(record);
   return true;
 }
 
