@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/given_names.h"
 #include "engine/text.h"
 
 namespace nextaddr {
@@ -82,6 +83,7 @@ void read_config() {
   const char* skip = variable("NEXTADDR_SKIP");
   TextStore store(size_of(resolve) + size_of(log_file) + size_of(only) + size_of(skip));
   read.resolve = view(store.keep(resolve));
+  if (!given_names_valid(read.resolve)) read.problem = "NEXTADDR_RESOLVE";
   read.log_file = store.keep(log_file);
   const std::string_view kept_only = view(store.keep(only));
   read.filter = HostFilter(kept_only, view(store.keep(skip)));

@@ -243,7 +243,7 @@ __attribute__((noinline, cold)) int after_first_attempt(int fd, const sockaddr* 
 
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested) {
   // connect(2) answers EFAULT to these; reading them would crash.
-  constexpr std::uintptr_t kErrorPointers = ~std::uintptr_t{0} - 4095;
+  constexpr std::uintptr_t kErrorPointers = static_cast<std::uintptr_t>(-4095);
   const auto pointer = reinterpret_cast<std::uintptr_t>(address);
   if (pointer == 0 || pointer >= kErrorPointers) return false;
   return read_sockaddr(address, length, requested) && active() &&

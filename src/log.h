@@ -24,7 +24,7 @@ class LogLine {
 
  private:
   std::size_t length_ = 0;
-  char text_[1024];
+  char text_[1024]{};
 };
 
 bool logs_failovers();

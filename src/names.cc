@@ -156,7 +156,7 @@ int given_hostent(const char* name, int family, hostent* entry, char* buffer, st
   }
   list[filled] = nullptr;
   *aliases = nullptr;
-  std::strcpy(official, name);
+  std::memcpy(official, name, std::strlen(name) + 1);
   *entry = {official, aliases, family, static_cast<int>(length), list};
   *result = entry;
   *error = NETDB_SUCCESS;

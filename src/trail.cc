@@ -20,8 +20,8 @@ void Trail::end(int error, std::uint64_t now_ms) {
 void Trail::log(const HostTable& table, const DestinationList& list, std::uint16_t port,
                 int error) const {
   LogLine line;
-  char host[256];
-  line << std::string_view(host, table.host_name(list, host)) << ":" << std::uint64_t{port};
+  NameBuffer host{};
+  line << table.host_name(list, host) << ":" << std::uint64_t{port};
   const char* separator = " ";
   const auto add = [&](const Attempt& attempt) {
     Address address;

@@ -45,7 +45,7 @@ constexpr std::uint32_t kMaxSteps = 1u << 17;
 // Address comparisons one intersection may cost, about 10 ms; beyond it nothing is shared.
 constexpr std::uint32_t kMaxComparisons = 8u << 20;
 
-constexpr std::size_t kMaxName = 255;  // RFC 1035 section 2.3.4
+constexpr std::size_t kMaxName = std::tuple_size_v<NameBuffer>;
 
 std::uint32_t mix(std::uint32_t hash, std::uint32_t value) {
   hash = (hash ^ value) * 0x9e3779b1u;
@@ -134,14 +134,13 @@ class HostTable::Reader {
   [[nodiscard]] Address address(Offset entry) const {
     return {{at(entry), at(entry + 1), at(entry + 2), at(entry + 3)}, at(entry + kScope)};
   }
-  std::size_t name(Offset record, char (&out)[256]) const {
+  std::string_view name(Offset record, NameBuffer& buffer) const {
     const std::size_t length = name_length(record);
     for (std::size_t i = 0; i < length; ++i) {
       const std::uint32_t four = at(record + kRecordHeader + static_cast<Offset>(i / 4));
-      out[i] = static_cast<char>(four >> (i % 4 * 8));
+      buffer[i] = static_cast<char>(four >> (i % 4 * 8));
     }
-    out[length] = '\0';
-    return length;
+    return {buffer.data(), length};
   }
 
   Word& address_bucket(const Address& address) const {
@@ -203,12 +202,11 @@ class HostTable::Writer : public HostTable::Reader {
   static void link(Word& place, Offset target) { place.store(target, std::memory_order_release); }
 
   [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash) const {
+    NameBuffer buffer{};
     std::uint32_t steps = 0;
     for (Offset record = host_bucket(hash).load(std::memory_order_relaxed);
          record != 0 && steps++ < kMaxSteps; record = at(record + kNextHost)) {
-      char known[256];
-      if (at(record + kHash) == hash && same_host({known, name(record, known)}, host))
-        return record;
+      if (at(record + kHash) == hash && same_host(name(record, buffer), host)) return record;
     }
     return 0;
   }
@@ -423,13 +421,13 @@ bool HostTable::destinations(const Address& requested, std::uint16_t port, const
   std::uint32_t steps = 0;
   std::uint32_t cost = 0;
   Offset record = 0;
+  NameBuffer buffer{};
   for (Offset entry = reader.address_bucket(requested).load(std::memory_order_acquire);
        (entry = reader.holder(entry, requested, steps)) != 0;
        entry = reader.follow(entry + kNextEntry)) {
     const Offset holder = reader.at(entry + kOwner);
-    char name[256];
     if ((reader.state(holder) & kLeftAlone) != 0 ||
-        filter.leaves_alone({name, reader.name(holder, name)}, port)) {
+        filter.leaves_alone(reader.name(holder, buffer), port)) {
       return false;
     }
     if (record == 0) {
@@ -458,10 +456,10 @@ bool HostTable::address_at(const DestinationList& list, std::size_t position, Ad
   return reader.valid();
 }
 
-std::size_t HostTable::host_name(const DestinationList& list, char (&out)[256]) const {
+std::string_view HostTable::host_name(const DestinationList& list, NameBuffer& buffer) const {
   const Reader reader(*memory_, list.generation);
-  const std::size_t length = reader.name(list.record, out);
-  return reader.valid() ? length : 0;
+  const std::string_view name = reader.name(list.record, buffer);
+  return reader.valid() ? name : std::string_view{};
 }
 
 void HostTable::note_exhausted(const DestinationList& list, std::uint32_t pid,

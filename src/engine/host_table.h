@@ -38,6 +38,9 @@ struct LookupFamilies {
   bool ipv6 = true;
 };
 
+// Room for the longest host name (RFC 1035 section 2.3.4).
+using NameBuffer = std::array<char, 255>;
+
 class HostTable {
  public:
   // Zero-filled memory of this type is an empty table, valid before any constructor has run.
@@ -77,8 +80,8 @@ class HostTable {
   // The address at a position. False when the list has been forgotten meanwhile.
   bool address_at(const DestinationList& list, std::size_t position, Address& out) const;
 
-  // The host's name, for the log; returns its length.
-  std::size_t host_name(const DestinationList& list, char (&out)[256]) const;
+  // The host's name, for the log: a view of `buffer`, empty when the list has been forgotten.
+  std::string_view host_name(const DestinationList& list, NameBuffer& buffer) const;
 
   // --- programs that walk the list themselves (curl, Python, wget) ---
 

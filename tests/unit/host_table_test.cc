@@ -149,8 +149,8 @@ TEST_F(HostTableTest, HostName) {
   learn("Some.Name.example.", {ipv4(1), ipv4(2)});
   DestinationList list;
   ASSERT_TRUE(table_.destinations(ipv4(1), 80, {}, list));
-  char name[256];
-  EXPECT_EQ(std::string(name, table_.host_name(list, name)), "Some.Name.example");
+  NameBuffer name;
+  EXPECT_EQ(table_.host_name(list, name), "Some.Name.example");
 }
 
 TEST_F(HostTableTest, WalkingAnExhaustedList) {
@@ -267,11 +267,11 @@ TEST_F(HostTableTest, DamagedMemoryNeitherCrashesNorHangs) {
     for (std::uint32_t i = 0; i < 200; ++i) {
       DestinationList list;
       Address address;
-      char name[256];
+      NameBuffer name;
       static_cast<void>(table_.may_fail_over(ipv4(i)));
       if (!table_.destinations(ipv4(i), 80, {}, list)) continue;
       table_.address_at(list, 1023, address);
-      EXPECT_LT(table_.host_name(list, name), 256u);
+      EXPECT_LE(table_.host_name(list, name).size(), name.size());
       table_.note_exhausted(list, 1, 1);
       table_.walks_exhausted(list, 1, 1);
     }
