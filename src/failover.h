@@ -1,9 +1,5 @@
-// Drives one blocking connect() over the addresses of its host, on the program's own socket: asks
-// the schedule what to do, does it, and returns what the program is to see. The only place that
-// connects a socket twice.
-//
-// Must never allocate, lock, keep a descriptor open, or touch a socket that is no longer the
-// program's (checked by SO_COOKIE before each step that follows a wait).
+// connect(2) with failover, on the program's own socket: a blocking one is driven to its end here;
+// a non-blocking one is started, and driven by the program's own waits (flights.h).
 #pragma once
 
 #include <sys/socket.h>

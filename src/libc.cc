@@ -38,6 +38,14 @@ class Next {
 
 constinit Next<decltype(libc::connect)> next_connect{"connect"};
 constinit Next<decltype(libc::poll)> next_poll{"poll"};
+constinit Next<decltype(libc::ppoll)> next_ppoll{"ppoll"};
+constinit Next<decltype(libc::select)> next_select{"select"};
+constinit Next<decltype(libc::pselect)> next_pselect{"pselect"};
+constinit Next<decltype(libc::epoll_ctl)> next_epoll_ctl{"epoll_ctl"};
+constinit Next<decltype(libc::epoll_wait)> next_epoll_wait{"epoll_wait"};
+constinit Next<decltype(libc::epoll_pwait)> next_epoll_pwait{"epoll_pwait"};
+constinit Next<decltype(libc::epoll_pwait2)> next_epoll_pwait2{"epoll_pwait2"};
+constinit Next<decltype(libc::getsockopt)> next_getsockopt{"getsockopt"};
 constinit Next<decltype(libc::getaddrinfo)> next_getaddrinfo{"getaddrinfo"};
 constinit Next<decltype(libc::getaddrinfo_a)> next_getaddrinfo_a{"getaddrinfo_a"};
 constinit Next<decltype(libc::gai_error)> next_gai_error{"gai_error"};
@@ -55,13 +63,52 @@ int connect(int fd, const sockaddr* address, socklen_t length) {
   return next(fd, address, length);
 }
 
+// The waits exist in every libc this loads into, but for epoll_pwait2 (glibc 2.35): -1 and ENOSYS,
+// as the kernel answers for a call it does not know.
+template <typename Function, typename... Arguments>
+int call(Next<Function>& next, Arguments... arguments) {
+  auto* function = next.get();
+  if (function != nullptr) return function(arguments...);
+  errno = ENOSYS;
+  return -1;
+}
+
 int poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  auto* next = next_poll.get();
-  if (next == nullptr) {
-    errno = ENOSYS;
-    return -1;
-  }
-  return next(fds, count, timeout_ms);
+  return call(next_poll, fds, count, timeout_ms);
+}
+
+int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+  return call(next_ppoll, fds, count, timeout, mask);
+}
+
+int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
+  return call(next_select, count, read, write, except, timeout);
+}
+
+int pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
+            const sigset_t* mask) {
+  return call(next_pselect, count, read, write, except, timeout, mask);
+}
+
+int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
+  return call(next_epoll_ctl, epoll, operation, fd, event);
+}
+
+int epoll_wait(int epoll, epoll_event* events, int size, int timeout_ms) {
+  return call(next_epoll_wait, epoll, events, size, timeout_ms);
+}
+
+int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms, const sigset_t* mask) {
+  return call(next_epoll_pwait, epoll, events, size, timeout_ms, mask);
+}
+
+int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,
+                 const sigset_t* mask) {
+  return call(next_epoll_pwait2, epoll, events, size, timeout, mask);
+}
+
+int getsockopt(int fd, int level, int name, void* value, socklen_t* length) {
+  return call(next_getsockopt, fd, level, name, value, length);
 }
 
 int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** result) {
@@ -104,6 +151,13 @@ int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer,
 void resolve_signal_safe() {
   next_connect.get();
   next_poll.get();
+  next_ppoll.get();
+  next_select.get();
+  next_pselect.get();
+  next_epoll_ctl.get();
+  next_epoll_wait.get();
+  next_epoll_pwait.get();
+  next_getsockopt.get();
 }
 
 }  // namespace nextaddr::libc

@@ -8,12 +8,24 @@
 
 #include <netdb.h>
 #include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 
 namespace nextaddr::libc {
 
 int connect(int fd, const sockaddr* address, socklen_t length);
 int poll(pollfd* fds, nfds_t count, int timeout_ms);
+int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask);
+int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout);
+int pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
+            const sigset_t* mask);
+int epoll_ctl(int epoll, int operation, int fd, epoll_event* event);
+int epoll_wait(int epoll, epoll_event* events, int size, int timeout_ms);
+int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms, const sigset_t* mask);
+int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,
+                 const sigset_t* mask);
+int getsockopt(int fd, int level, int name, void* value, socklen_t* length);
 
 int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** result);
 int getaddrinfo_a(int mode, gaicb* list[], int count, sigevent* event);

@@ -20,7 +20,7 @@ namespace {
 template <typename Value>
 bool get_option(int fd, int level, int name, Value& out) {
   socklen_t length = sizeof out;
-  return getsockopt(fd, level, name, &out, &length) == 0;
+  return libc::getsockopt(fd, level, name, &out, &length) == 0;
 }
 
 int flag(int fd, int level, int name) {
@@ -79,6 +79,14 @@ std::uint32_t kernel_patience_of(int fd) {
   const std::uint32_t patience = kernel_patience_ms(retries);
   const int user_timeout = flag(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
   return user_timeout > 0 ? std::min(patience, static_cast<std::uint32_t>(user_timeout)) : patience;
+}
+
+TcpPhase tcp_phase(int fd) {
+  // tcpi_state is the first byte of tcp_info, and the kernel copies no more than it is asked for.
+  std::uint8_t state = TCP_CLOSE;
+  get_option(fd, IPPROTO_TCP, TCP_INFO, state);
+  if (state == TCP_SYN_SENT || state == TCP_SYN_RECV) return TcpPhase::kConnecting;
+  return state == TCP_CLOSE ? TcpPhase::kClosed : TcpPhase::kConnected;
 }
 
 int pending_error(int fd) { return flag(fd, SOL_SOCKET, SO_ERROR); }

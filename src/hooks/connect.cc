@@ -1,5 +1,6 @@
 // connect(2), and the alias by which old programs import it.
 #include "failover.h"
+#include "flights.h"
 #include "hooks/hook.h"
 #include "libc.h"
 
@@ -8,6 +9,7 @@ namespace {
 int connect_hook(int fd, const sockaddr* address, socklen_t length) {
   nextaddr::Endpoint requested;
   if (!nextaddr::wants_failover(address, length, requested)) {
+    nextaddr::drop_flight(fd);
     return nextaddr::libc::connect(fd, address, length);
   }
   return nextaddr::connect_with_failover(fd, address, length, requested);

@@ -1,0 +1,173 @@
+#include "flight.h"
+
+#include <netinet/in.h>
+
+#include <cerrno>
+
+#include "clock.h"
+#include "config.h"
+#include "libc.h"
+#include "log.h"
+#include "process.h"
+#include "socket.h"
+
+namespace nextaddr {
+
+using Step = Schedule::Step;
+using Progress = Flight::Progress;
+
+namespace {
+
+std::uint32_t milliseconds(const timeval& time) {
+  return static_cast<std::uint32_t>(time.tv_sec * 1000 + (time.tv_usec + 999) / 1000);
+}
+
+// A non-blocking socket's connect returns at once; a blocking one's must be made to.
+int connect_without_waiting(int fd, const sockaddr_storage& to, socklen_t length,
+                            const timeval& program_timeout) {
+  const auto* address = reinterpret_cast<const sockaddr*>(&to);
+  return is_non_blocking(fd) ? libc::connect(fd, address, length)
+                             : briefly_connect(fd, address, length, program_timeout);
+}
+
+}  // namespace
+
+bool Flight::prepare(int fd, const Endpoint& wanted, const timeval& timeout, bool blocks) {
+  cookie = socket_cookie(fd);
+  requested = wanted;
+  current = wanted.address;
+  program_timeout = timeout;
+  began_ms = now_ms();
+  until_ms = began_ms + config().attempt_delay_ms;
+  error = 0;
+  blocking = blocks;
+  planned = interrupted = false;
+  return cookie != 0;
+}
+
+bool Flight::plan(int fd) {
+  if (!owns_memory() || !is_tcp(fd)) return false;
+  HostTable& table = host_table();
+  if (!table.destinations(requested.address, ntohs(requested.port), config().filter, list)) {
+    return false;
+  }
+  if (requested.family == AF_INET) {
+    list.candidates.drop(list.ipv6);
+  } else if (is_ipv6_only(fd)) {
+    list.candidates.keep(list.ipv6);
+  }
+  if (!list.candidates.has(list.requested) || list.candidates.count() < 2) return false;
+  if (table.walks_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()))) return false;
+  const Schedule::Limits limits{config().attempt_delay_ms, kernel_patience_of(fd),
+                                blocking ? milliseconds(program_timeout) : 0};
+  schedule = Schedule(list.candidates, list.ipv6, list.requested, limits, began_ms);
+  until_ms = schedule.in_flight(began_ms).until_ms;
+  trail = {};
+  trail.begin(list.requested, began_ms);
+  planned = true;
+  return true;
+}
+
+bool Flight::owns(int fd) const { return socket_cookie(fd) == cookie; }
+
+Progress Flight::begin(int fd, int first) {
+  if (first != EINPROGRESS) return failed(fd, first);
+  return plan(fd) ? Progress::kInFlight : lost(first);
+}
+
+Progress Flight::failed(int fd, int outcome) {
+  if (!planned && !plan(fd)) return lost(outcome);
+  const std::uint64_t now = now_ms();
+  trail.end(outcome, now);
+  return proceed(fd, schedule.failed(outcome, now));
+}
+
+void Flight::resume(const timeval& timeout) {
+  program_timeout = timeout;
+  if (planned) until_ms = schedule.resumed(now_ms(), blocking ? milliseconds(timeout) : 0).until_ms;
+}
+
+// The program closed the socket, or shut it down: no attempt may follow.
+Progress Flight::lost(int with) {
+  error = with;
+  return Progress::kLost;
+}
+
+Progress Flight::conclude(int outcome) {
+  if (outcome == 0 && planned) trail.end(0, now_ms());
+  if (planned && trail.attempts() > 1 && logs_failovers()) {
+    trail.log(host_table(), list, ntohs(requested.port), outcome);
+  }
+  error = outcome;
+  return outcome == 0 ? Progress::kConnected : Progress::kFailed;
+}
+
+Progress Flight::check(int fd) {
+  if (!owns(fd)) return lost(EBADF);
+  const TcpPhase phase = tcp_phase(fd);
+  if (phase == TcpPhase::kConnecting && now_ms() < until_ms) return Progress::kInFlight;
+  if (phase == TcpPhase::kConnected) return conclude(0);
+  if (!planned && !plan(fd)) return lost(EINPROGRESS);
+  const std::uint64_t now = now_ms();
+  if (phase == TcpPhase::kConnecting) {
+    if (now < until_ms) return Progress::kInFlight;
+    trail.end(EINPROGRESS, now);
+    return proceed(fd, schedule.silent(now));
+  }
+  const int outcome = pending_error(fd);
+  // Closed without an error: shutdown(2), which ends connect(2) with this.
+  if (outcome == 0) return lost(ECONNABORTED);
+  trail.end(outcome, now);
+  // An unanswered SYN is never reset but refused: the connection was there, and the program may
+  // have seen it.
+  if (outcome == ECONNRESET && !blocking) return conclude(outcome);
+  return proceed(fd, schedule.failed(outcome, now));
+}
+
+int Flight::leave_to_kernel(int fd) {
+  sockaddr_storage destination;
+  const socklen_t length = write_sockaddr(requested.address, requested, destination);
+  if (connect_without_waiting(fd, destination, length, program_timeout) == 0) return 0;
+  return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+}
+
+Progress Flight::proceed(int fd, Step step) {
+  interrupted = false;
+  while (step.kind == Step::Kind::kAttempt) {
+    if (!owns(fd)) return lost(EBADF);
+    Address next;
+    sockaddr_storage destination;
+    if (!host_table().address_at(list, step.position, next)) return lost(ETIMEDOUT);
+    const socklen_t length = write_sockaddr(next, requested, destination);
+    const bool on_ipv6_socket = requested.family == AF_INET6;
+    take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());
+    current = next;
+    const std::uint64_t began = now_ms();
+    trail.begin(step.position, began);
+    const int result = connect_without_waiting(fd, destination, length, program_timeout);
+    const int outcome = result == 0 ? 0 : errno;
+    if (outcome == EINPROGRESS || outcome == EINTR) {
+      interrupted = outcome == EINTR;
+      step = schedule.in_flight(began);
+      continue;
+    }
+    if (outcome == 0) return conclude(0);
+    trail.end(outcome, now_ms());
+    step = schedule.failed(outcome, now_ms());
+  }
+  switch (step.kind) {
+    case Step::Kind::kWait:
+      until_ms = step.until_ms;
+      return Progress::kInFlight;
+    case Step::Kind::kYield:
+      return Progress::kTimeUp;
+    default:
+      take_back(fd, false);
+      if (trail.attempts() > 1) {
+        host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));
+      }
+      return conclude(step.error);
+  }
+}
+
+}  // namespace nextaddr

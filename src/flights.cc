@@ -1,0 +1,347 @@
+#include "flights.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+
+#include "clock.h"
+#include "log.h"
+
+namespace nextaddr {
+namespace {
+
+constexpr std::size_t kSlots = 16384;
+constexpr std::size_t kDescriptors = std::size_t{1} << 20;
+// Slot::error of a connect whose last attempt was left to the kernel. It is not under way any more
+// (not counted), but remembered until the descriptor's next connect.
+constexpr int kLeftToKernel = -1;
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+enum SlotState : std::uint32_t { kFree, kIdle, kHeld };
+
+struct Slot {
+  std::atomic<std::uint32_t> state;
+  std::atomic<int> fd;
+  std::atomic<std::uint64_t> until_ms;
+  int error;  // of a connect that failed for good, until the program has seen it
+  Flight flight;
+};
+
+// Zero pages until used: neither the table nor a slot costs memory before it is needed.
+struct Table {
+  std::atomic<std::uint32_t> count;
+  std::atomic<std::uint32_t> highest;                // slot ever taken
+  std::atomic<std::uint64_t> deadline_ms;            // not later than any slot's until_ms
+  std::atomic<std::uint16_t> slot_of[kDescriptors];  // plus one; 0: none
+  Slot slots[kSlots];
+};
+
+constinit std::atomic<Table*> the_table{nullptr};
+
+Table* table() { return the_table.load(std::memory_order_acquire); }
+
+// Signals are blocked as long as this lives.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+Table* make_table() {
+  Table* present = table();
+  if (present != nullptr) return present;
+  void* memory = mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  // A forked child shares the sockets: two processes moving them on would undo each other's
+  // attempts.
+  if (madvise(memory, sizeof(Table), MADV_WIPEONFORK) != 0 ||
+      !the_table.compare_exchange_strong(present, static_cast<Table*>(memory))) {
+    munmap(memory, sizeof(Table));
+  }
+  return table();
+}
+
+bool hold(Slot& slot) {
+  std::uint32_t idle = kIdle;
+  return slot.state.compare_exchange_strong(idle, kHeld, std::memory_order_acquire);
+}
+
+void release(Slot& slot) { slot.state.store(kIdle, std::memory_order_release); }
+
+void empty(Table& all, Slot& slot) {
+  const int fd = slot.fd.load(std::memory_order_relaxed);
+  const auto index = static_cast<std::uint16_t>(&slot - all.slots + 1);
+  if (all.slot_of[fd].load(std::memory_order_relaxed) == index) {
+    all.slot_of[fd].store(0, std::memory_order_relaxed);
+  }
+  if (slot.error != kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
+  slot.state.store(kFree, std::memory_order_release);
+}
+
+// The slot of a descriptor, or null. May be stale the next moment.
+Slot* slot_of(int fd) {
+  Table* all = table();
+  if (all == nullptr || fd < 0 || static_cast<std::size_t>(fd) >= kDescriptors) return nullptr;
+  const std::uint16_t index = all->slot_of[fd].load(std::memory_order_acquire);
+  return index == 0 ? nullptr : &all->slots[index - 1];
+}
+
+// The slot of a descriptor, held; null when there is none or another caller holds it.
+Slot* hold_slot_of(int fd) {
+  Slot* slot = slot_of(fd);
+  if (slot == nullptr || !hold(*slot)) return nullptr;
+  if (slot->fd.load(std::memory_order_relaxed) == fd) return slot;
+  release(*slot);
+  return nullptr;
+}
+
+void set_deadline(Table& all, Slot& slot, std::uint64_t until_ms) {
+  slot.until_ms.store(until_ms, std::memory_order_relaxed);
+  std::uint64_t present = all.deadline_ms.load(std::memory_order_relaxed);
+  // 0: nobody has set one yet.
+  while ((present == 0 || until_ms < present) &&
+         !all.deadline_ms.compare_exchange_weak(present, until_ms, std::memory_order_relaxed)) {
+  }
+}
+
+// A free slot, held: the lowest, so that few are ever touched. When all are taken, those whose
+// socket is gone are cleared out first.
+Slot* take_slot(Table& all) {
+  for (const bool sweep : {false, true}) {
+    for (std::uint32_t i = 0; i < kSlots; ++i) {
+      Slot& slot = all.slots[i];
+      if (sweep && hold(slot)) {
+        if (slot.flight.owns(slot.fd.load(std::memory_order_relaxed))) {
+          release(slot);
+        } else {
+          empty(all, slot);
+        }
+      }
+      std::uint32_t free = kFree;
+      if (slot.state.load(std::memory_order_relaxed) != kFree ||
+          !slot.state.compare_exchange_strong(free, kHeld, std::memory_order_acquire)) {
+        continue;
+      }
+      std::uint32_t highest = all.highest.load(std::memory_order_relaxed);
+      while (highest < i &&
+             !all.highest.compare_exchange_weak(highest, i, std::memory_order_relaxed)) {
+      }
+      return &slot;
+    }
+  }
+  return nullptr;
+}
+
+// What a held slot's connect has come to. Leaves the slot idle or free.
+Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
+  const int fd = slot.fd.load(std::memory_order_relaxed);
+  Flight& flight = slot.flight;
+  switch (progress) {
+    case Flight::Progress::kTimeUp:
+      // The program waits by its own clock now, not by SO_SNDTIMEO.
+      flight.blocking = false;
+      flight.resume(flight.program_timeout);
+      [[fallthrough]];
+    case Flight::Progress::kInFlight:
+      set_deadline(all, slot, flight.until_ms);
+      release(slot);
+      return Sight::kInFlight;
+    case Flight::Progress::kFailed:
+      // Only the kernel's time-out cannot be had again at once.
+      slot.error = flight.error;
+      if (flight.error != ETIMEDOUT && flight.error != ECONNRESET) {
+        slot.error = flight.leave_to_kernel(fd);
+      }
+      slot.until_ms.store(kNever, std::memory_order_relaxed);
+      if (slot.error == 0) {
+        slot.error = kLeftToKernel;
+        all.count.fetch_sub(1, std::memory_order_relaxed);
+        release(slot);
+        return Sight::kInFlight;
+      }
+      release(slot);
+      return Sight::kFailed;
+    default:
+      empty(all, slot);
+      return Sight::kNotOurs;
+  }
+}
+
+// Of a held slot; leaves it idle or free.
+Sight look_at_held(Table& all, Slot& slot) {
+  const int fd = slot.fd.load(std::memory_order_relaxed);
+  if (slot.error == 0) return settle(all, slot, slot.flight.check(fd));
+  if (slot.error == kLeftToKernel) {
+    release(slot);
+    return Sight::kNotOurs;
+  }
+  if (!slot.flight.owns(fd)) {
+    empty(all, slot);
+    return Sight::kNotOurs;
+  }
+  release(slot);
+  return Sight::kFailed;
+}
+
+// Puts a flight into a slot of its own; null when there is none to be had.
+Slot* place(Table& all, int fd, const Flight& flight) {
+  if (fd < 0 || static_cast<std::size_t>(fd) >= kDescriptors) return nullptr;
+  Slot* slot = take_slot(all);
+  if (slot == nullptr) return nullptr;
+  slot->fd.store(fd, std::memory_order_relaxed);
+  slot->error = 0;
+  slot->flight = flight;
+  slot->until_ms.store(kNever, std::memory_order_relaxed);
+  all.count.fetch_add(1, std::memory_order_release);
+  all.slot_of[fd].store(static_cast<std::uint16_t>(slot - all.slots + 1),
+                        std::memory_order_release);
+  return slot;
+}
+
+}  // namespace
+
+bool any_in_flight() {
+  const Table* all = table();
+  return all != nullptr && all->count.load(std::memory_order_acquire) != 0;
+}
+
+int start_flight(int fd, const Flight& prepared, int first) {
+  const SignalsBlocked blocked;
+  Table* all = make_table();
+  Slot* slot = all != nullptr ? place(*all, fd, prepared) : nullptr;
+  if (slot == nullptr) {
+    log_problem("no room for one more connect in flight", {});
+    return first;
+  }
+  if (first == EINPROGRESS) {
+    set_deadline(*all, *slot, prepared.until_ms);
+    release(*slot);
+    return first;
+  }
+  // It failed before anything was in flight, so connect itself goes on, and tells the program.
+  const Flight::Progress progress = slot->flight.begin(fd, first);
+  if (progress == Flight::Progress::kInFlight) {
+    settle(*all, *slot, progress);
+    return EINPROGRESS;
+  }
+  const int error = progress == Flight::Progress::kConnected ? 0 : slot->flight.error;
+  empty(*all, *slot);
+  return error;
+}
+
+void keep_flight(int fd, const Flight& flight) {
+  const SignalsBlocked blocked;
+  Table* all = make_table();
+  Slot* slot = all != nullptr ? place(*all, fd, flight) : nullptr;
+  if (slot == nullptr) return;
+  set_deadline(*all, *slot, flight.until_ms);
+  release(*slot);
+}
+
+bool take_flight(int fd, const Endpoint& requested, Flight& out) {
+  const SignalsBlocked blocked;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return false;
+  out = slot->flight;
+  const bool same = slot->error == 0 && out.requested == requested && out.owns(fd);
+  empty(*table(), *slot);
+  return same;
+}
+
+bool left_to_kernel(int fd) {
+  if (slot_of(fd) == nullptr) return false;
+  const SignalsBlocked blocked;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return false;
+  const bool left = slot->error == kLeftToKernel && slot->flight.owns(fd);
+  release(*slot);
+  return left;
+}
+
+void drop_flight(int fd) {
+  if (slot_of(fd) == nullptr) return;
+  const SignalsBlocked blocked;
+  Slot* slot = hold_slot_of(fd);
+  if (slot != nullptr) empty(*table(), *slot);
+}
+
+Sight look_at(int fd) {
+  if (slot_of(fd) == nullptr) return Sight::kNotOurs;
+  const SignalsBlocked blocked;
+  Slot* slot = hold_slot_of(fd);
+  // Held by another thread: it is being moved on right now.
+  if (slot == nullptr) return slot_of(fd) == nullptr ? Sight::kNotOurs : Sight::kInFlight;
+  return look_at_held(*table(), *slot);
+}
+
+bool in_flight(int fd) { return slot_of(fd) != nullptr; }
+
+int next_in_flight(std::size_t& position) {
+  const Table* all = table();
+  if (all == nullptr) return -1;
+  const std::size_t end = all->highest.load(std::memory_order_relaxed) + std::size_t{1};
+  while (position < end) {
+    const Slot& slot = all->slots[position++];
+    if (slot.state.load(std::memory_order_relaxed) != kFree) {
+      return slot.fd.load(std::memory_order_relaxed);
+    }
+  }
+  return -1;
+}
+
+std::uint64_t next_flight_deadline() {
+  const Table* all = table();
+  if (all == nullptr || all->count.load(std::memory_order_relaxed) == 0) return kNever;
+  const std::uint64_t deadline = all->deadline_ms.load(std::memory_order_relaxed);
+  return deadline == 0 ? kNever : deadline;
+}
+
+void drive_due_flights() {
+  Table* all = table();
+  if (all == nullptr || now_ms() < next_flight_deadline()) return;
+  const SignalsBlocked blocked;
+  // Whatever is set from here on is kept: the scan only ever finds earlier ones.
+  all->deadline_ms.store(kNever, std::memory_order_relaxed);
+  const std::uint64_t now = now_ms();
+  const std::size_t last =
+      std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
+  for (std::size_t i = 0; i < last; ++i) {
+    Slot& slot = all->slots[i];
+    if (slot.state.load(std::memory_order_relaxed) == kFree) continue;
+    const std::uint64_t until = slot.until_ms.load(std::memory_order_relaxed);
+    if (until > now) {
+      if (until != kNever) set_deadline(*all, slot, until);
+      continue;
+    }
+    if (hold(slot)) look_at_held(*all, slot);
+  }
+}
+
+int take_error(int fd) {
+  if (slot_of(fd) == nullptr) return 0;
+  const SignalsBlocked blocked;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return 0;
+  const int error = slot->flight.owns(fd) ? slot->error : 0;
+  if (error == 0 || error == kLeftToKernel) {
+    release(*slot);
+    return 0;
+  }
+  empty(*table(), *slot);
+  return error;
+}
+
+}  // namespace nextaddr

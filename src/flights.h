@@ -1,0 +1,63 @@
+// The connects under way in this process that the program waits for itself: one slot a descriptor.
+// What the wait hooks and connect() ask about a descriptor, and the one deadline they all keep.
+//
+// Slots are held by one caller at a time, without waiting: a busy slot is somebody else's business
+// for a few microseconds. Signals are blocked while one is held, so that no handler jumps out with
+// it. Entries whose socket was closed need no hook: they are recognised by SO_COOKIE when next
+// seen. A forked child starts with none (the parent goes on). Everything here is async-signal-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "flight.h"
+
+namespace nextaddr {
+
+// What a program is to see of one of its descriptors.
+enum class Sight : std::uint8_t {
+  kNotOurs,   // as the kernel has it
+  kInFlight,  // nothing yet
+  kFailed,    // an error waits for it, and the kernel no longer knows of it (take_error())
+};
+
+// One atomic load; the price of every wait hook with nothing under way.
+bool any_in_flight();
+
+// Takes over a connect that came to `first` and is the program's to wait for. Its result for the
+// program: 0, EINPROGRESS or an error.
+int start_flight(int fd, const Flight& prepared, int first);
+
+// Keeps a blocking connect that returned before it was finished.
+void keep_flight(int fd, const Flight& flight);
+// Takes back what was kept, when it was for the same destination; the slot is then free.
+bool take_flight(int fd, const Endpoint& requested, Flight& out);
+
+// True for a socket whose last attempt was left to the kernel: asking connect(2) again then only
+// tells its result, and must not start another round.
+bool left_to_kernel(int fd);
+
+// A new connect on this descriptor, or none any more: forgets what was under way.
+void drop_flight(int fd);
+
+// Looks at one descriptor and moves its connect on where needed.
+Sight look_at(int fd);
+
+// True when a connect is under way on this descriptor, as far as its number tells.
+bool in_flight(int fd);
+
+// Walks over them: the next descriptor with a connect under way, or -1 after the last. `position`
+// starts at 0.
+int next_in_flight(std::size_t& position);
+
+// Moves on every connect whose time is up.
+void drive_due_flights();
+
+// The earliest time at which some connect has to be moved on; the far future when there is none.
+std::uint64_t next_flight_deadline();
+
+// The error of a connect that failed, once: SO_ERROR reads it, a second connect() returns it. 0:
+// none.
+int take_error(int fd);
+
+}  // namespace nextaddr

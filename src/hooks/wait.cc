@@ -1,0 +1,88 @@
+// The waits: poll(2), select(2) and their variants, and SO_ERROR, by which programs learn a
+// connect's result. With no connect under way each costs one atomic load.
+#include "flights.h"
+#include "hooks/hook.h"
+#include "libc.h"
+#include "registrations.h"
+#include "waits.h"
+
+namespace libc = nextaddr::libc;
+using nextaddr::any_in_flight;
+
+NEXTADDR_HOOK int poll(pollfd* fds, nfds_t count, int timeout_ms) {
+  return any_in_flight() ? nextaddr::wait_poll(fds, count, timeout_ms)
+                         : libc::poll(fds, count, timeout_ms);
+}
+
+NEXTADDR_HOOK int __poll(pollfd* fds, nfds_t count, int timeout_ms) {
+  return poll(fds, count, timeout_ms);
+}
+
+// Programs built with _FORTIFY_SOURCE: `size` is what the compiler knows of the array.
+NEXTADDR_HOOK int __poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t size) {
+  if (size / sizeof *fds < count) __builtin_trap();
+  return poll(fds, count, timeout_ms);
+}
+
+NEXTADDR_HOOK int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+  return any_in_flight() ? nextaddr::wait_ppoll(fds, count, timeout, mask)
+                         : libc::ppoll(fds, count, timeout, mask);
+}
+
+NEXTADDR_HOOK int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
+                              const sigset_t* mask, size_t size) {
+  if (size / sizeof *fds < count) __builtin_trap();
+  return ppoll(fds, count, timeout, mask);
+}
+
+NEXTADDR_HOOK int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
+  return any_in_flight() ? nextaddr::wait_select(count, read, write, except, timeout)
+                         : libc::select(count, read, write, except, timeout);
+}
+
+NEXTADDR_HOOK int __select(int count, fd_set* read, fd_set* write, fd_set* except,
+                           timeval* timeout) {
+  return select(count, read, write, except, timeout);
+}
+
+NEXTADDR_HOOK int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
+                          const timespec* timeout, const sigset_t* mask) {
+  return any_in_flight() ? nextaddr::wait_pselect(count, read, write, except, timeout, mask)
+                         : libc::pselect(count, read, write, except, timeout, mask);
+}
+
+NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  const int result = libc::epoll_ctl(epoll, operation, fd, event);
+  if (result == 0) {
+    nextaddr::note_registration(epoll, operation, fd, event);
+    if (any_in_flight() && nextaddr::in_flight(fd)) nextaddr::wake_sleepers(fd);
+  }
+  return result;
+}
+
+NEXTADDR_HOOK int epoll_wait(int epoll, epoll_event* events, int size, int timeout_ms) {
+  nextaddr::note_waiter(epoll);
+  return any_in_flight() ? nextaddr::wait_epoll(epoll, events, size, timeout_ms)
+                         : libc::epoll_wait(epoll, events, size, timeout_ms);
+}
+
+NEXTADDR_HOOK int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms,
+                              const sigset_t* mask) {
+  nextaddr::note_waiter(epoll);
+  return any_in_flight() ? nextaddr::wait_epoll_masked(epoll, events, size, timeout_ms, mask)
+                         : libc::epoll_pwait(epoll, events, size, timeout_ms, mask);
+}
+
+NEXTADDR_HOOK int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,
+                               const sigset_t* mask) {
+  nextaddr::note_waiter(epoll);
+  return any_in_flight() ? nextaddr::wait_epoll_exact(epoll, events, size, timeout, mask)
+                         : libc::epoll_pwait2(epoll, events, size, timeout, mask);
+}
+
+NEXTADDR_HOOK int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
+  if (level == SOL_SOCKET && name == SO_ERROR && any_in_flight()) {
+    return nextaddr::socket_error(fd, value, length);
+  }
+  return libc::getsockopt(fd, level, name, value, length);
+}

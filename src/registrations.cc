@@ -1,0 +1,191 @@
+#include "registrations.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include "engine/text.h"
+#include "libc.h"
+
+namespace nextaddr {
+namespace {
+
+constexpr std::size_t kDescriptors = std::size_t{1} << 20;
+constexpr std::uint32_t kSeveral = 1u << 31;
+
+struct Entry {
+  std::atomic<std::uint32_t> epoll;  // plus one, and kSeveral; 0: in no set
+  std::atomic<std::uint32_t> events;
+  std::atomic<std::uint64_t> data;
+  std::atomic<const char*> waiter;  // of an epoll set: the thread that waited on it last
+  std::atomic<int> timer;           // of an epoll set: our timer in it, plus one
+};
+
+// 32 MB of addresses, of which one page serves 128 descriptors.
+constinit std::atomic<Entry*> the_entries{nullptr};
+
+constinit thread_local char this_thread = 0;
+
+bool in_range(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) < kDescriptors; }
+
+Entry* entry_of(int fd) {
+  Entry* entries = the_entries.load(std::memory_order_acquire);
+  return entries != nullptr && in_range(fd) ? &entries[fd] : nullptr;
+}
+
+Entry* make_entry_of(int fd) {
+  if (the_entries.load(std::memory_order_acquire) == nullptr) {
+    const std::size_t size = kDescriptors * sizeof(Entry);
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    Entry* present = nullptr;
+    if (!the_entries.compare_exchange_strong(present, static_cast<Entry*>(memory))) {
+      munmap(memory, size);
+    }
+  }
+  return entry_of(fd);
+}
+
+// Below a limit that programs rarely change and above the numbers they rarely reach.
+constexpr int kHighDescriptor = 768;
+
+int make_timer() {
+  const int low = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (low < 0) return -1;
+  const int high = fcntl(low, F_DUPFD_CLOEXEC, kHighDescriptor);
+  if (high < 0) return low;
+  close(low);
+  return high;
+}
+
+// "tfd:        7 events: 8000001d data:     7f0700000004" of /proc/self/fdinfo.
+bool line_tells(std::string_view line, int fd, std::uint64_t data) {
+  const auto number_after = [&line](std::string_view label, unsigned base, std::uint64_t& out) {
+    const std::size_t at = line.find(label);
+    if (at == std::string_view::npos) return false;
+    std::string_view rest = slice(line, at + label.size(), line.size());
+    while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
+    out = 0;
+    for (; !rest.empty(); rest.remove_prefix(1)) {
+      const char c = lower_case(rest.front());
+      const unsigned digit = c >= '0' && c <= '9'   ? static_cast<unsigned>(c - '0')
+                             : c >= 'a' && c <= 'f' ? static_cast<unsigned>(c - 'a' + 10)
+                                                    : 16;
+      if (digit >= base) break;
+      out = out * base + digit;
+    }
+    return true;
+  };
+  std::uint64_t told_fd = 0;
+  std::uint64_t told_data = 0;
+  return number_after("tfd:", 10, told_fd) && number_after("data:", 16, told_data) &&
+         told_fd == static_cast<std::uint64_t>(fd) && told_data == data;
+}
+
+}  // namespace
+
+void note_registration(int epoll, int operation, int fd, const epoll_event* event) {
+  Entry* entry = make_entry_of(fd);
+  if (entry == nullptr) return;
+  const auto set = static_cast<std::uint32_t>(epoll) + 1;
+  const std::uint32_t before = entry->epoll.load(std::memory_order_relaxed);
+  const bool same = (before & ~kSeveral) == set;
+  if (operation == EPOLL_CTL_DEL) {
+    if (same) entry->epoll.store(0, std::memory_order_relaxed);
+    return;
+  }
+  const bool other = operation == EPOLL_CTL_ADD && before != 0 && !same;
+  entry->events.store(event->events, std::memory_order_relaxed);
+  entry->data.store(event->data.u64, std::memory_order_relaxed);
+  entry->epoll.store(set | (before & kSeveral) | (other ? kSeveral : 0), std::memory_order_release);
+}
+
+bool registration_of(int fd, Registration& out) {
+  const Entry* entry = entry_of(fd);
+  if (entry == nullptr) return false;
+  const std::uint32_t epoll = entry->epoll.load(std::memory_order_acquire);
+  if (epoll == 0) return false;
+  out = {static_cast<int>((epoll & ~kSeveral) - 1), entry->events.load(std::memory_order_relaxed),
+         entry->data.load(std::memory_order_relaxed), (epoll & kSeveral) != 0};
+  return true;
+}
+
+bool registered_with(int epoll, int fd, std::uint64_t data) {
+  char path[40] = "/proc/self/fdinfo/";
+  std::size_t length = std::strlen(path);
+  char digits[12];
+  std::size_t count = 0;
+  for (auto rest = static_cast<unsigned>(epoll); count == 0 || rest != 0; rest /= 10) {
+    digits[count++] = static_cast<char>('0' + rest % 10);
+  }
+  while (count != 0) path[length++] = digits[--count];
+  path[length] = '\0';
+  const int info = open(path, O_RDONLY | O_CLOEXEC);
+  if (info < 0) return false;
+  char buffer[1024];
+  std::size_t held = 0;
+  bool found = false;
+  for (ssize_t got = 0; !found && (got = read(info, buffer + held, sizeof buffer - held)) > 0;) {
+    held += static_cast<std::size_t>(got);
+    std::string_view text(buffer, held);
+    for (std::size_t end = 0; !found && (end = text.find('\n')) != std::string_view::npos;) {
+      found = line_tells(slice(text, 0, end), fd, data);
+      text.remove_prefix(end + 1);
+    }
+    std::memmove(buffer, text.data(), text.size());
+    held = text.size();
+  }
+  close(info);
+  return found;
+}
+
+void note_waiter(int epoll) {
+  Entry* entry = entry_of(epoll);
+  if (entry != nullptr && entry->waiter.load(std::memory_order_relaxed) != &this_thread) {
+    entry->waiter.store(&this_thread, std::memory_order_relaxed);
+  }
+}
+
+bool others_wait_on(int epoll) {
+  const Entry* entry = entry_of(epoll);
+  if (entry == nullptr) return false;
+  const char* waiter = entry->waiter.load(std::memory_order_relaxed);
+  return waiter != nullptr && waiter != &this_thread;
+}
+
+std::uint64_t wake_data() { return reinterpret_cast<std::uintptr_t>(&the_entries); }
+
+void wake_at(int epoll, std::uint64_t at_ms) {
+  Entry* entry = entry_of(epoll);
+  if (entry == nullptr) return;
+  const int saved = errno;
+  const itimerspec at{
+      {0, 0}, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}};
+  int timer = entry->timer.load(std::memory_order_relaxed) - 1;
+  // The program may have closed everything it does not know (closefrom).
+  if (timer < 0 || timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr) != 0) {
+    timer = make_timer();
+    if (timer >= 0) {
+      entry->timer.store(timer + 1, std::memory_order_relaxed);
+      timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
+    }
+  }
+  if (timer >= 0) {
+    // One event, which needs no read(2) to go away.
+    epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
+    event.data.u64 = wake_data();
+    if (libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
+      libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
+    }
+  }
+  errno = saved;
+}
+
+}  // namespace nextaddr

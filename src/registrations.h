@@ -1,0 +1,42 @@
+// What the program told epoll_ctl(2) of each descriptor, and who waits on which epoll set: an event
+// carries only the program's own data, and this tells which descriptor it is about.
+//
+// Remembered whether or not a connect is under way, because programs register a socket before they
+// connect it (nginx, Asio, .NET). Costs a few nanoseconds a call and never decides anything. No
+// lock; async-signal-safe.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+
+namespace nextaddr {
+
+struct Registration {
+  int epoll;
+  std::uint32_t events;
+  std::uint64_t data;
+  bool several;  // in more than one epoll set: this is the last one
+};
+
+// A successful epoll_ctl call.
+void note_registration(int epoll, int operation, int fd, const epoll_event* event);
+
+// What is known of `fd`; false when it is in no epoll set.
+bool registration_of(int fd, Registration& out);
+
+// Reads from the kernel whether `fd` is in `epoll` with `data` (/proc/self/fdinfo); slow.
+bool registered_with(int epoll, int fd, std::uint64_t data);
+
+// This thread is about to wait on `epoll`.
+void note_waiter(int epoll);
+// Another thread than this one waited on `epoll` last, and may be asleep there.
+bool others_wait_on(int epoll);
+
+// Wakes whoever sleeps in `epoll` at `at_ms` (CLOCK_MONOTONIC), by a timer of ours in the set: the
+// one descriptor that nextaddr may own, high-numbered and close-on-exec. Its event carries
+// wake_data() and must not reach the program.
+void wake_at(int epoll, std::uint64_t at_ms);
+std::uint64_t wake_data();
+
+}  // namespace nextaddr

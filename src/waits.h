@@ -1,0 +1,37 @@
+// The program's own waits while some of its connects are under way: poll(2), select(2),
+// epoll_wait(2) and SO_ERROR as it would see them if only the working address had ever been asked.
+//
+// Each waits with the program's own call, mask and time, cut into slices by the next deadline of a
+// connect under way. Called only while there is one (any_in_flight()); nothing else may end up
+// here. Async-signal-safe.
+#pragma once
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+#include <csignal>
+
+namespace nextaddr {
+
+int wait_poll(pollfd* fds, nfds_t count, int timeout_ms);
+int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask);
+
+int wait_select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout);
+int wait_pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
+                 const sigset_t* mask);
+
+int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms);
+int wait_epoll_masked(int epoll, epoll_event* events, int size, int timeout_ms,
+                      const sigset_t* mask);
+int wait_epoll_exact(int epoll, epoll_event* events, int size, const timespec* timeout,
+                     const sigset_t* mask);
+
+// A connect has been started on `fd`, or it has been registered in an epoll set with one under way:
+// a thread that sleeps in that set since before must wake in time to move it on.
+void wake_sleepers(int fd);
+
+// SO_ERROR of `fd`, an int at `value`.
+int socket_error(int fd, void* value, socklen_t* length);
+
+}  // namespace nextaddr
