@@ -27,6 +27,7 @@ UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
 UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS)
 
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
+TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run
 
 .PHONY: all demo test unit integration programs lint format install uninstall clean help
@@ -70,14 +71,14 @@ integration: all programs ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
-	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(UNIT_SOURCES) $(wildcard tests/programs/*)
+	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(TEST_SOURCES)
 	clang-tidy --quiet $(SOURCES) -- $(LIBRARY_FLAGS)
 	cppcheck --quiet --std=c++20 --language=c++ --error-exitcode=1 --inline-suppr \
 		--enable=warning,performance,portability -Isrc $(SOURCES)
 	shellcheck $(SHELL_SCRIPTS)
 
 format: ## apply .clang-format
-	clang-format -i $(SOURCES) $(HEADERS) $(UNIT_SOURCES) $(wildcard tests/programs/*)
+	clang-format -i $(SOURCES) $(HEADERS) $(TEST_SOURCES)
 
 install: all ## into PREFIX (default /usr/local), below DESTDIR
 	install -D -m 755 scripts/nextaddr $(DESTDIR)$(PREFIX)/bin/nextaddr

@@ -1,5 +1,6 @@
 #include "failover.h"
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 
@@ -17,6 +18,8 @@ namespace nextaddr {
 namespace {
 
 using Progress = Flight::Progress;
+
+constinit std::atomic<bool> fastopen_connect_used{false};
 
 int fail(int error) {
   errno = error;
@@ -140,6 +143,8 @@ bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& request
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested) {
+  // Such a connect says 0 before a packet has been sent.
+  if (fastopen_connect_used.load(std::memory_order_relaxed)) forgo_fastopen(fd);
   if (is_non_blocking(fd)) return connect_without_blocking(fd, address, length, requested);
   const std::optional<timeval> program_timeout = send_timeout(fd);
   if (!program_timeout) return libc::connect(fd, address, length);
@@ -148,5 +153,22 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
   }
   return after_first_attempt(fd, address, length, requested, *program_timeout, errno);
 }
+
+ssize_t connect_and_send(int fd, const void* data, size_t size, int flags, const sockaddr* address,
+                         socklen_t length, const Endpoint& requested) {
+  if (connect_with_failover(fd, address, length, requested) != 0) return -1;
+  return libc::sendto(fd, data, size, flags & ~MSG_FASTOPEN, nullptr, 0);
+}
+
+ssize_t connect_and_send(int fd, const msghdr* message, int flags, const Endpoint& requested) {
+  const auto* address = static_cast<const sockaddr*>(message->msg_name);
+  if (connect_with_failover(fd, address, message->msg_namelen, requested) != 0) return -1;
+  msghdr connected = *message;
+  connected.msg_name = nullptr;
+  connected.msg_namelen = 0;
+  return libc::sendmsg(fd, &connected, flags & ~MSG_FASTOPEN);
+}
+
+void note_fastopen_connect() { fastopen_connect_used.store(true, std::memory_order_relaxed); }
 
 }  // namespace nextaddr

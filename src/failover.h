@@ -17,4 +17,16 @@ bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& request
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested);
 
+// TCP Fast Open puts data, or only the wish for it, before the handshake. For a host with several
+// addresses failover is worth more: both become an ordinary connect, which wget2 and axel then get.
+
+// sendto(2) with MSG_FASTOPEN: connects, then sends. Errors as of the one that failed.
+ssize_t connect_and_send(int fd, const void* data, size_t size, int flags, const sockaddr* address,
+                         socklen_t length, const Endpoint& requested);
+// sendmsg(2) likewise.
+ssize_t connect_and_send(int fd, const msghdr* message, int flags, const Endpoint& requested);
+
+// The program has set TCP_FASTOPEN_CONNECT on some socket: from now on connects look for it.
+void note_fastopen_connect();
+
 }  // namespace nextaddr

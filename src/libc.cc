@@ -46,6 +46,9 @@ constinit Next<decltype(libc::epoll_wait)> next_epoll_wait{"epoll_wait"};
 constinit Next<decltype(libc::epoll_pwait)> next_epoll_pwait{"epoll_pwait"};
 constinit Next<decltype(libc::epoll_pwait2)> next_epoll_pwait2{"epoll_pwait2"};
 constinit Next<decltype(libc::getsockopt)> next_getsockopt{"getsockopt"};
+constinit Next<decltype(libc::sendto)> next_sendto{"sendto"};
+constinit Next<decltype(libc::sendmsg)> next_sendmsg{"sendmsg"};
+constinit Next<decltype(libc::setsockopt)> next_setsockopt{"setsockopt"};
 constinit Next<decltype(libc::getaddrinfo)> next_getaddrinfo{"getaddrinfo"};
 constinit Next<decltype(libc::getaddrinfo_a)> next_getaddrinfo_a{"getaddrinfo_a"};
 constinit Next<decltype(libc::gai_error)> next_gai_error{"gai_error"};
@@ -65,8 +68,8 @@ int connect(int fd, const sockaddr* address, socklen_t length) {
 
 // The waits exist in every libc this loads into, but for epoll_pwait2 (glibc 2.35): -1 and ENOSYS,
 // as the kernel answers for a call it does not know.
-template <typename Function, typename... Arguments>
-int call(Next<Function>& next, Arguments... arguments) {
+template <typename Result, typename... Arguments>
+Result call(Next<Result(Arguments...)>& next, Arguments... arguments) {
   auto* function = next.get();
   if (function != nullptr) return function(arguments...);
   errno = ENOSYS;
@@ -79,6 +82,13 @@ int poll(pollfd* fds, nfds_t count, int timeout_ms) {
 
 int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
   return call(next_ppoll, fds, count, timeout, mask);
+}
+
+void buffer_overflow_detected() {
+  // glibc's own way to end a program whose array is too small for its poll.
+  auto* fail = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, "__chk_fail"));
+  if (fail != nullptr) fail();
+  __builtin_trap();
 }
 
 int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
@@ -105,6 +115,19 @@ int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms, const 
 int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,
                  const sigset_t* mask) {
   return call(next_epoll_pwait2, epoll, events, size, timeout, mask);
+}
+
+ssize_t sendto(int fd, const void* data, size_t size, int flags, const sockaddr* address,
+               socklen_t length) {
+  return call(next_sendto, fd, data, size, flags, address, length);
+}
+
+ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  return call(next_sendmsg, fd, message, flags);
+}
+
+int setsockopt(int fd, int level, int name, const void* value, socklen_t length) {
+  return call(next_setsockopt, fd, level, name, value, length);
 }
 
 int getsockopt(int fd, int level, int name, void* value, socklen_t* length) {
@@ -158,6 +181,9 @@ void resolve_signal_safe() {
   next_epoll_wait.get();
   next_epoll_pwait.get();
   next_getsockopt.get();
+  next_sendto.get();
+  next_sendmsg.get();
+  next_setsockopt.get();
 }
 
 }  // namespace nextaddr::libc

@@ -17,6 +17,7 @@ namespace nextaddr::libc {
 int connect(int fd, const sockaddr* address, socklen_t length);
 int poll(pollfd* fds, nfds_t count, int timeout_ms);
 int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask);
+[[noreturn]] void buffer_overflow_detected();
 int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout);
 int pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
             const sigset_t* mask);
@@ -25,6 +26,10 @@ int epoll_wait(int epoll, epoll_event* events, int size, int timeout_ms);
 int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms, const sigset_t* mask);
 int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,
                  const sigset_t* mask);
+ssize_t sendto(int fd, const void* data, size_t size, int flags, const sockaddr* address,
+               socklen_t length);
+ssize_t sendmsg(int fd, const msghdr* message, int flags);
+int setsockopt(int fd, int level, int name, const void* value, socklen_t length);
 int getsockopt(int fd, int level, int name, void* value, socklen_t* length);
 
 int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** result);

@@ -47,10 +47,10 @@ int briefly_connect(int fd, const sockaddr* address, socklen_t length,
                     const timeval& program_timeout) {
   // The shortest time there is: the kernel rounds it up to one tick.
   constexpr timeval kOneTick{0, 1};
-  if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kOneTick, sizeof kOneTick) != 0) return -1;
+  if (libc::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kOneTick, sizeof kOneTick) != 0) return -1;
   const int result = libc::connect(fd, address, length);
   const int error = errno;
-  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &program_timeout, sizeof program_timeout);
+  libc::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &program_timeout, sizeof program_timeout);
   errno = error;
   return result;
 }
@@ -66,6 +66,12 @@ bool is_non_blocking(int fd) {
 }
 
 bool is_ipv6_only(int fd) { return flag(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0; }
+
+void forgo_fastopen(int fd) {
+  if (flag(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT) == 0) return;
+  constexpr int kOff = 0;
+  libc::setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &kOff, sizeof kOff);
+}
 
 std::uint64_t socket_cookie(int fd) {
   std::uint64_t cookie = 0;

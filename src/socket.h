@@ -27,6 +27,9 @@ bool is_tcp(int fd);
 bool is_non_blocking(int fd);
 bool is_ipv6_only(int fd);
 
+// Turns TCP_FASTOPEN_CONNECT off on a socket that has it.
+void forgo_fastopen(int fd);
+
 // SO_COOKIE: tells this socket from a later one with the same descriptor number; 0 when there is
 // none.
 std::uint64_t socket_cookie(int fd);

@@ -20,7 +20,7 @@ NEXTADDR_HOOK int __poll(pollfd* fds, nfds_t count, int timeout_ms) {
 
 // Programs built with _FORTIFY_SOURCE: `size` is what the compiler knows of the array.
 NEXTADDR_HOOK int __poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t size) {
-  if (size / sizeof *fds < count) __builtin_trap();
+  if (size / sizeof *fds < count) libc::buffer_overflow_detected();
   return poll(fds, count, timeout_ms);
 }
 
@@ -31,7 +31,7 @@ NEXTADDR_HOOK int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, cons
 
 NEXTADDR_HOOK int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
                               const sigset_t* mask, size_t size) {
-  if (size / sizeof *fds < count) __builtin_trap();
+  if (size / sizeof *fds < count) libc::buffer_overflow_detected();
   return ppoll(fds, count, timeout, mask);
 }
 

@@ -1,0 +1,35 @@
+// TCP Fast Open: the sends that connect, and the option that delays a connect. All other sends and
+// options pass.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "failover.h"
+#include "hooks/hook.h"
+#include "libc.h"
+
+namespace libc = nextaddr::libc;
+
+NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
+                             const sockaddr* address, socklen_t length) {
+  nextaddr::Endpoint requested;
+  if ((flags & MSG_FASTOPEN) != 0 && nextaddr::wants_failover(address, length, requested)) {
+    return nextaddr::connect_and_send(fd, data, size, flags, address, length, requested);
+  }
+  return libc::sendto(fd, data, size, flags, address, length);
+}
+
+NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  nextaddr::Endpoint requested;
+  if ((flags & MSG_FASTOPEN) != 0 &&
+      nextaddr::wants_failover(static_cast<const sockaddr*>(message->msg_name),
+                               message->msg_namelen, requested)) {
+    return nextaddr::connect_and_send(fd, message, flags, requested);
+  }
+  return libc::sendmsg(fd, message, flags);
+}
+
+NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,
+                             socklen_t length) noexcept {
+  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) nextaddr::note_fastopen_connect();
+  return libc::setsockopt(fd, level, name, value, length);
+}
