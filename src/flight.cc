@@ -107,6 +107,7 @@ Progress Flight::check(int fd) {
   const TcpPhase phase = tcp_phase(fd);
   if (phase == TcpPhase::kConnecting && now_ms() < until_ms) return Progress::kInFlight;
   if (phase == TcpPhase::kConnected) return conclude(0);
+  if (phase == TcpPhase::kClosedAfterIt && !blocking) return conclude(0);
   if (!planned && !plan(fd)) return lost(EINPROGRESS);
   const std::uint64_t now = now_ms();
   if (phase == TcpPhase::kConnecting) {
@@ -118,9 +119,7 @@ Progress Flight::check(int fd) {
   // Closed without an error: shutdown(2), which ends connect(2) with this.
   if (outcome == 0) return lost(ECONNABORTED);
   trail.end(outcome, now);
-  // An unanswered SYN is never reset but refused: the connection was there, and the program may
-  // have seen it.
-  if (outcome == ECONNRESET && !blocking) return conclude(outcome);
+
   return proceed(fd, schedule.failed(outcome, now));
 }
 
@@ -137,7 +136,11 @@ Progress Flight::proceed(int fd, Step step) {
     if (!owns(fd)) return lost(EBADF);
     Address next;
     sockaddr_storage destination;
-    if (!host_table().address_at(list, step.position, next)) return lost(ETIMEDOUT);
+    if (!host_table().address_at(list, step.position, next)) {
+      // Forgotten meanwhile, after so many lookups that the table was rewritten twice.
+      step = {Step::Kind::kDeliver, step.position, EHOSTUNREACH, 0};
+      break;
+    }
     const socklen_t length = write_sockaddr(next, requested, destination);
     const bool on_ipv6_socket = requested.family == AF_INET6;
     take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());

@@ -162,9 +162,7 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
     case Flight::Progress::kFailed:
       // Only the kernel's time-out cannot be had again at once.
       slot.error = flight.error;
-      if (flight.error != ETIMEDOUT && flight.error != ECONNRESET) {
-        slot.error = flight.leave_to_kernel(fd);
-      }
+      if (flight.error != ETIMEDOUT) slot.error = flight.leave_to_kernel(fd);
       slot.until_ms.store(kNever, std::memory_order_relaxed);
       if (slot.error == 0) {
         slot.error = kLeftToKernel;

@@ -30,6 +30,8 @@ struct Entry {
 // 32 MB of addresses, of which one page serves 128 descriptors.
 constinit std::atomic<Entry*> the_entries{nullptr};
 
+constinit std::atomic<bool> any_timer{false};
+
 constinit thread_local char this_thread = 0;
 
 bool in_range(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) < kDescriptors; }
@@ -57,6 +59,7 @@ Entry* make_entry_of(int fd) {
 constexpr int kHighDescriptor = 768;
 
 int make_timer() {
+  any_timer.store(true, std::memory_order_relaxed);
   const int low = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (low < 0) return -1;
   const int high = fcntl(low, F_DUPFD_CLOEXEC, kHighDescriptor);
@@ -146,8 +149,10 @@ bool registered_with(int epoll, int fd, std::uint64_t data) {
   return found;
 }
 
+bool wakes_exist() { return any_timer.load(std::memory_order_relaxed); }
+
 void note_waiter(int epoll) {
-  Entry* entry = entry_of(epoll);
+  Entry* entry = make_entry_of(epoll);
   if (entry != nullptr && entry->waiter.load(std::memory_order_relaxed) != &this_thread) {
     entry->waiter.store(&this_thread, std::memory_order_relaxed);
   }

@@ -28,6 +28,9 @@ bool registration_of(int fd, Registration& out);
 // Reads from the kernel whether `fd` is in `epoll` with `data` (/proc/self/fdinfo); slow.
 bool registered_with(int epoll, int fd, std::uint64_t data);
 
+// True once a timer of ours is in some epoll set; a forked child inherits the sets and this.
+bool wakes_exist();
+
 // This thread is about to wait on `epoll`.
 void note_waiter(int epoll);
 // Another thread than this one waited on `epoll` last, and may be asleep there.

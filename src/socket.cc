@@ -88,11 +88,19 @@ std::uint32_t kernel_patience_of(int fd) {
 }
 
 TcpPhase tcp_phase(int fd) {
-  // tcpi_state is the first byte of tcp_info, and the kernel copies no more than it is asked for.
-  std::uint8_t state = TCP_CLOSE;
-  get_option(fd, IPPROTO_TCP, TCP_INFO, state);
-  if (state == TCP_SYN_SENT || state == TCP_SYN_RECV) return TcpPhase::kConnecting;
-  return state == TCP_CLOSE ? TcpPhase::kClosed : TcpPhase::kConnected;
+  tcp_info info{};
+  get_option(fd, IPPROTO_TCP, TCP_INFO, info);
+  switch (info.tcpi_state) {
+    case TCP_SYN_SENT:
+    case TCP_SYN_RECV:
+      return TcpPhase::kConnecting;
+    case TCP_CLOSE:
+    case 0:  // not told: an error of the socket, which the next step finds
+      // The round-trip time is first measured by the answer to the SYN.
+      return info.tcpi_rtt == 0 ? TcpPhase::kClosed : TcpPhase::kClosedAfterIt;
+    default:
+      return TcpPhase::kConnected;
+  }
 }
 
 int pending_error(int fd) { return flag(fd, SOL_SOCKET, SO_ERROR); }

@@ -37,9 +37,14 @@ std::uint64_t socket_cookie(int fd);
 // How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT.
 std::uint32_t kernel_patience_of(int fd);
 
-// Where the handshake stands (tcpi_state). Unlike poll(2) it does not take a full send buffer for
-// silence.
-enum class TcpPhase : std::uint8_t { kConnecting, kConnected, kClosed };
+// Where the handshake stands. Unlike poll(2) this does not take a full send buffer for silence, and
+// unlike SO_ERROR it leaves an error where it is.
+enum class TcpPhase : std::uint8_t {
+  kConnecting,
+  kConnected,
+  kClosed,         // and no handshake was ever completed
+  kClosedAfterIt,  // the connection was there, and the program may have seen it
+};
 TcpPhase tcp_phase(int fd);
 
 // SO_ERROR, which reading clears.

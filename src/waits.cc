@@ -68,14 +68,21 @@ std::int64_t limit_of(const timespec* timeout) {
 // Waits in slices: `wait(slice_ns)` is the program's call, `sift(ready)` takes out of its result
 // what belongs to a connect still under way and returns how many are left.
 template <typename Wait, typename Sift>
-int wait_in_slices(std::int64_t limit_ns, Wait wait, Sift sift) {
+int wait_in_slices(std::int64_t limit_ns, Wait wait, Sift sift, Woken woken = {}) {
+  int ready = woken.found;
+  if (ready > 0 && limit_ns != kForever && limit_ns != 0) {
+    const auto waited = static_cast<std::int64_t>(coarse_ms() - woken.since_ms) * 1'000'000;
+    limit_ns = std::max<std::int64_t>(limit_ns - waited, 0);
+  }
   const Patience patience(limit_ns);
   for (;;) {
-    drive_due_flights();
-    const int ready = wait(patience.slice_ns());
-    if (ready < 0) return ready;
-    const int left = ready > 0 ? sift(ready) : 0;
-    if (left > 0) return left;
+    if (ready == 0) {
+      drive_due_flights();
+      ready = wait(patience.slice_ns());
+      if (ready < 0) return ready;
+    }
+    if (ready > 0) ready = sift(ready);
+    if (ready > 0) return ready;
     if (patience.over()) return 0;
   }
 }
@@ -224,20 +231,21 @@ int sift_epoll(int epoll, epoll_event* events, int ready) {
 
 }  // namespace
 
-int wait_poll(pollfd* fds, nfds_t count, int timeout_ms) {
+int wait_poll(pollfd* fds, nfds_t count, int timeout_ms, Woken woken) {
   return wait_in_slices(
       limit_of(timeout_ms), [&](std::int64_t ns) { return libc::poll(fds, count, slice_ms(ns)); },
-      [&](int ready) { return sift_poll(fds, count, ready); });
+      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
 }
 
-int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
+               Woken woken) {
   return wait_in_slices(
       limit_of(timeout),
       [&](std::int64_t ns) {
         const timespec slice = slice_timespec(ns);
         return libc::ppoll(fds, count, ns == kForever ? nullptr : &slice, mask);
       },
-      [&](int ready) { return sift_poll(fds, count, ready); });
+      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
 }
 
 int wait_select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
@@ -280,30 +288,30 @@ int wait_pselect(int count, fd_set* read, fd_set* write, fd_set* except, const t
   });
 }
 
-int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms) {
+int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms, Woken woken) {
   return wait_in_slices(
       limit_of(timeout_ms),
       [&](std::int64_t ns) { return libc::epoll_wait(epoll, events, size, slice_ms(ns)); },
-      [&](int ready) { return sift_epoll(epoll, events, ready); });
+      [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
 }
 
 int wait_epoll_masked(int epoll, epoll_event* events, int size, int timeout_ms,
-                      const sigset_t* mask) {
+                      const sigset_t* mask, Woken woken) {
   return wait_in_slices(
       limit_of(timeout_ms),
       [&](std::int64_t ns) { return libc::epoll_pwait(epoll, events, size, slice_ms(ns), mask); },
-      [&](int ready) { return sift_epoll(epoll, events, ready); });
+      [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
 }
 
 int wait_epoll_exact(int epoll, epoll_event* events, int size, const timespec* timeout,
-                     const sigset_t* mask) {
+                     const sigset_t* mask, Woken woken) {
   return wait_in_slices(
       limit_of(timeout),
       [&](std::int64_t ns) {
         const timespec slice = slice_timespec(ns);
         return libc::epoll_pwait2(epoll, events, size, ns == kForever ? nullptr : &slice, mask);
       },
-      [&](int ready) { return sift_epoll(epoll, events, ready); });
+      [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
 }
 
 void wake_sleepers(int fd) {

@@ -11,21 +11,30 @@
 #include <sys/select.h>
 
 #include <csignal>
+#include <cstdint>
 
 namespace nextaddr {
 
-int wait_poll(pollfd* fds, nfds_t count, int timeout_ms);
-int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask);
+// A wait that began with nothing under way and has found something now that there is: what it
+// found, and since when it had been waiting (coarse_ms()). `found` 0: the wait is only to begin.
+struct Woken {
+  int found = 0;
+  std::uint64_t since_ms = 0;
+};
+
+int wait_poll(pollfd* fds, nfds_t count, int timeout_ms, Woken woken);
+int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
+               Woken woken);
 
 int wait_select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout);
 int wait_pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
                  const sigset_t* mask);
 
-int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms);
+int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms, Woken woken);
 int wait_epoll_masked(int epoll, epoll_event* events, int size, int timeout_ms,
-                      const sigset_t* mask);
+                      const sigset_t* mask, Woken woken);
 int wait_epoll_exact(int epoll, epoll_event* events, int size, const timespec* timeout,
-                     const sigset_t* mask);
+                     const sigset_t* mask, Woken woken);
 
 // A connect has been started on `fd`, or it has been registered in an epoll set with one under way:
 // a thread that sleeps in that set since before must wake in time to move it on.

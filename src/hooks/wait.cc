@@ -1,5 +1,6 @@
 // The waits: poll(2), select(2) and their variants, and SO_ERROR, by which programs learn a
 // connect's result. With no connect under way each costs one atomic load.
+#include "clock.h"
 #include "flights.h"
 #include "hooks/hook.h"
 #include "libc.h"
@@ -8,10 +9,27 @@
 
 namespace libc = nextaddr::libc;
 using nextaddr::any_in_flight;
+using nextaddr::Woken;
+
+namespace {
+
+// libc's wait, unless a connect is under way, or has come under way by another thread while this
+// one slept.
+template <typename Plain, typename Driven>
+int wait(bool has_limit, Plain plain, Driven driven) {
+  if (any_in_flight()) return driven({});
+  const std::uint64_t since = has_limit ? nextaddr::coarse_ms() : 0;
+  const int found = plain();
+  if (found <= 0 || !(any_in_flight() || nextaddr::wakes_exist())) return found;
+  return driven(Woken{found, since});
+}
+
+}  // namespace
 
 NEXTADDR_HOOK int poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  return any_in_flight() ? nextaddr::wait_poll(fds, count, timeout_ms)
-                         : libc::poll(fds, count, timeout_ms);
+  return wait(
+      timeout_ms > 0, [&] { return libc::poll(fds, count, timeout_ms); },
+      [&](Woken woken) { return nextaddr::wait_poll(fds, count, timeout_ms, woken); });
 }
 
 NEXTADDR_HOOK int __poll(pollfd* fds, nfds_t count, int timeout_ms) {
@@ -25,8 +43,9 @@ NEXTADDR_HOOK int __poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t s
 }
 
 NEXTADDR_HOOK int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-  return any_in_flight() ? nextaddr::wait_ppoll(fds, count, timeout, mask)
-                         : libc::ppoll(fds, count, timeout, mask);
+  return wait(
+      timeout != nullptr, [&] { return libc::ppoll(fds, count, timeout, mask); },
+      [&](Woken woken) { return nextaddr::wait_ppoll(fds, count, timeout, mask, woken); });
 }
 
 NEXTADDR_HOOK int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
@@ -35,6 +54,8 @@ NEXTADDR_HOOK int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout
   return ppoll(fds, count, timeout, mask);
 }
 
+// select(2) writes its result over what it was asked, so a wait that has begun cannot be gone on
+// with.
 NEXTADDR_HOOK int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
   return any_in_flight() ? nextaddr::wait_select(count, read, write, except, timeout)
                          : libc::select(count, read, write, except, timeout);
@@ -62,22 +83,29 @@ NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event
 
 NEXTADDR_HOOK int epoll_wait(int epoll, epoll_event* events, int size, int timeout_ms) {
   nextaddr::note_waiter(epoll);
-  return any_in_flight() ? nextaddr::wait_epoll(epoll, events, size, timeout_ms)
-                         : libc::epoll_wait(epoll, events, size, timeout_ms);
+  return wait(
+      timeout_ms > 0, [&] { return libc::epoll_wait(epoll, events, size, timeout_ms); },
+      [&](Woken woken) { return nextaddr::wait_epoll(epoll, events, size, timeout_ms, woken); });
 }
 
 NEXTADDR_HOOK int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms,
                               const sigset_t* mask) {
   nextaddr::note_waiter(epoll);
-  return any_in_flight() ? nextaddr::wait_epoll_masked(epoll, events, size, timeout_ms, mask)
-                         : libc::epoll_pwait(epoll, events, size, timeout_ms, mask);
+  return wait(
+      timeout_ms > 0, [&] { return libc::epoll_pwait(epoll, events, size, timeout_ms, mask); },
+      [&](Woken woken) {
+        return nextaddr::wait_epoll_masked(epoll, events, size, timeout_ms, mask, woken);
+      });
 }
 
 NEXTADDR_HOOK int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,
                                const sigset_t* mask) {
   nextaddr::note_waiter(epoll);
-  return any_in_flight() ? nextaddr::wait_epoll_exact(epoll, events, size, timeout, mask)
-                         : libc::epoll_pwait2(epoll, events, size, timeout, mask);
+  return wait(
+      timeout != nullptr, [&] { return libc::epoll_pwait2(epoll, events, size, timeout, mask); },
+      [&](Woken woken) {
+        return nextaddr::wait_epoll_exact(epoll, events, size, timeout, mask, woken);
+      });
 }
 
 NEXTADDR_HOOK int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
