@@ -1,5 +1,8 @@
 #include "failover.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -20,6 +23,7 @@ namespace {
 using Progress = Flight::Progress;
 
 constinit std::atomic<bool> fastopen_connect_used{false};
+constinit std::atomic<bool> send_timeout_used{false};
 
 int fail(int error) {
   errno = error;
@@ -146,12 +150,10 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
   // Such a connect says 0 before a packet has been sent.
   if (fastopen_connect_used.load(std::memory_order_relaxed)) forgo_fastopen(fd);
   if (is_non_blocking(fd)) return connect_without_blocking(fd, address, length, requested);
-  const std::optional<timeval> program_timeout = send_timeout(fd);
-  if (!program_timeout) return libc::connect(fd, address, length);
-  if (briefly_connect(fd, address, length, *program_timeout) == 0) {
-    return 0;
-  }
-  return after_first_attempt(fd, address, length, requested, *program_timeout, errno);
+  timeval program_timeout{};
+  if (send_timeout_used.load(std::memory_order_relaxed)) program_timeout = send_timeout(fd);
+  if (briefly_connect(fd, address, length, program_timeout) == 0) return 0;
+  return after_first_attempt(fd, address, length, requested, program_timeout, errno);
 }
 
 ssize_t connect_and_send(int fd, const void* data, size_t size, int flags, const sockaddr* address,
@@ -169,6 +171,14 @@ ssize_t connect_and_send(int fd, const msghdr* message, int flags, const Endpoin
   return libc::sendmsg(fd, &connected, flags & ~MSG_FASTOPEN);
 }
 
-void note_fastopen_connect() { fastopen_connect_used.store(true, std::memory_order_relaxed); }
+void note_option(int level, int name) {
+  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
+    fastopen_connect_used.store(true, std::memory_order_relaxed);
+  }
+  // Both names of it: the second is the one with 64-bit time on 32-bit machines.
+  if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
+    send_timeout_used.store(true, std::memory_order_relaxed);
+  }
+}
 
 }  // namespace nextaddr

@@ -26,6 +26,7 @@ struct Slot {
   std::atomic<std::uint32_t> state;
   std::atomic<int> fd;
   std::atomic<std::uint64_t> until_ms;
+  std::atomic<bool> later_attempt;  // or an error that waits for the program
   int error;  // of a connect that failed for good, until the program has seen it
   Flight flight;
 };
@@ -147,6 +148,7 @@ Slot* take_slot(Table& all) {
 
 // What a held slot's connect has come to. Leaves the slot idle or free.
 Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
+  slot.later_attempt.store(true, std::memory_order_relaxed);
   const int fd = slot.fd.load(std::memory_order_relaxed);
   Flight& flight = slot.flight;
   switch (progress) {
@@ -201,6 +203,7 @@ Slot* place(Table& all, int fd, const Flight& flight) {
   if (slot == nullptr) return nullptr;
   slot->fd.store(fd, std::memory_order_relaxed);
   slot->error = 0;
+  slot->later_attempt.store(flight.planned, std::memory_order_relaxed);
   slot->flight = flight;
   slot->until_ms.store(kNever, std::memory_order_relaxed);
   all.count.fetch_add(1, std::memory_order_release);
@@ -217,7 +220,6 @@ bool any_in_flight() {
 }
 
 int start_flight(int fd, const Flight& prepared, int first) {
-  const SignalsBlocked blocked;
   Table* all = make_table();
   Slot* slot = all != nullptr ? place(*all, fd, prepared) : nullptr;
   if (slot == nullptr) {
@@ -229,6 +231,7 @@ int start_flight(int fd, const Flight& prepared, int first) {
     release(*slot);
     return first;
   }
+  const SignalsBlocked blocked;
   // It failed before anything was in flight, so connect itself goes on, and tells the program.
   const Flight::Progress progress = slot->flight.begin(fd, first);
   if (progress == Flight::Progress::kInFlight) {
@@ -283,6 +286,13 @@ Sight look_at(int fd) {
   // Held by another thread: it is being moved on right now.
   if (slot == nullptr) return slot_of(fd) == nullptr ? Sight::kNotOurs : Sight::kInFlight;
   return look_at_held(*table(), *slot);
+}
+
+void note_writable(int fd) {
+  Slot* slot = slot_of(fd);
+  // Only the first attempt can be told so cheaply: a later one has a line to log.
+  if (slot == nullptr || slot->later_attempt.load(std::memory_order_relaxed)) return;
+  if ((slot = hold_slot_of(fd)) != nullptr) empty(*table(), *slot);
 }
 
 bool in_flight(int fd) { return slot_of(fd) != nullptr; }

@@ -43,6 +43,10 @@ void drop_flight(int fd);
 // Looks at one descriptor and moves its connect on where needed.
 Sight look_at(int fd);
 
+// The kernel has just called this descriptor writable, without an error: if a connect was under
+// way, it is done. Spares a healthy connect every system call of look_at().
+void note_writable(int fd);
+
 // True when a connect is under way on this descriptor, as far as its number tells.
 bool in_flight(int fd);
 

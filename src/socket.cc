@@ -37,9 +37,9 @@ void disconnect(int fd) {
 
 }  // namespace
 
-std::optional<timeval> send_timeout(int fd) {
+timeval send_timeout(int fd) {
   timeval timeout{};
-  if (!get_option(fd, SOL_SOCKET, SO_SNDTIMEO, timeout)) return std::nullopt;
+  get_option(fd, SOL_SOCKET, SO_SNDTIMEO, timeout);
   return timeout;
 }
 

@@ -6,14 +6,13 @@
 #include <sys/time.h>
 
 #include <cstdint>
-#include <optional>
 
 #include "engine/address.h"
 
 namespace nextaddr {
 
-// The program's SO_SNDTIMEO; nothing when this is not a socket.
-std::optional<timeval> send_timeout(int fd);
+// The program's SO_SNDTIMEO; zero: none.
+timeval send_timeout(int fd);
 
 // connect(2) that waits for one kernel tick at most (4 ms at HZ=250): a near server has answered by
 // then, for any other the result is EINPROGRESS (or 0 and an error, as usual). SO_SNDTIMEO bounds

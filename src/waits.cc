@@ -91,6 +91,7 @@ int wait_in_slices(std::int64_t limit_ns, Wait wait, Sift sift, Woken woken = {}
 int sift_poll(pollfd* fds, nfds_t count, int ready) {
   for (nfds_t i = 0; i < count; ++i) {
     if (fds[i].revents == 0) continue;
+    if ((fds[i].revents & (POLLOUT | POLLERR | POLLHUP)) == POLLOUT) note_writable(fds[i].fd);
     switch (look_at(fds[i].fd)) {
       case Sight::kNotOurs:
         break;
@@ -217,6 +218,7 @@ int sift_epoll(int epoll, epoll_event* events, int ready) {
     if (event.data.u64 == wake_data()) continue;
     const int fd = descriptor_of(epoll, event.data.u64);
     if (fd >= 0) {
+      if ((event.events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == EPOLLOUT) note_writable(fd);
       const Sight sight = look_at(fd);
       if (sight == Sight::kInFlight) {
         rearm(epoll, fd);

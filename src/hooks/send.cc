@@ -1,5 +1,5 @@
-// TCP Fast Open: the sends that connect, and the option that delays a connect. All other sends and
-// options pass.
+// TCP Fast Open: the sends that connect, and the option that delays a connect. All other sends
+// pass; of options only the names are looked at.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -30,6 +30,6 @@ NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
 
 NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,
                              socklen_t length) noexcept {
-  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) nextaddr::note_fastopen_connect();
+  nextaddr::note_option(level, name);
   return libc::setsockopt(fd, level, name, value, length);
 }
