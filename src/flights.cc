@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "socket.h"
 
 namespace nextaddr {
 namespace {
@@ -26,6 +27,7 @@ struct Slot {
   std::atomic<std::uint32_t> state;
   std::atomic<int> fd;
   std::atomic<std::uint64_t> until_ms;
+  std::atomic<std::uint64_t> cookie;
   std::atomic<bool> later_attempt;  // or an error that waits for the program
   int error;  // of a connect that failed for good, until the program has seen it
   Flight flight;
@@ -204,6 +206,7 @@ Slot* place(Table& all, int fd, const Flight& flight) {
   slot->fd.store(fd, std::memory_order_relaxed);
   slot->error = 0;
   slot->later_attempt.store(flight.planned, std::memory_order_relaxed);
+  slot->cookie.store(flight.cookie, std::memory_order_relaxed);
   slot->flight = flight;
   slot->until_ms.store(kNever, std::memory_order_relaxed);
   all.count.fetch_add(1, std::memory_order_release);
@@ -288,11 +291,26 @@ Sight look_at(int fd) {
   return look_at_held(*table(), *slot);
 }
 
-void note_writable(int fd) {
+void note_connected(int fd) {
   Slot* slot = slot_of(fd);
-  // Only the first attempt can be told so cheaply: a later one has a line to log.
-  if (slot == nullptr || slot->later_attempt.load(std::memory_order_relaxed)) return;
-  if ((slot = hold_slot_of(fd)) != nullptr) empty(*table(), *slot);
+  if (slot == nullptr) return;
+  // A later attempt has a line to log.
+  if (slot->later_attempt.load(std::memory_order_relaxed)) {
+    look_at(fd);
+  } else if ((slot = hold_slot_of(fd)) != nullptr) {
+    empty(*table(), *slot);
+  }
+}
+
+int original_of(int fd) {
+  const std::uint64_t cookie = socket_cookie(fd);
+  if (cookie == 0) return -1;
+  std::size_t position = 0;
+  for (int other = next_in_flight(position); other >= 0; other = next_in_flight(position)) {
+    const Slot* slot = slot_of(other);
+    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) return other;
+  }
+  return -1;
 }
 
 bool in_flight(int fd) { return slot_of(fd) != nullptr; }

@@ -43,9 +43,12 @@ void drop_flight(int fd);
 // Looks at one descriptor and moves its connect on where needed.
 Sight look_at(int fd);
 
-// The kernel has just called this descriptor writable, without an error: if a connect was under
-// way, it is done. Spares a healthy connect every system call of look_at().
-void note_writable(int fd);
+// The kernel has just called this descriptor ready, without an error: if a connect was under way,
+// it is done. Spares a healthy connect every system call of look_at().
+void note_connected(int fd);
+
+// The descriptor whose connect under way a duplicate of it, `fd`, shares; -1: none.
+int original_of(int fd);
 
 // True when a connect is under way on this descriptor, as far as its number tells.
 bool in_flight(int fd);

@@ -30,6 +30,9 @@ struct Entry {
 // 32 MB of addresses, of which one page serves 128 descriptors.
 constinit std::atomic<Entry*> the_entries{nullptr};
 
+// Descriptor ever registered.
+constinit std::atomic<int> highest{-1};
+
 constinit std::atomic<bool> any_timer{false};
 
 constinit thread_local char this_thread = 0;
@@ -104,6 +107,8 @@ void note_registration(int epoll, int operation, int fd, const epoll_event* even
     if (same) entry->epoll.store(0, std::memory_order_relaxed);
     return;
   }
+  int most = highest.load(std::memory_order_relaxed);
+  while (most < fd && !highest.compare_exchange_weak(most, fd, std::memory_order_relaxed)) continue;
   const bool other = operation == EPOLL_CTL_ADD && before != 0 && !same;
   entry->events.store(event->events, std::memory_order_relaxed);
   entry->data.store(event->data.u64, std::memory_order_relaxed);
@@ -147,6 +152,18 @@ bool registered_with(int epoll, int fd, std::uint64_t data) {
   }
   close(info);
   return found;
+}
+
+int next_registered_alike(int epoll, std::uint64_t data, int fd, int after) {
+  Registration known;
+  const int last = highest.load(std::memory_order_relaxed);
+  for (int other = after + 1; other <= last; ++other) {
+    if (other != fd && registration_of(other, known) && known.epoll == epoll &&
+        known.data == data) {
+      return other;
+    }
+  }
+  return -1;
 }
 
 bool wakes_exist() { return any_timer.load(std::memory_order_relaxed); }

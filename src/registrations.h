@@ -28,6 +28,9 @@ bool registration_of(int fd, Registration& out);
 // Reads from the kernel whether `fd` is in `epoll` with `data` (/proc/self/fdinfo); slow.
 bool registered_with(int epoll, int fd, std::uint64_t data);
 
+// Another descriptor than `fd` that is in `epoll` with the same `data`, above `after`; -1: no more.
+int next_registered_alike(int epoll, std::uint64_t data, int fd, int after);
+
 // True once a timer of ours is in some epoll set; a forked child inherits the sets and this.
 bool wakes_exist();
 

@@ -87,12 +87,30 @@ int wait_in_slices(std::int64_t limit_ns, Wait wait, Sift sift, Woken woken = {}
   }
 }
 
+// A ready descriptor that may be a duplicate of one with a connect under way.
+Sight look_at_any(int fd) {
+  if (in_flight(fd)) return look_at(fd);
+  const int original = original_of(fd);
+  return original < 0 ? Sight::kNotOurs : look_at(original);
+}
+
+// A failed attempt, and a socket between two of them, always show POLLERR or POLLHUP, which cannot
+// be masked out (poll(2)); anything else is the sign of a connection. The same for epoll.
+template <typename Events>
+bool may_have_failed(Events events) {
+  return (events & (POLLERR | POLLHUP)) != 0;
+}
+static_assert(POLLERR == EPOLLERR && POLLHUP == EPOLLHUP);
+
 // Takes the events of connects still under way out of what poll(2) found.
 int sift_poll(pollfd* fds, nfds_t count, int ready) {
   for (nfds_t i = 0; i < count; ++i) {
     if (fds[i].revents == 0) continue;
-    if ((fds[i].revents & (POLLOUT | POLLERR | POLLHUP)) == POLLOUT) note_writable(fds[i].fd);
-    switch (look_at(fds[i].fd)) {
+    if (!may_have_failed(fds[i].revents)) {
+      note_connected(fds[i].fd);
+      continue;
+    }
+    switch (look_at_any(fds[i].fd)) {
       case Sight::kNotOurs:
         break;
       case Sight::kInFlight:
@@ -131,7 +149,7 @@ class SelectSets {
   // Takes out the connects still under way.
   int sift(int ready) const {
     for (int fd = 0; fd < count_; ++fd) {
-      if (!present(fd) || look_at(fd) != Sight::kInFlight) continue;
+      if (!present(fd) || look_at_any(fd) != Sight::kInFlight) continue;
       for (fd_set* set : sets_) ready -= remove(set, fd) ? 1 : 0;
     }
     return ready;
@@ -181,24 +199,43 @@ int wait_with_sets(int count, fd_set* read, fd_set* write, fd_set* except, std::
   return ready;
 }
 
-// The descriptor with a connect under way that an event is about, or -1.
-int descriptor_of(int epoll, std::uint64_t data) {
-  const auto is_about = [&](int fd, bool ask_kernel) {
-    Registration known;
-    if (!registration_of(fd, known)) return false;
-    if (known.epoll == epoll && known.data == data) return true;
-    return ask_kernel && known.several && registered_with(epoll, fd, data);
-  };
-  // Most programs put the descriptor into the data; the others cost a search.
-  const auto guess = static_cast<int>(data);
-  if (in_flight(guess) && is_about(guess, false)) return guess;
+bool is_registered(int fd, int epoll, std::uint64_t data) {
+  Registration known;
+  return registration_of(fd, known) && known.epoll == epoll && known.data == data;
+}
+
+// Most programs put the descriptor into the data: that one, or -1.
+int descriptor_in(int epoll, std::uint64_t data) {
+  const auto fd = static_cast<int>(data);
+  return is_registered(fd, epoll, data) ? fd : -1;
+}
+
+// For all the others, a search: the descriptor with a connect under way that has this data, or -1.
+int search_descriptor(int epoll, std::uint64_t data) {
   for (const bool ask_kernel : {false, true}) {
     std::size_t position = 0;
     for (int fd = next_in_flight(position); fd >= 0; fd = next_in_flight(position)) {
-      if (is_about(fd, ask_kernel)) return fd;
+      if (is_registered(fd, epoll, data)) return fd;
+      Registration known;
+      if (ask_kernel && registration_of(fd, known) && known.several &&
+          registered_with(epoll, fd, data)) {
+        return fd;
+      }
     }
   }
   return -1;
+}
+
+// Programs give both sockets of a session the same data: can an event be about another descriptor
+// than `fd`?
+bool another_failed(int epoll, std::uint64_t data, int fd) {
+  for (int other = -1; (other = next_registered_alike(epoll, data, fd, other)) >= 0;) {
+    pollfd state{other, 0, 0};
+    if (libc::poll(&state, 1, 0) == 1 && may_have_failed(state.revents) && !in_flight(other)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // EPOLLONESHOT has disabled what this event was about, and the program has not seen it.
@@ -216,16 +253,19 @@ int sift_epoll(int epoll, epoll_event* events, int ready) {
   for (int i = 0; i < ready; ++i) {
     epoll_event event = events[i];
     if (event.data.u64 == wake_data()) continue;
-    const int fd = descriptor_of(epoll, event.data.u64);
-    if (fd >= 0) {
-      if ((event.events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == EPOLLOUT) note_writable(fd);
-      const Sight sight = look_at(fd);
-      if (sight == Sight::kInFlight) {
-        rearm(epoll, fd);
-        continue;
-      }
-      if (sight == Sight::kFailed) event.events |= EPOLLERR | EPOLLHUP;
+    if (!may_have_failed(event.events)) {
+      note_connected(descriptor_in(epoll, event.data.u64));
+      events[left++] = event;
+      continue;
     }
+    const int named = descriptor_in(epoll, event.data.u64);
+    const int fd = named >= 0 ? named : search_descriptor(epoll, event.data.u64);
+    const Sight sight = fd >= 0 ? look_at_any(fd) : Sight::kNotOurs;
+    if (sight == Sight::kInFlight && (named >= 0 || !another_failed(epoll, event.data.u64, fd))) {
+      rearm(epoll, fd);
+      continue;
+    }
+    if (sight == Sight::kFailed) event.events |= EPOLLERR | EPOLLHUP;
     events[left++] = event;
   }
   return left;
