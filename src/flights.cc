@@ -302,15 +302,18 @@ void note_connected(int fd) {
   }
 }
 
-int original_of(int fd) {
+Sight look_at_ready(int fd) {
+  if (in_flight(fd)) return look_at(fd);
   const std::uint64_t cookie = socket_cookie(fd);
-  if (cookie == 0) return -1;
+  if (cookie == 0) return Sight::kNotOurs;
   std::size_t position = 0;
   for (int other = next_in_flight(position); other >= 0; other = next_in_flight(position)) {
     const Slot* slot = slot_of(other);
-    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) return other;
+    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) {
+      return look_at(other);
+    }
   }
-  return -1;
+  return Sight::kNotOurs;
 }
 
 bool in_flight(int fd) { return slot_of(fd) != nullptr; }

@@ -47,8 +47,9 @@ Sight look_at(int fd);
 // it is done. Spares a healthy connect every system call of look_at().
 void note_connected(int fd);
 
-// The descriptor whose connect under way a duplicate of it, `fd`, shares; -1: none.
-int original_of(int fd);
+// Looks at a descriptor that the kernel has just called ready with an error: it may also be a
+// duplicate of one with a connect under way.
+Sight look_at_ready(int fd);
 
 // True when a connect is under way on this descriptor, as far as its number tells.
 bool in_flight(int fd);

@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
+
+#include "errno_kept.h"
 
 namespace nextaddr::libc {
 namespace {
@@ -25,9 +26,8 @@ class Next {
 
  private:
   __attribute__((noinline, cold)) Function* look_up() {
-    const int saved = errno;
+    const ErrnoKept errno_kept;
     auto* found = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
-    errno = saved;
     cached_.store(found, std::memory_order_release);
     return found;
   }

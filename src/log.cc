@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "config.h"
+#include "errno_kept.h"
 
 namespace nextaddr {
 
@@ -41,7 +41,7 @@ LogLine& LogLine::operator<<(const Address& address) {
 }
 
 void LogLine::write() {
-  const int saved = errno;
+  const ErrnoKept errno_kept;
   text_[length_++] = '\n';
   int fd = STDERR_FILENO;
   // Opened for each line: a descriptor kept open would be one the program does not expect.
@@ -53,7 +53,6 @@ void LogLine::write() {
     [[maybe_unused]] const ssize_t written = ::write(fd, text_, length_);
     if (config().log_file != nullptr) close(fd);
   }
-  errno = saved;
 }
 
 bool logs_failovers() { return config().log_level >= LogLevel::kInfo; }

@@ -10,6 +10,7 @@
 #include "config.h"
 #include "engine/address.h"
 #include "engine/host_table.h"
+#include "errno_kept.h"
 #include "log.h"
 #include "process.h"
 
@@ -62,18 +63,6 @@ void learn(const char* host, AddressList& addresses, LookupFamilies families) {
   }
   log_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ", host);
 }
-
-// Keeps errno from the program's lookup across ours.
-class ErrnoKept {
- public:
-  ErrnoKept() : saved_(errno) {}
-  ~ErrnoKept() { errno = saved_; }
-  ErrnoKept(const ErrnoKept&) = delete;
-  ErrnoKept& operator=(const ErrnoKept&) = delete;
-
- private:
-  int saved_;
-};
 
 }  // namespace
 

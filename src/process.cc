@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 
 #include "config.h"
+#include "errno_kept.h"
 #include "libc.h"
 #include "log.h"
 
@@ -48,7 +48,7 @@ __attribute__((noinline, cold)) bool start() {
   if (!state.compare_exchange_strong(expected, kStarting, std::memory_order_acquire)) {
     return expected == kActive;
   }
-  const int saved = errno;
+  const ErrnoKept errno_kept;
   State next = kInert;
   if (getauxval(AT_SECURE) == 0) {
     read_config();
@@ -59,7 +59,6 @@ __attribute__((noinline, cold)) bool start() {
       next = kActive;
     }
   }
-  errno = saved;
   state.store(next, std::memory_order_release);
   return next == kActive;
 }

@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <cstring>
 #include <string_view>
 
 #include "engine/text.h"
+#include "errno_kept.h"
 #include "libc.h"
 
 namespace nextaddr {
@@ -187,27 +187,25 @@ std::uint64_t wake_data() { return reinterpret_cast<std::uintptr_t>(&the_entries
 void wake_at(int epoll, std::uint64_t at_ms) {
   Entry* entry = entry_of(epoll);
   if (entry == nullptr) return;
-  const int saved = errno;
+  const ErrnoKept errno_kept;
   const itimerspec at{
       {0, 0}, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}};
-  int timer = entry->timer.load(std::memory_order_relaxed) - 1;
-  // The program may have closed everything it does not know (closefrom).
-  if (timer < 0 || timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr) != 0) {
+  // One event, which needs no read(2) to go away.
+  epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
+  event.data.u64 = wake_data();
+  int present = entry->timer.load(std::memory_order_relaxed);
+  int timer = present - 1;
+  // Not in the set any more when the program has closed all it does not know (closefrom).
+  if (timer < 0 || libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
     timer = make_timer();
-    if (timer >= 0) {
-      entry->timer.store(timer + 1, std::memory_order_relaxed);
-      timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
+    if (timer < 0) return;
+    if (!entry->timer.compare_exchange_strong(present, timer + 1)) {
+      close(timer);
+      timer = present - 1;
     }
+    libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
   }
-  if (timer >= 0) {
-    // One event, which needs no read(2) to go away.
-    epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
-    event.data.u64 = wake_data();
-    if (libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
-      libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
-    }
-  }
-  errno = saved;
+  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
 }
 
 }  // namespace nextaddr

@@ -1,4 +1,5 @@
 // connect(2), and the alias by which old programs import it.
+#include "errno_kept.h"
 #include "failover.h"
 #include "flights.h"
 #include "hooks/hook.h"
@@ -12,7 +13,8 @@ int connect_hook(int fd, const sockaddr* address, socklen_t length) {
     nextaddr::drop_flight(fd);
     return nextaddr::libc::connect(fd, address, length);
   }
-  return nextaddr::connect_with_failover(fd, address, length, requested);
+  return nextaddr::errno_kept_on_success(
+      [&] { return nextaddr::connect_with_failover(fd, address, length, requested); });
 }
 
 }  // namespace

@@ -3,17 +3,21 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "errno_kept.h"
 #include "failover.h"
 #include "hooks/hook.h"
 #include "libc.h"
 
 namespace libc = nextaddr::libc;
+using nextaddr::errno_kept_on_success;
 
 NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
                              const sockaddr* address, socklen_t length) {
   nextaddr::Endpoint requested;
   if ((flags & MSG_FASTOPEN) != 0 && nextaddr::wants_failover(address, length, requested)) {
-    return nextaddr::connect_and_send(fd, data, size, flags, address, length, requested);
+    return errno_kept_on_success([&] {
+      return nextaddr::connect_and_send(fd, data, size, flags, address, length, requested);
+    });
   }
   return libc::sendto(fd, data, size, flags, address, length);
 }
@@ -23,7 +27,8 @@ NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   if ((flags & MSG_FASTOPEN) != 0 &&
       nextaddr::wants_failover(static_cast<const sockaddr*>(message->msg_name),
                                message->msg_namelen, requested)) {
-    return nextaddr::connect_and_send(fd, message, flags, requested);
+    return errno_kept_on_success(
+        [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
   }
   return libc::sendmsg(fd, message, flags);
 }

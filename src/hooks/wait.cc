@@ -1,6 +1,7 @@
 // The waits: poll(2), select(2) and their variants, and SO_ERROR, by which programs learn a
 // connect's result. With no connect under way each costs one atomic load.
 #include "clock.h"
+#include "errno_kept.h"
 #include "flights.h"
 #include "hooks/hook.h"
 #include "libc.h"
@@ -9,6 +10,7 @@
 
 namespace libc = nextaddr::libc;
 using nextaddr::any_in_flight;
+using nextaddr::errno_kept_on_success;
 using nextaddr::Woken;
 
 namespace {
@@ -17,11 +19,11 @@ namespace {
 // one slept.
 template <typename Plain, typename Driven>
 int wait(bool has_limit, Plain plain, Driven driven) {
-  if (any_in_flight()) return driven({});
+  if (any_in_flight()) return errno_kept_on_success([&] { return driven({}); });
   const std::uint64_t since = has_limit ? nextaddr::coarse_ms() : 0;
   const int found = plain();
   if (found <= 0 || !(any_in_flight() || nextaddr::wakes_exist())) return found;
-  return driven(Woken{found, since});
+  return errno_kept_on_success([&] { return driven(Woken{found, since}); });
 }
 
 }  // namespace
@@ -57,8 +59,9 @@ NEXTADDR_HOOK int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout
 // select(2) writes its result over what it was asked, so a wait that has begun cannot be gone on
 // with.
 NEXTADDR_HOOK int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
-  return any_in_flight() ? nextaddr::wait_select(count, read, write, except, timeout)
-                         : libc::select(count, read, write, except, timeout);
+  if (!any_in_flight()) return libc::select(count, read, write, except, timeout);
+  return errno_kept_on_success(
+      [&] { return nextaddr::wait_select(count, read, write, except, timeout); });
 }
 
 NEXTADDR_HOOK int __select(int count, fd_set* read, fd_set* write, fd_set* except,
@@ -68,8 +71,9 @@ NEXTADDR_HOOK int __select(int count, fd_set* read, fd_set* write, fd_set* excep
 
 NEXTADDR_HOOK int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
                           const timespec* timeout, const sigset_t* mask) {
-  return any_in_flight() ? nextaddr::wait_pselect(count, read, write, except, timeout, mask)
-                         : libc::pselect(count, read, write, except, timeout, mask);
+  if (!any_in_flight()) return libc::pselect(count, read, write, except, timeout, mask);
+  return errno_kept_on_success(
+      [&] { return nextaddr::wait_pselect(count, read, write, except, timeout, mask); });
 }
 
 NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
@@ -110,7 +114,7 @@ NEXTADDR_HOOK int epoll_pwait2(int epoll, epoll_event* events, int size, const t
 
 NEXTADDR_HOOK int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
   if (level == SOL_SOCKET && name == SO_ERROR && any_in_flight()) {
-    return nextaddr::socket_error(fd, value, length);
+    return errno_kept_on_success([&] { return nextaddr::socket_error(fd, value, length); });
   }
   return libc::getsockopt(fd, level, name, value, length);
 }

@@ -1,0 +1,105 @@
+// How a wait of the program goes on while connects are under way: its own call in slices, each
+// until the next connect has to be moved on, and its own time kept to the nanosecond.
+//
+// Never decides what the program sees: that is the `sift` of each kind of wait.
+#pragma once
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <ctime>
+
+#include "clock.h"
+#include "flights.h"
+#include "waits.h"
+
+namespace nextaddr {
+
+inline constexpr std::int64_t kForever = INT64_MAX;
+inline constexpr std::int64_t kNanoseconds = 1'000'000'000;
+
+inline std::int64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * kNanoseconds + now.tv_nsec;
+}
+
+// The program's time, and how much of it the next slice of the wait may take.
+class Patience {
+ public:
+  // kForever: no limit.
+  explicit Patience(std::int64_t limit_ns)
+      : end_ns_(limit_ns >= kForever - now_ns() ? kForever : now_ns() + limit_ns) {}
+
+  [[nodiscard]] std::int64_t left_ns() const {
+    return end_ns_ == kForever ? kForever : std::max<std::int64_t>(end_ns_ - now_ns(), 0);
+  }
+  // At most until the next connect under way has to be moved on.
+  [[nodiscard]] std::int64_t slice_ns() const {
+    const std::uint64_t deadline = next_flight_deadline();
+    const std::uint64_t now = now_ms();
+    if (deadline > now + 1'000'000'000) return left_ns();
+    const auto until = static_cast<std::int64_t>(deadline > now ? deadline - now : 0) * 1'000'000;
+    return std::min(left_ns(), until);
+  }
+  [[nodiscard]] bool over() const { return left_ns() == 0; }
+
+ private:
+  std::int64_t end_ns_;
+};
+
+inline int slice_ms(std::int64_t ns) {
+  if (ns == kForever) return -1;
+  return static_cast<int>(std::min<std::int64_t>((ns + 999'999) / 1'000'000, INT32_MAX));
+}
+
+inline timespec slice_timespec(std::int64_t ns) {
+  return {static_cast<time_t>(ns / kNanoseconds), static_cast<long>(ns % kNanoseconds)};
+}
+
+inline std::int64_t limit_of(int timeout_ms) {
+  return timeout_ms < 0 ? kForever : std::int64_t{timeout_ms} * 1'000'000;
+}
+
+inline std::int64_t limit_of(const timespec* timeout) {
+  if (timeout == nullptr || timeout->tv_sec > kForever / kNanoseconds - 1) return kForever;
+  return timeout->tv_sec * kNanoseconds + timeout->tv_nsec;
+}
+
+// What the kernel answers EINVAL to is none of ours.
+inline bool is_valid(const timespec* timeout) {
+  return timeout == nullptr ||
+         (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < kNanoseconds);
+}
+
+// Waits in slices: `wait(slice_ns)` is the program's call, `sift(ready)` takes out of its result
+// what belongs to a connect still under way and returns how many are left.
+template <typename Wait, typename Sift>
+int wait_in_slices(std::int64_t limit_ns, Wait wait, Sift sift, Woken woken = {}) {
+  int ready = woken.found;
+  if (ready > 0 && limit_ns != kForever && limit_ns != 0) {
+    const auto waited = static_cast<std::int64_t>(coarse_ms() - woken.since_ms) * 1'000'000;
+    limit_ns = std::max<std::int64_t>(limit_ns - waited, 0);
+  }
+  const Patience patience(limit_ns);
+  for (;;) {
+    if (ready == 0) {
+      drive_due_flights();
+      ready = wait(patience.slice_ns());
+      if (ready < 0) return ready;
+    }
+    if (ready > 0) ready = sift(ready);
+    if (ready > 0) return ready;
+    if (patience.over()) return 0;
+  }
+}
+
+// A failed attempt, and a socket between two of them, always show POLLERR or POLLHUP, which cannot
+// be masked out (poll(2)); anything else is the sign of a connection. epoll has the same bits.
+template <typename Events>
+bool may_have_failed(Events events) {
+  return (events & (POLLERR | POLLHUP)) != 0;
+}
+
+}  // namespace nextaddr
