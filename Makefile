@@ -27,6 +27,7 @@ UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
 UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS)
 
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
+TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run
 
@@ -61,11 +62,15 @@ $(BUILD)/unit/%.o: tests/unit/%.cc Makefile
 $(BUILD)/unit/engine_tests: $(UNIT_OBJECTS)
 	@$(CXX) $^ -lgtest -lgtest_main -pthread -o $@
 
-programs: $(PROGRAMS) ## the small programs of the integration tests
+programs: $(PROGRAMS) $(TEST_LIBRARIES) ## the small programs of the integration tests
 
 $(BUILD)/tests/%: tests/programs/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< -pthread -ldl -o $@
+
+$(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< -ldl -o $@
 
 integration: all programs ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider tests/integration $(PYTEST_ARGS)
@@ -94,4 +99,4 @@ clean: ## remove build/
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
 
--include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(PROGRAMS:=.d)
+-include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)

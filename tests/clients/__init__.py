@@ -1,0 +1,78 @@
+# The client programs of the tests and the demo: how each is started, and how it says that it got through.
+# Nothing here may know about the library: a client is what a user would type.
+import dataclasses
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Client:
+    """A program, connecting to HOST and PORT as `words` says. The live servers answer "nextaddr-live ADDRESS"."""
+
+    name: str
+    tool: str  # the command that must be installed
+    protocol: str  # one of lab_server.PROTOCOLS
+    words: Callable[[str, int], list[str]]
+    probe: tuple[str, ...] = ()  # a command that succeeds where all else it needs is installed
+    env: Mapping[str, str] | None = None  # added to the environment
+    first_only: bool = False  # gives up when the first address refuses
+    leaves_silence: bool = False  # asks the next address by itself when one is silent
+    hold_stdin: bool = False  # leaves as soon as its standard input ends
+    status: int = 0  # exit status after an answer
+    seconds: float = 0  # that it takes beyond those of most programs: sleeps of its own, a slow start
+
+    @functools.cached_property
+    def installed(self):
+        if not shutil.which(self.tool):
+            return False
+        return not self.probe or subprocess.run(self.probe, capture_output=True).returncode == 0
+
+    def run(self, scenario, **options):
+        """Runs it against a host of the lab; the options are those of Scenario.run."""
+        words = self.words(scenario.host, scenario.port)
+        return scenario.run(words, env=self.env, hold_stdin=self.hold_stdin, **options)
+
+    def answered(self, result, address):
+        """Did it get through to this address, and say so?"""
+        answer = rf"nextaddr-live[ -]{re.escape(address)}(?![\d.])"
+        return result.returncode == self.status and bool(re.search(answer, result.stdout + result.stderr))
+
+    def failed(self, result):
+        """Did it end by itself, and report that it got nowhere?"""
+        said = result.stdout + result.stderr
+        return not result.timed_out and result.returncode != 0 and "nextaddr-live" not in said
+
+
+def url(host, port):
+    return f"http://{host}:{port}/"
+
+
+def plain(*words):
+    """Host and port come last."""
+    return lambda host, port: [*words, host, str(port)]
+
+
+def java(name, source):
+    """Runs main of the class NAME, which is compiled when first needed; host and port are its arguments."""
+    quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+    return lambda host, port: ["java", *quick, "-cp", java_classes(name, source).name, name, host, str(port)]
+
+
+@functools.cache
+def java_classes(name, source):
+    """A directory with the compiled class; it lives as long as this process."""
+    directory = tempfile.TemporaryDirectory(prefix="nextaddr-java-")
+    path = Path(directory.name, f"{name}.java")
+    path.write_text(source)
+    subprocess.run(["javac", "-J-XX:-UsePerfData", path], check=True)
+    return directory
+
+
+from clients import blocking, event_driven  # noqa: E402 (they need the above)
+
+CLIENTS = blocking.CLIENTS + event_driven.CLIENTS

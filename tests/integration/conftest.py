@@ -1,0 +1,49 @@
+# Fixtures of the integration tests. They must never skip without a reason, nor hide that something is not built.
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS))
+
+import lab as labs  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def loopback():
+    with labs.Loopback() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def namespace():
+    obstacle = labs.Namespace.obstacle()
+    if obstacle:
+        pytest.skip(obstacle)
+    with labs.Namespace() as lab:
+        yield lab
+
+
+@pytest.fixture(params=["loopback", "namespace"])
+def lab(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def require():
+    def path_of(tool):
+        return shutil.which(tool) or pytest.skip(f"{tool} is not installed")
+
+    return path_of
+
+
+@pytest.fixture
+def program():
+    def path_of(name):
+        path = TESTS.parent / "build" / "tests" / name
+        assert path.is_file(), f"{path} is not built: run make programs"
+        return str(path)
+
+    return path_of

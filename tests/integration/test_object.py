@@ -1,0 +1,89 @@
+# The shared object as the loader sees it: anything it needs too much, or exports too much, would end or change every
+# process it is preloaded into.
+# Nothing here may depend on the compiler's version.
+import re
+import subprocess
+
+import pytest
+
+from programs.harness import HOST, LIBRARY, ROOT, Run, address_lab, preload, several
+
+
+def output_of(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def listed():
+    """The names of the export map."""
+    names = re.search(r"global:(.*)local:", (ROOT / "src" / "exports.map").read_text(), re.DOTALL)[1]
+    return sorted(names.replace(";", "").split())
+
+
+@pytest.fixture
+def dynamic_section(require):
+    return output_of(require("readelf"), "-dW", LIBRARY)
+
+
+@pytest.fixture
+def undefined(require):
+    """The names it takes from other objects."""
+    lines = output_of(require("nm"), "-D", "--undefined-only", LIBRARY).splitlines()
+    return [line.split()[-1].split("@")[0] for line in lines]
+
+
+def test_needs_libc_alone(dynamic_section):
+    assert re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic_section) == ["libc.so.6"]
+
+
+def test_exports_what_the_map_lists(listed, require):
+    symbols = output_of(require("nm"), "-D", "--defined-only", LIBRARY).splitlines()
+    assert sorted(line.split()[-1] for line in symbols) == listed
+
+
+def test_every_listed_name_is_a_hook(listed):
+    hooks = "".join(path.read_text() for path in (ROOT / "src" / "hooks").glob("*.cc"))
+    assert sorted(re.findall(r"NEXTADDR_HOOK[^;{]*?(\w+)\(", hooks)) == listed
+
+
+def test_takes_no_fortified_names(undefined):
+    # musl has none of them, and older versions of glibc not all.
+    assert [name for name in undefined if name.endswith("_chk")] == []
+
+
+def test_takes_nothing_of_the_cxx_runtime(undefined):
+    # __cxa_finalize is libc's, and weak.
+    mine = re.compile(r"_Z|__cxa_(?!finalize)|__gxx|_Unwind")
+    assert [name for name in undefined if mine.match(name)] == []
+
+
+def test_takes_no_name_it_exports(undefined, listed):
+    # Such a call would come back to itself.
+    assert set(undefined) & set(listed) == set()
+
+
+def test_is_bound_at_load_time_and_its_code_is_never_written(dynamic_section, require):
+    # Binding a name later takes a lock, which a signal handler may not.
+    assert "BIND_NOW" in dynamic_section
+    assert "TEXTREL" not in dynamic_section
+    segments = output_of(require("readelf"), "-lW", LIBRARY)
+    flags = re.findall(r"^ *(\S+) (?: *0x\w+){5} ([RWE ]{3}) ", segments, re.MULTILINE)
+    assert ("GNU_STACK", "RW ") in flags
+    assert [name for name, flag in flags if "W" in flag and "E" in flag] == []
+
+
+def test_thread_local_storage_is_small_and_needs_no_allocation(dynamic_section, require):
+    # A preloaded object shares the few kilobytes that libc keeps for this, and __tls_get_addr may call malloc.
+    assert "__tls_get_addr" not in output_of(require("readelf"), "-rW", LIBRARY)
+    size = re.search(r"^ *TLS +\S+ \S+ \S+ \S+ (0x\w+)", output_of(require("readelf"), "-lW", LIBRARY), re.MULTILINE)
+    assert size is None or int(size[1], 16) <= 64
+
+
+def test_serves_a_program_of_another_libc(several, require, tmp_path):
+    program = tmp_path / "other_libc"
+    output_of(require("musl-gcc"), "-Wall", "-Wextra", "-Werror", "-o", program, ROOT / "tests/programs/other_libc.c")
+    host = several("refused", "silent", "live")
+    environment = {**host.lab.environment(), **preload(), "NEXTADDR_RESOLVE": host.resolve}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    run = Run(host.lab.spawn([program, HOST, str(host.port)], env=environment, **output)).finish()
+    assert (run.stdout, run.stderr) == (f"{host.live[0]}\n", "")
