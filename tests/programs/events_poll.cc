@@ -104,6 +104,7 @@ class Waiter {
       for (fd_set& set : sets) bits += FD_ISSET(fd, &set) ? 1 : 0;
     }
     require(bits == result, "select has miscounted");
+    require(result != 0 || left_ms_ <= 0, "select says that time is left after all of it");
     return found;
   }
 
@@ -190,7 +191,7 @@ int main(int argc, char** argv) {
 
   const long start = now_ms();
   const std::size_t socket = has("negative") ? 1 : 0;
-  int ticks = 0, interrupted = 0, too_early = 0, pipe_missed = 0, miscounted = 0;
+  int ticks = 0, interrupted = 0, too_early = 0, pipe_missed = 0, miscounted = 0, timeouts = 0;
   long longest = 0;
   do {
     const long began = now_ms();
@@ -213,6 +214,7 @@ int main(int argc, char** argv) {
       if (each.fd == timer && each.revents != 0) ticks += read(timer, &expirations, 8) == 8;
     }
     miscounted += found != result;
+    timeouts += result == 0;
     // The clocks of this and of the kernel differ in their fractions.
     too_early += result == 0 && waited < timeout - 1;
   } while (fds[socket].revents == 0);
@@ -223,8 +225,9 @@ int main(int argc, char** argv) {
   printf(" pipe_missed=%d miscounted=%d too_early=%d signals_outside=%d", pipe_missed, miscounted,
          too_early, static_cast<int>(signals_outside));
   print_socket(fd, before);
-  printf(" longest=%ld ms=%ld left=%ld ticks=%d interrupted=%d signals=%d\n", longest,
-         now_ms() - start, waiter.left_ms(), ticks, interrupted, static_cast<int>(signals));
+  printf(" longest=%ld ms=%ld left=%ld timeouts=%d ticks=%d interrupted=%d signals=%d\n", longest,
+         now_ms() - start, waiter.left_ms(), timeouts, ticks, interrupted,
+         static_cast<int>(signals));
 
   pipe.reset();
   for (const int each : {fd, timer}) close(each);
