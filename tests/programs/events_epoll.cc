@@ -146,8 +146,10 @@ int main(int argc, char** argv) {
   };
 
   // A socket that is not connected yet reports HUP; who waits must have seen that before.
+  std::atomic<bool> registered{false};
   const auto register_socket = [&] {
     for (const int each : sets) control(each, EPOLL_CTL_ADD, fd, want, data);
+    registered = true;
   };
   std::atomic<bool> idle_seen{!(before && in_thread)};
   const auto wait_to_the_end = [&] {
@@ -157,6 +159,7 @@ int main(int argc, char** argv) {
       idle_seen = true;
     }
     while (!wait_once(timeout)) {
+      if (!registered) continue;
       if (during == "mod") {
         // Other data from now on: what has the old is foreign.
         ++data;
@@ -207,13 +210,13 @@ int main(int argc, char** argv) {
     const bool found = wait_with(how, sets[i], &event, 1, 5000) == 1;
     found_events += found && event.data.u64 == data ? "," + event_names(event.events) : ",missing";
   }
-  const std::string registered = registration_of(set, fd);
+  const std::string registration = registration_of(set, fd);
   char expected[40];
   snprintf(expected, sizeof expected, ":%lx", data);
 
   printf("events=%s registered=%s data_kept=%d", found_events.c_str(),
-         registered.substr(0, registered.find(':')).c_str(),
-         registered.find(expected) != std::string::npos);
+         registration.substr(0, registration.find(':')).c_str(),
+         registration.find(expected) != std::string::npos);
   // What is edge-triggered, or one shot, has been told once for all.
   found_events.clear();
   if (!told_again) wait_once(60);
