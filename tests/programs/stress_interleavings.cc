@@ -56,6 +56,7 @@ class Worker {
       began_ = now_ms();
       round();
     }
+    pipe_.reset();
     began_ = 0;
   }
 
@@ -77,6 +78,7 @@ class Worker {
     std::uint64_t data = 0;
     long cookie = 0;
     bool begun = false, done = false;
+    std::string how;  // what was done with it, for the report of a failure
   };
 
   int pick(int end) { return static_cast<int>(random_() % static_cast<unsigned>(end)); }
@@ -144,7 +146,7 @@ class Worker {
 
   // The program has been told that the connect is finished: it must be, and well.
   void finish(Connect& connect, int error) {
-    expect(!connect.done, "told twice of " + connect.host->name);
+    expect(!connect.done, "told twice of " + connect.host->name + ": " + last_event_);
     connect.done = true;
     if (!connect.host->live) {
       expect(error == ECONNREFUSED, connect.host->name + " came to " + error_name(error));
@@ -157,6 +159,7 @@ class Worker {
     expect(get_option<long>(connect.fd, SOL_SOCKET, SO_COOKIE) == connect.cookie, "another socket");
     expect((fcntl(connect.fd, F_GETFL) & O_NONBLOCK) != 0, "O_NONBLOCK is gone");
     if (chance(25)) {
+      connect.how += " transfer";
       const std::string from = transfer(connect.fd);
       expect(from == peer || "::ffff:" + from == peer, "data came from " + from + ", not " + peer);
     }
@@ -170,7 +173,9 @@ class Worker {
     int error = 0;
     if (chance(60)) {
       error = so_error(connect);
+      connect.how += " so_error";
     } else {
+      connect.how += " connect";
       error = call_connect(connect);
       if (error == EISCONN) error = 0;
     }
@@ -195,6 +200,7 @@ class Worker {
   // Asks about a connect in flight; it may turn out to be finished.
   void ask(Connect& connect) {
     const int error = chance(50) ? so_error(connect) : call_connect(connect);
+    connect.how += " ask";
     if (error == EALREADY) return;
     const bool says_nothing = error == 0 && peer_of(connect.fd) == "none";
     if (!says_nothing) finish(connect, error == EISCONN ? 0 : error);
@@ -316,6 +322,7 @@ class Worker {
   void control(int set, int operation, Connect& connect) {
     static std::atomic<std::uint64_t> next{100};
     // Some look like descriptors, some like pointers.
+    connect.how += operation == EPOLL_CTL_MOD ? " mod" : " add";
     connect.data = chance(50) ? ++next : 0x7f00'0000'0000 + 16 * ++next;
     epoll_event event{EPOLLOUT | connect.trigger, {}};
     event.data.u64 = connect.data;
@@ -339,9 +346,16 @@ class Worker {
   // Of two threads that wait on one set, both may fetch a level-triggered event before the first of
   // them has taken the socket out of it.
   static bool may_repeat(const Connect& connect, bool shared) {
-    return shared && connect.trigger == 0;
+    return shared && (connect.trigger == 0 || (!connect.host->live && connect.trigger == EPOLLET));
   }
 
+  std::string describe(const epoll_event& event) {
+    std::string text = event_names(event.events);
+    for (const Connect& each : connects_) {
+      if (each.data == event.data.u64) text += " of " + each.host->name + " " + each.how;
+    }
+    return text;
+  }
   // `shared`: other threads wait on the set too.
   void note_event(int set, const epoll_event& event, bool shared) {
     if (event.data.u64 == kPipe) {
@@ -349,12 +363,14 @@ class Worker {
       drain_pipe();
       return;
     }
+    last_event_ = describe(event);
     for (Connect& each : connects_) {
       if (each.fd < 0 || each.data != event.data.u64) continue;
       if (each.done && may_repeat(each, shared)) return;
       expect((event.events & EPOLLERR) != 0 || event.events == EPOLLOUT, event_names(event.events));
       note_ready(each);
-      if (each.trigger == 0)
+      // connect(2) that tells of a failure raises one more event.
+      if (each.trigger == 0 || !each.host->live)
         must(epoll_ctl(set, EPOLL_CTL_DEL, each.watched, nullptr), "EPOLL_CTL_DEL");
       return;
     }
@@ -380,6 +396,8 @@ class Worker {
       must(epoll_ctl(set, EPOLL_CTL_DEL, connect.watched, nullptr), "EPOLL_CTL_DEL");
       control(set, EPOLL_CTL_ADD, connect);
     } else if (chance(50)) {
+      // Another thread's child may hold the socket for a moment longer, and so its registration.
+      must(epoll_ctl(set, EPOLL_CTL_DEL, connect.watched, nullptr), "EPOLL_CTL_DEL");
       abandon(connect);
       choose_trigger(connect);
       control(set, EPOLL_CTL_ADD, connect);
@@ -416,7 +434,7 @@ class Worker {
       expect(wait_by_epoll(way, set, found, 1, 5000) == 1, "the event of the pipe is lost");
       note_event(set, found[0], false);
     }
-    expect(wait_by_epoll(way, set, found, 1, 0) == 0, "an event is left");
+    if (wait_by_epoll(way, set, found, 1, 0) != 0) fail("an event is left: " + describe(found[0]));
     close(set);
   }
 
@@ -462,6 +480,7 @@ class Worker {
   std::mt19937 random_;
   std::atomic<long> began_{0};
   std::string story_;
+  std::string last_event_;
   std::vector<Connect> connects_;
   std::unique_ptr<Pipe> pipe_;
   bool pipe_full_ = false;
