@@ -6,8 +6,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <optional>
 
 #include "clock.h"
+#include "config.h"
 #include "engine/outcome.h"
 #include "flight.h"
 #include "flights.h"
@@ -25,6 +27,14 @@ using Progress = Flight::Progress;
 constinit std::atomic<bool> fastopen_connect_used{false};
 constinit std::atomic<bool> send_timeout_used{false};
 
+// Only then is the port worth a search: the host table knows which hosts are left alone on all.
+bool left_alone_on_port(const Endpoint& requested) {
+  const HostFilter& filter = config().filter;
+  DestinationList unused;
+  return filter.knows_ports() && !host_table().destinations(requested.address,
+                                                            ntohs(requested.port), filter, unused);
+}
+
 int fail(int error) {
   errno = error;
   return -1;
@@ -32,8 +42,9 @@ int fail(int error) {
 
 // A signal ended a wait: would the program's own connect(2) have returned EINTR? With a timeout set
 // it always does (signal(7)).
-bool interrupts(const timeval& program_timeout) {
-  return program_timeout.tv_sec != 0 || program_timeout.tv_usec != 0 || !connect_would_restart();
+bool interrupts(const timeval& program_timeout, const sigset_t& mask) {
+  return program_timeout.tv_sec != 0 || program_timeout.tv_usec != 0 ||
+         !connect_would_restart(mask);
 }
 
 // Asking once more is how connect(2) itself learns the result: it marks the socket connected.
@@ -44,19 +55,23 @@ int mark_connected(int fd, const Flight& flight) {
   return result != 0 && errno == EISCONN ? 0 : result;
 }
 
-// Waits for a blocking connect as connect(2) would, from one attempt to the next.
-int wait_to_the_end(int fd, Flight& flight, Progress progress, bool interrupted, bool resumed) {
+// Waits for a blocking connect as connect(2) would, from one attempt to the next. Signals are
+// blocked but for `mask` while it waits: one that comes between two steps ends the next wait.
+int wait_to_the_end(int fd, Flight& flight, Progress progress, bool interrupted, bool resumed,
+                    const sigset_t& mask) {
   bool at_once = progress == Progress::kConnected;
   while (progress == Progress::kInFlight) {
-    if ((interrupted || flight.interrupted) && interrupts(flight.program_timeout)) {
+    if ((interrupted || flight.interrupted) && interrupts(flight.program_timeout, mask)) {
       keep_flight(fd, flight);
       return fail(EINTR);
     }
     interrupted = false;
     const std::uint64_t now = now_ms();
     pollfd socket{fd, POLLOUT, 0};
-    const int ready =
-        libc::poll(&socket, 1, flight.until_ms > now ? static_cast<int>(flight.until_ms - now) : 0);
+    const std::uint64_t left = flight.until_ms > now ? flight.until_ms - now : 0;
+    const timespec limit{static_cast<time_t>(left / 1000),
+                         static_cast<long>(left % 1000 * 1'000'000)};
+    const int ready = libc::ppoll(&socket, 1, &limit, &mask);
     if (ready < 0 && errno != EINTR) return -1;
     if (ready < 0) {
       interrupted = true;
@@ -78,29 +93,44 @@ int wait_to_the_end(int fd, Flight& flight, Progress progress, bool interrupted,
 }
 
 // The first attempt of a blocking connect did not succeed at once: `first` is EINPROGRESS, or its
-// error.
-__attribute__((noinline, cold)) int after_first_attempt(int fd, const sockaddr* address,
-                                                        socklen_t length, const Endpoint& requested,
-                                                        const timeval& program_timeout, int first) {
+// error. The connect's result, or nothing when an attempt in flight is to be left to the kernel.
+__attribute__((noinline, cold)) std::optional<int> after_first_attempt(
+    int fd, const Endpoint& requested, const timeval& program_timeout, int first,
+    const sigset_t& mask) {
   const bool in_flight = first == EINPROGRESS || first == EALREADY || first == EINTR;
   if (!in_flight && !moves_on(first)) return fail(first);
   Flight flight;
   if (take_flight(fd, requested, flight)) {
     flight.blocking = true;
     flight.resume(program_timeout);
-    return wait_to_the_end(fd, flight, in_flight ? Progress::kInFlight : flight.failed(fd, first),
-                           first == EINTR, true);
+    const Progress now = in_flight ? Progress::kInFlight : flight.failed(fd, first);
+    return wait_to_the_end(fd, flight, now, first == EINTR, true, mask);
   }
   // An attempt in flight that we did not start may be going anywhere: only the kernel knows.
   if (first != EALREADY && flight.prepare(fd, requested, program_timeout, true)) {
-    const Progress progress = flight.begin(fd, in_flight ? EINPROGRESS : first);
-    if (progress != Progress::kLost) {
-      return wait_to_the_end(fd, flight, progress, first == EINTR, false);
+    const Progress now = flight.begin(fd, in_flight ? EINPROGRESS : first);
+    if (now != Progress::kLost) {
+      return wait_to_the_end(fd, flight, now, first == EINTR, false, mask);
     }
   }
   if (!in_flight) return fail(first);
-  if (first == EINTR && interrupts(program_timeout)) return fail(EINTR);
-  // The kernel waits on for the attempt in flight, as it would have.
+  if (first == EINTR && interrupts(program_timeout, mask)) return fail(EINTR);
+  return {};
+}
+
+int connect_blocking(int fd, const sockaddr* address, socklen_t length, const Endpoint& requested) {
+  timeval program_timeout{};
+  if (send_timeout_used.load(std::memory_order_relaxed)) program_timeout = send_timeout(fd);
+  int first = 0;
+  {
+    // A signal that comes between two steps must not be lost: it ends the next wait.
+    const SignalsBlocked blocked;
+    if (briefly_connect(fd, address, length, program_timeout) == 0) return 0;
+    first = errno;
+    const auto result = after_first_attempt(fd, requested, program_timeout, first, blocked.before());
+    if (result) return *result;
+  }
+  // The kernel waits on as it would have.
   const int result = libc::connect(fd, address, length);
   if (result != 0 && errno == EALREADY && first == EINPROGRESS) errno = EINPROGRESS;
   return result;
@@ -142,7 +172,7 @@ bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& request
   const auto pointer = reinterpret_cast<std::uintptr_t>(address);
   if (pointer == 0 || pointer >= kErrorPointers) return false;
   return read_sockaddr(address, length, requested) && active() &&
-         host_table().may_fail_over(requested.address);
+         host_table().may_fail_over(requested.address) && !left_alone_on_port(requested);
 }
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
@@ -150,10 +180,8 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
   // Such a connect says 0 before a packet has been sent.
   if (fastopen_connect_used.load(std::memory_order_relaxed)) forgo_fastopen(fd);
   if (is_non_blocking(fd)) return connect_without_blocking(fd, address, length, requested);
-  timeval program_timeout{};
-  if (send_timeout_used.load(std::memory_order_relaxed)) program_timeout = send_timeout(fd);
-  if (briefly_connect(fd, address, length, program_timeout) == 0) return 0;
-  return after_first_attempt(fd, address, length, requested, program_timeout, errno);
+  if (!is_tcp(fd)) return libc::connect(fd, address, length);
+  return connect_blocking(fd, address, length, requested);
 }
 
 ssize_t connect_and_send(int fd, const void* data, size_t size, int flags, const sockaddr* address,

@@ -22,6 +22,12 @@ std::uint32_t milliseconds(const timeval& time) {
   return static_cast<std::uint32_t>(time.tv_sec * 1000 + (time.tv_usec + 999) / 1000);
 }
 
+// shutdown(2) from another thread ends a connect in flight so; no packet can, before the handshake
+// is complete.
+bool was_shut_down(int fd, int outcome) {
+  return outcome == ECONNRESET && tcp_phase(fd) == TcpPhase::kClosed;
+}
+
 // A non-blocking socket's connect returns at once; a blocking one's must be made to.
 int connect_without_waiting(int fd, const sockaddr_storage& to, socklen_t length,
                             const timeval& program_timeout) {
@@ -76,7 +82,7 @@ Progress Flight::begin(int fd, int first) {
 }
 
 Progress Flight::failed(int fd, int outcome) {
-  if (!planned && !plan(fd)) return lost(outcome);
+  if (was_shut_down(fd, outcome) || (!planned && !plan(fd))) return lost(outcome);
   const std::uint64_t now = now_ms();
   trail.end(outcome, now);
   return proceed(fd, schedule.failed(outcome, now));
@@ -116,10 +122,10 @@ Progress Flight::check(int fd) {
     return proceed(fd, schedule.silent(now));
   }
   const int outcome = pending_error(fd);
-  // Closed without an error: shutdown(2), which ends connect(2) with this.
+  // What connect(2) answers when somebody else has read the error.
   if (outcome == 0) return lost(ECONNABORTED);
+  if (was_shut_down(fd, outcome)) return lost(outcome);
   trail.end(outcome, now);
-
   return proceed(fd, schedule.failed(outcome, now));
 }
 

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <csignal>
 
 #include "clock.h"
 #include "log.h"
+#include "signals.h"
 #include "socket.h"
 
 namespace nextaddr {
@@ -45,22 +45,6 @@ struct Table {
 constinit std::atomic<Table*> the_table{nullptr};
 
 Table* table() { return the_table.load(std::memory_order_acquire); }
-
-// Signals are blocked as long as this lives.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 Table* make_table() {
   Table* present = table();
@@ -163,6 +147,13 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
       set_deadline(all, slot, flight.until_ms);
       release(slot);
       return Sight::kInFlight;
+    case Flight::Progress::kLost:
+      if (flight.error != ECONNRESET) break;
+      // The program has shut the socket down, and we have read the error.
+      slot.error = flight.error;
+      slot.until_ms.store(kNever, std::memory_order_relaxed);
+      release(slot);
+      return Sight::kFailed;
     case Flight::Progress::kFailed:
       // Only the kernel's time-out cannot be had again at once.
       slot.error = flight.error;
@@ -176,10 +167,11 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
       }
       release(slot);
       return Sight::kFailed;
-    default:
-      empty(all, slot);
-      return Sight::kNotOurs;
+    case Flight::Progress::kConnected:
+      break;
   }
+  empty(all, slot);
+  return Sight::kNotOurs;
 }
 
 // Of a held slot; leaves it idle or free.

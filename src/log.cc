@@ -1,15 +1,50 @@
 #include "log.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include "config.h"
 #include "errno_kept.h"
+#include "signals.h"
 
 namespace nextaddr {
+namespace {
+
+struct File {
+  bool is_open;
+  dev_t device;
+  ino_t inode;
+  friend bool operator==(const File&, const File&) = default;
+};
+constinit File stderr_at_load{};
+
+File file_of(int fd) {
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return {};
+  return {true, status.st_dev, status.st_ino};
+}
+
+// A log that cannot be written, or that nobody reads any more (SIGPIPE), must not change what the
+// program does.
+void write_quietly(int fd, const char* text, std::size_t size) {
+  const SignalsBlocked blocked;
+  sigset_t pending;
+  sigpending(&pending);
+  if (::write(fd, text, size) >= 0 || errno != EPIPE || sigismember(&pending, SIGPIPE) != 0) return;
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  const timespec at_once{};
+  sigtimedwait(&pipe, nullptr, &at_once);
+}
+
+}  // namespace
 
 LogLine::LogLine() {
   const char* program = program_invocation_short_name;
@@ -43,17 +78,20 @@ LogLine& LogLine::operator<<(const Address& address) {
 void LogLine::write() {
   const ErrnoKept errno_kept;
   text_[length_++] = '\n';
-  int fd = STDERR_FILENO;
+  if (config().log_file == nullptr) {
+    if (stderr_at_load.is_open && file_of(STDERR_FILENO) == stderr_at_load) {
+      write_quietly(STDERR_FILENO, text_, length_);
+    }
+    return;
+  }
   // Opened for each line: a descriptor kept open would be one the program does not expect.
-  if (config().log_file != nullptr) {
-    fd = open(config().log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
-  }
-  if (fd >= 0) {
-    // A log that cannot be written must not change what the program does.
-    [[maybe_unused]] const ssize_t written = ::write(fd, text_, length_);
-    if (config().log_file != nullptr) close(fd);
-  }
+  const int fd = open(config().log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+  if (fd < 0) return;
+  write_quietly(fd, text_, length_);
+  close(fd);
 }
+
+void remember_stderr() { stderr_at_load = file_of(STDERR_FILENO); }
 
 bool logs_failovers() { return config().log_level >= LogLevel::kInfo; }
 

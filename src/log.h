@@ -27,6 +27,10 @@ class LogLine {
   char text_[1024]{};
 };
 
+// Keeps in mind what stderr is when the library is loaded: a log line goes nowhere else. Programs
+// close it, and get its number for a connection.
+void remember_stderr();
+
 bool logs_failovers();
 
 // At level error and above.

@@ -29,6 +29,16 @@ addrinfo effective_hints(const addrinfo* hints) {
   return result;
 }
 
+// The complaint about these hints that libc makes before it looks any address up, or 0.
+int complaint(const char* service, addrinfo hints) {
+  hints.ai_flags &= ~AI_ADDRCONFIG;
+  addrinfo* result = nullptr;
+  const int error =
+      libc::getaddrinfo(hints.ai_family == AF_INET6 ? "::" : "0.0.0.0", service, &hints, &result);
+  if (error == 0) freeaddrinfo(result);
+  return error;
+}
+
 bool has_ipv6(const AddressList& addresses) {
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     if (!addresses[i].is_ipv4()) return true;
@@ -90,7 +100,7 @@ int given_getaddrinfo(const char* node, const char* service, const addrinfo* hin
   if ((wanted.ai_flags & AI_NUMERICHOST) != 0) {
     return libc::getaddrinfo(node, service, hints, result);
   }
-  const bool canonical_name = (wanted.ai_flags & AI_CANONNAME) != 0;
+  const int flags = wanted.ai_flags;
   wanted.ai_flags = (wanted.ai_flags | AI_NUMERICHOST) & ~AI_CANONNAME;
   AddressList addresses;
   find_given_name(config().resolve, node, addresses);
@@ -110,10 +120,13 @@ int given_getaddrinfo(const char* node, const char* service, const addrinfo* hin
       if (first != nullptr) freeaddrinfo(first);
       return error;
     }
-    while (*end != nullptr) end = &(*end)->ai_next;
+    for (; *end != nullptr; end = &(*end)->ai_next) (*end)->ai_flags = flags;
   }
-  if (first == nullptr) return EAI_ADDRFAMILY;
-  if (canonical_name) {
+  if (first == nullptr) {
+    const int error = complaint(service, wanted);
+    return error != 0 ? error : EAI_NONAME;
+  }
+  if ((flags & AI_CANONNAME) != 0) {
     first->ai_canonname = strdup(node);
     if (first->ai_canonname == nullptr) {
       freeaddrinfo(first);
@@ -134,7 +147,7 @@ int given_hostent(const char* name, int family, hostent* entry, char* buffer, st
     if (addresses[i].is_ipv4() == (family == AF_INET)) ++count;
   }
   if (count == 0) {
-    *error = NO_DATA;
+    *error = HOST_NOT_FOUND;
     return 0;
   }
   const std::size_t length = family == AF_INET ? sizeof(in_addr) : sizeof(in6_addr);

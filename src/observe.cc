@@ -13,6 +13,7 @@
 #include "errno_kept.h"
 #include "log.h"
 #include "process.h"
+#include "signals.h"
 
 namespace nextaddr {
 namespace {
@@ -26,9 +27,6 @@ constexpr std::uint64_t kLockPatienceMs = 50;
 class WriteLock {
  public:
   explicit WriteLock(HostTable& table) : table_(table) {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &program_mask_);
     const std::uint64_t start = now_ms();
     while (!(held_ = table_.try_lock(own_pid()))) {
       if (now_ms() - start >= kLockPatienceMs) {
@@ -42,15 +40,14 @@ class WriteLock {
   }
   ~WriteLock() {
     if (held_) table_.unlock();
-    pthread_sigmask(SIG_SETMASK, &program_mask_, nullptr);
   }
   WriteLock(const WriteLock&) = delete;
   WriteLock& operator=(const WriteLock&) = delete;
   [[nodiscard]] bool held() const { return held_; }
 
  private:
+  const SignalsBlocked signals_blocked_;
   HostTable& table_;
-  sigset_t program_mask_{};
   bool held_ = false;
 };
 

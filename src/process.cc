@@ -55,6 +55,7 @@ __attribute__((noinline, cold)) bool start() {
     if (!config().off && map_memory()) {
       libc::resolve_signal_safe();
       owns_memory();
+      if (config().log_level != LogLevel::kOff) remember_stderr();
       if (config().problem != nullptr) log_problem("bad value ignored in ", config().problem);
       next = kActive;
     }

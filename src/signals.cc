@@ -1,12 +1,8 @@
 #include "signals.h"
 
-#include <csignal>
-
 namespace nextaddr {
 
-bool connect_would_restart() {
-  sigset_t blocked;
-  if (pthread_sigmask(SIG_SETMASK, nullptr, &blocked) != 0) return false;
+bool connect_would_restart(const sigset_t& mask) {
   for (int signal = 1; signal <= SIGRTMAX; ++signal) {
     switch (signal) {
       // Sent by the thread's own instructions, not while it sleeps. Runtimes catch them all.
@@ -20,7 +16,7 @@ bool connect_would_restart() {
         break;
     }
     struct sigaction action {};
-    if (sigismember(&blocked, signal) == 1 || sigaction(signal, nullptr, &action) != 0) continue;
+    if (sigismember(&mask, signal) == 1 || sigaction(signal, nullptr, &action) != 0) continue;
     if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) continue;
     if ((action.sa_flags & SA_RESTART) == 0) return false;
   }

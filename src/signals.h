@@ -1,12 +1,34 @@
-// Whether a wait that a signal ended would have gone on in the program's own connect(2).
-// Async-signal-safe; used only after an EINTR, so it costs nothing otherwise.
+// Signals around our own steps: held back while we hold something a handler must not jump out with,
+// and judged after they have ended a wait. Async-signal-safe.
 #pragma once
+
+#include <csignal>
 
 namespace nextaddr {
 
-// connect(2) restarts after a handler with SA_RESTART (signal(7)); poll(2), with which we wait,
-// never does, and which handler ran cannot be known. So: true unless some handler that may run in
-// this thread lacks it.
-bool connect_would_restart();
+// All signals of this thread are blocked as long as this lives.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+  // The program's own mask, for a wait that lets its signals in (ppoll(2)).
+  [[nodiscard]] const sigset_t& before() const { return before_; }
+
+ private:
+  sigset_t before_;
+};
+
+// Whether a wait that a signal ended would have gone on in the program's own connect(2), which
+// restarts after a handler with SA_RESTART (signal(7)); ppoll(2), with which we wait, never does,
+// and which handler ran cannot be known. So: true unless some handler that `mask` lets in lacks it.
+// Used only after an EINTR, so it costs nothing otherwise.
+bool connect_would_restart(const sigset_t& mask);
 
 }  // namespace nextaddr

@@ -3,12 +3,17 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "engine/schedule.h"
+#include "errno_kept.h"
 #include "libc.h"
+
+// Not in the libc of a program without threads before glibc 2.34.
+extern "C" void pthread_testcancel() __attribute__((weak));
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -16,6 +21,10 @@
 
 namespace nextaddr {
 namespace {
+
+void set_send_timeout(int fd, const timeval& timeout) {
+  libc::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+}
 
 template <typename Value>
 bool get_option(int fd, int level, int name, Value& out) {
@@ -45,13 +54,18 @@ timeval send_timeout(int fd) {
 
 int briefly_connect(int fd, const sockaddr* address, socklen_t length,
                     const timeval& program_timeout) {
+  // connect(2) acts on a cancellation that was asked for before.
+  if (pthread_testcancel != nullptr) pthread_testcancel();
+  int cancel_state = 0;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
   // The shortest time there is: the kernel rounds it up to one tick.
-  constexpr timeval kOneTick{0, 1};
-  if (libc::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kOneTick, sizeof kOneTick) != 0) return -1;
+  set_send_timeout(fd, {0, 1});
   const int result = libc::connect(fd, address, length);
-  const int error = errno;
-  libc::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &program_timeout, sizeof program_timeout);
-  errno = error;
+  {
+    const ErrnoKept errno_kept;
+    set_send_timeout(fd, program_timeout);
+  }
+  pthread_setcancelstate(cancel_state, nullptr);
   return result;
 }
 

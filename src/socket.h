@@ -17,7 +17,8 @@ timeval send_timeout(int fd);
 // connect(2) that waits for one kernel tick at most (4 ms at HZ=250): a near server has answered by
 // then, for any other the result is EINPROGRESS (or 0 and an error, as usual). SO_SNDTIMEO bounds
 // it, because O_NONBLOCK would be seen by every process that shares the socket; `program_timeout`
-// is put back before it returns. A cancellation point.
+// is put back before it returns, and no cancellation of the thread is acted on until then. Signals
+// must be blocked: a handler that jumped out would leave the tick behind.
 int briefly_connect(int fd, const sockaddr* address, socklen_t length,
                     const timeval& program_timeout);
 

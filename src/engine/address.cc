@@ -49,7 +49,7 @@ Address address_from_ipv6(const void* sixteen_bytes, std::uint32_t scope) {
 }
 
 bool read_sockaddr(const sockaddr* address, socklen_t length, Endpoint& out) {
-  if (length < sizeof(sockaddr_in)) return false;
+  if (length < sizeof(sockaddr_in) || length > sizeof(sockaddr_storage)) return false;
   if (address->sa_family == AF_INET) {
     sockaddr_in in{};
     std::memcpy(&in, address, sizeof in);

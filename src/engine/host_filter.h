@@ -20,6 +20,10 @@ class HostFilter {
   constexpr HostFilter() = default;
   constexpr HostFilter(std::string_view only, std::string_view skip) : only_(only), skip_(skip) {}
 
+  // True when some pattern may be about one port: a host is then not left alone, or failed over, on
+  // all of them alike.
+  [[nodiscard]] bool knows_ports() const;
+
   // Port 0 asks whether the host is left alone on *every* port.
   [[nodiscard]] bool leaves_alone(std::string_view host, std::uint16_t port) const;
 

@@ -3,13 +3,14 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <csignal>
 #include <cstdlib>
 
 // The result type of a function is no part of its mangled name.
 namespace nextaddr {
 
 int any_in_flight() { abort(); }
-int connect_would_restart() { abort(); }
+int connect_would_restart(const sigset_t&) { abort(); }
 int host_table() { abort(); }
 int is_non_blocking(int) { abort(); }
 int name_is_given(const char*) { abort(); }
