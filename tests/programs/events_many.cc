@@ -69,7 +69,9 @@ void wait_by_poll(const std::vector<int>& sockets, const std::string& live) {
 void wait_by_epoll(const std::vector<int>& sockets, const std::string& live) {
   const int set = must(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
   for (const int fd : sockets) {
-    epoll_event event{EPOLLOUT | EPOLLET, {}};
+    // One shot, because edges may be told twice: once more when the kernel is about to wake for the
+    // connection that an epoll_wait woken by something else has just seen.
+    epoll_event event{EPOLLOUT | EPOLLONESHOT, {}};
     event.data.fd = fd;
     must(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
   }
