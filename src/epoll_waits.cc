@@ -1,5 +1,6 @@
 // epoll_wait(2) and its variants while connects are under way. An event tells only the program's
 // own data, so which descriptor it is about has to be found out (registrations.h).
+#include <fcntl.h>
 #include <sys/epoll.h>
 
 #include <cstdint>
@@ -20,48 +21,75 @@ bool is_registered(int fd, int epoll, std::uint64_t data) {
   return registration_of(fd, known) && known.epoll == epoll && known.data == data;
 }
 
-// Most programs put the descriptor into the data: that one, or -1.
-int descriptor_in(int epoll, std::uint64_t data) {
-  const auto fd = static_cast<int>(data);
-  return is_registered(fd, epoll, data) ? fd : -1;
-}
-
-// For all the others, a search: the descriptor with a connect under way that has this data, or -1.
-int search_descriptor(int epoll, std::uint64_t data) {
-  for (const bool ask_kernel : {false, true}) {
-    std::size_t position = 0;
-    for (int fd = next_in_flight(position); fd >= 0; fd = next_in_flight(position)) {
-      if (is_registered(fd, epoll, data)) return fd;
-      Registration known;
-      if (ask_kernel && registration_of(fd, known) && known.several &&
-          registered_with(epoll, fd, data)) {
-        return fd;
-      }
-    }
+// Calls each(fd) for every descriptor that an event of `epoll` with `data` may be about.
+template <typename Each>
+void for_each_source(int epoll, std::uint64_t data, Each each) {
+  // Most programs put the descriptor into the data.
+  if (is_registered(static_cast<int>(data), epoll, data)) return each(static_cast<int>(data));
+  bool found = false;
+  for (int fd = -1; (fd = next_registered_alike(epoll, data, fd)) >= 0;) {
+    found = true;
+    each(fd);
   }
-  return -1;
-}
-
-// Programs give both sockets of a session the same data: can an event be about another descriptor
-// than `fd`?
-bool another_failed(int epoll, std::uint64_t data, int fd) {
-  for (int other = -1; (other = next_registered_alike(epoll, data, fd, other)) >= 0;) {
-    pollfd state{other, 0, 0};
-    if (libc::poll(&state, 1, 0) == 1 && may_have_failed(state.revents) && !in_flight(other)) {
-      return true;
-    }
+  if (found) return;
+  // Of a descriptor in several sets only the last one is known here; the kernel knows all.
+  std::size_t position = 0;
+  for (int fd = next_in_flight(position); fd >= 0; fd = next_in_flight(position)) {
+    Registration known;
+    if (registration_of(fd, known) && known.several && registered_with(epoll, fd, data)) each(fd);
   }
-  return false;
 }
 
 // EPOLLONESHOT has disabled what this event was about, and the program has not seen it.
-void rearm(int epoll, int fd) {
+void rearm(int epoll, int fd, std::uint64_t data) {
   Registration known;
-  if (!registration_of(fd, known) || known.epoll != epoll || (known.events & EPOLLONESHOT) == 0)
-    return;
+  if (!registration_of(fd, known) || (known.events & EPOLLONESHOT) == 0) return;
+  if (known.epoll != epoll && !known.several) return;
   epoll_event event{known.events, {}};
-  event.data.u64 = known.data;
+  event.data.u64 = data;
   libc::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+}
+
+// An event with an error: is it for the program? Programs give both sockets of a session the same
+// data, so it may be about several descriptors, of which one with an error of its own is enough.
+bool is_for_program(int epoll, epoll_event& event) {
+  bool held_back = false;
+  bool tells = false;
+  const std::uint64_t data = event.data.u64;
+  for_each_source(epoll, data, [&](int fd) {
+    switch (look_at_failed(fd)) {
+      case Sight::kNotOurs:
+        // A number that was closed without EPOLL_CTL_DEL is still known here.
+        tells = tells || fcntl(fd, F_GETFD) != -1;
+        break;
+      case Sight::kInFlight:
+        held_back = true;
+        rearm(epoll, fd, data);
+        break;
+      case Sight::kFailed:
+        Registration known{};
+        registration_of(fd, known);
+        event.events |= EPOLLERR | EPOLLHUP | (known.events & (EPOLLIN | EPOLLRDHUP));
+        tells = true;
+        break;
+    }
+  });
+  return tells || !held_back;
+}
+
+// The descriptor that an event without an error is about may have been connected. Where the data
+// does not name it and many are in flight, their next deadline finds out.
+void note_source_connected(int epoll, std::uint64_t data) {
+  constexpr std::size_t kFew = 64;
+  if (is_registered(static_cast<int>(data), epoll, data)) {
+    return note_connected(static_cast<int>(data));
+  }
+  std::size_t position = 0;
+  for (int fd = next_in_flight(position); fd >= 0 && position <= kFew;
+       fd = next_in_flight(position)) {
+    // Others may have the same data.
+    if (is_registered(fd, epoll, data)) look_at(fd);
+  }
 }
 
 int sift_epoll(int epoll, epoll_event* events, int ready) {
@@ -70,18 +98,10 @@ int sift_epoll(int epoll, epoll_event* events, int ready) {
     epoll_event event = events[i];
     if (event.data.u64 == wake_data()) continue;
     if (!may_have_failed(event.events)) {
-      note_connected(descriptor_in(epoll, event.data.u64));
-      events[left++] = event;
+      if ((event.events & EPOLLOUT) != 0) note_source_connected(epoll, event.data.u64);
+    } else if (!is_for_program(epoll, event)) {
       continue;
     }
-    const int named = descriptor_in(epoll, event.data.u64);
-    const int fd = named >= 0 ? named : search_descriptor(epoll, event.data.u64);
-    const Sight sight = fd >= 0 ? look_at_ready(fd) : Sight::kNotOurs;
-    if (sight == Sight::kInFlight && (named >= 0 || !another_failed(epoll, event.data.u64, fd))) {
-      rearm(epoll, fd);
-      continue;
-    }
-    if (sight == Sight::kFailed) event.events |= EPOLLERR | EPOLLHUP;
     events[left++] = event;
   }
   return left;

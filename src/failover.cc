@@ -151,15 +151,22 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
         break;
     }
   }
-  const bool asks_for_result = left_to_kernel(fd);
-  const int result = libc::connect(fd, address, length);
-  const int error = errno;
-  if (result != 0 && (error == EALREADY || error == EINPROGRESS) && asks_for_result) return result;
+  if (left_to_kernel(fd)) {
+    const int result = libc::connect(fd, address, length);
+    if (result == 0 || (errno != EALREADY && errno != EINPROGRESS)) drop_flight(fd);
+    return result;
+  }
   drop_flight(fd);
-  if (asks_for_result || result == 0 || (error != EINPROGRESS && !moves_on(error))) return result;
-  Flight flight;
-  if (!owns_memory() || !flight.prepare(fd, requested, {}, false)) return fail(error);
-  const int now = start_flight(fd, flight, error);
+  const bool entered = owns_memory() && enter_flight(fd, requested);
+  const int result = libc::connect(fd, address, length);
+  if (!entered) return result;
+  const int first = errno;
+  if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
+    drop_flight(fd);
+    errno = first;
+    return result;
+  }
+  const int now = begin_flight(fd, first);
   if (now == EINPROGRESS) wake_sleepers(fd);
   return now == 0 ? 0 : fail(now);
 }

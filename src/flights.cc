@@ -1,5 +1,7 @@
 #include "flights.h"
 
+#include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -7,7 +9,9 @@
 #include <cerrno>
 
 #include "clock.h"
+#include "libc.h"
 #include "log.h"
+#include "process.h"
 #include "signals.h"
 #include "socket.h"
 
@@ -29,6 +33,8 @@ struct Slot {
   std::atomic<std::uint64_t> until_ms;
   std::atomic<std::uint64_t> cookie;
   std::atomic<bool> later_attempt;  // or an error that waits for the program
+  std::atomic<bool> starting;       // its connect(2) has not returned yet
+  std::atomic<bool> knocked;        // somebody wanted to look meanwhile
   int error;  // of a connect that failed for good, until the program has seen it
   Flight flight;
 };
@@ -43,6 +49,7 @@ struct Table {
 };
 
 constinit std::atomic<Table*> the_table{nullptr};
+constinit std::atomic<bool> moved_on{false};
 
 Table* table() { return the_table.load(std::memory_order_acquire); }
 
@@ -63,10 +70,40 @@ Table* make_table() {
 
 bool hold(Slot& slot) {
   std::uint32_t idle = kIdle;
-  return slot.state.compare_exchange_strong(idle, kHeld, std::memory_order_acquire);
+  return slot.state.compare_exchange_strong(idle, kHeld);
 }
 
-void release(Slot& slot) { slot.state.store(kIdle, std::memory_order_release); }
+void release(Slot& slot) { slot.state.store(kIdle); }
+
+// The slot of a descriptor, or null. May be stale the next moment.
+Slot* slot_of(int fd) {
+  Table* all = table();
+  if (all == nullptr || fd < 0 || static_cast<std::size_t>(fd) >= kDescriptors) return nullptr;
+  const std::uint16_t index = all->slot_of[fd].load(std::memory_order_acquire);
+  return index == 0 ? nullptr : &all->slots[index - 1];
+}
+
+// Waits for another thread that holds the slot of `fd`, which it does for some system calls of its
+// own and never longer. False when the descriptor has another slot by now, or none.
+bool wait_and_hold(Slot& slot, int fd) {
+  constexpr int kYields = 100;
+  constexpr int kSleeps = 1000;
+  constexpr timespec kShort{0, 100'000};
+  for (int i = 0; i < kYields + kSleeps && slot_of(fd) == &slot; ++i) {
+    if (hold(slot)) {
+      if (slot.fd.load(std::memory_order_relaxed) == fd) return true;
+      release(slot);
+      return false;
+    }
+    // The holder may have a lower priority.
+    if (i < kYields) {
+      sched_yield();
+    } else {
+      nanosleep(&kShort, nullptr);
+    }
+  }
+  return false;
+}
 
 void empty(Table& all, Slot& slot) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
@@ -78,21 +115,10 @@ void empty(Table& all, Slot& slot) {
   slot.state.store(kFree, std::memory_order_release);
 }
 
-// The slot of a descriptor, or null. May be stale the next moment.
-Slot* slot_of(int fd) {
-  Table* all = table();
-  if (all == nullptr || fd < 0 || static_cast<std::size_t>(fd) >= kDescriptors) return nullptr;
-  const std::uint16_t index = all->slot_of[fd].load(std::memory_order_acquire);
-  return index == 0 ? nullptr : &all->slots[index - 1];
-}
-
-// The slot of a descriptor, held; null when there is none or another caller holds it.
+// The slot of a descriptor, held; null when there is none.
 Slot* hold_slot_of(int fd) {
   Slot* slot = slot_of(fd);
-  if (slot == nullptr || !hold(*slot)) return nullptr;
-  if (slot->fd.load(std::memory_order_relaxed) == fd) return slot;
-  release(*slot);
-  return nullptr;
+  return slot != nullptr && wait_and_hold(*slot, fd) ? slot : nullptr;
 }
 
 void set_deadline(Table& all, Slot& slot, std::uint64_t until_ms) {
@@ -135,6 +161,7 @@ Slot* take_slot(Table& all) {
 // What a held slot's connect has come to. Leaves the slot idle or free.
 Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
   slot.later_attempt.store(true, std::memory_order_relaxed);
+  moved_on.store(true, std::memory_order_relaxed);
   const int fd = slot.fd.load(std::memory_order_relaxed);
   Flight& flight = slot.flight;
   switch (progress) {
@@ -162,11 +189,10 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
       if (slot.error == 0) {
         slot.error = kLeftToKernel;
         all.count.fetch_sub(1, std::memory_order_relaxed);
-        release(slot);
-        return Sight::kInFlight;
       }
       release(slot);
-      return Sight::kFailed;
+      // Taking the socket back has raised an event, which is the one that tells of it.
+      return Sight::kInFlight;
     case Flight::Progress::kConnected:
       break;
   }
@@ -177,78 +203,125 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
 // Of a held slot; leaves it idle or free.
 Sight look_at_held(Table& all, Slot& slot) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
-  if (slot.error == 0) return settle(all, slot, slot.flight.check(fd));
   if (slot.error == kLeftToKernel) {
     release(slot);
     return Sight::kNotOurs;
   }
-  if (!slot.flight.owns(fd)) {
-    empty(all, slot);
-    return Sight::kNotOurs;
+  if (slot.starting.load() || slot.error != 0) {
+    if (!slot.flight.owns(fd)) {
+      empty(all, slot);
+      return Sight::kNotOurs;
+    }
+    if (slot.error != 0) {
+      release(slot);
+      return Sight::kFailed;
+    }
+    slot.knocked.store(true);
+    if (slot.starting.load()) {
+      release(slot);
+      return Sight::kInFlight;
+    }
   }
-  release(slot);
-  return Sight::kFailed;
+  return settle(all, slot, slot.flight.check(fd));
 }
 
-// Puts a flight into a slot of its own; null when there is none to be had.
-Slot* place(Table& all, int fd, const Flight& flight) {
+// A held slot for a flight of this descriptor, or null.
+Slot* take_slot_for(int fd) {
   if (fd < 0 || static_cast<std::size_t>(fd) >= kDescriptors) return nullptr;
-  Slot* slot = take_slot(all);
-  if (slot == nullptr) return nullptr;
+  Table* all = make_table();
+  Slot* slot = all != nullptr ? take_slot(*all) : nullptr;
+  if (slot == nullptr) {
+    log_problem("no room for one more connect in flight", {});
+    return nullptr;
+  }
   slot->fd.store(fd, std::memory_order_relaxed);
   slot->error = 0;
-  slot->later_attempt.store(flight.planned, std::memory_order_relaxed);
-  slot->cookie.store(flight.cookie, std::memory_order_relaxed);
-  slot->flight = flight;
   slot->until_ms.store(kNever, std::memory_order_relaxed);
-  all.count.fetch_add(1, std::memory_order_release);
-  all.slot_of[fd].store(static_cast<std::uint16_t>(slot - all.slots + 1),
-                        std::memory_order_release);
+  slot->knocked.store(false, std::memory_order_relaxed);
   return slot;
+}
+
+// Its flight has been filled in: everybody may look at it.
+void publish(Table& all, Slot& slot, bool starting) {
+  const int fd = slot.fd.load(std::memory_order_relaxed);
+  slot.starting.store(starting, std::memory_order_relaxed);
+  slot.later_attempt.store(slot.flight.planned, std::memory_order_relaxed);
+  slot.cookie.store(slot.flight.cookie, std::memory_order_relaxed);
+  all.count.fetch_add(1, std::memory_order_release);
+  all.slot_of[fd].store(static_cast<std::uint16_t>(&slot - all.slots + 1),
+                        std::memory_order_release);
+  if (!starting) set_deadline(all, slot, slot.flight.until_ms);
+  release(slot);
+}
+
+// The number of a duplicate is not known here, its socket may be.
+Sight look_at_same_socket(int fd) {
+  const std::uint64_t cookie = socket_cookie(fd);
+  if (cookie == 0) return Sight::kNotOurs;
+  std::size_t position = 0;
+  for (int other = next_in_flight(position); other >= 0; other = next_in_flight(position)) {
+    const Slot* slot = slot_of(other);
+    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) {
+      return look_at(other);
+    }
+  }
+  return Sight::kNotOurs;
 }
 
 }  // namespace
 
 bool any_in_flight() {
   const Table* all = table();
-  return all != nullptr && all->count.load(std::memory_order_acquire) != 0;
+  return all != nullptr && all->count.load(std::memory_order_acquire) != 0 && owns_memory();
 }
 
-int start_flight(int fd, const Flight& prepared, int first) {
-  Table* all = make_table();
-  Slot* slot = all != nullptr ? place(*all, fd, prepared) : nullptr;
-  if (slot == nullptr) {
-    log_problem("no room for one more connect in flight", {});
-    return first;
+bool any_moved_on() { return moved_on.load(std::memory_order_relaxed); }
+
+bool enter_flight(int fd, const Endpoint& requested) {
+  Slot* slot = take_slot_for(fd);
+  if (slot == nullptr) return false;
+  if (!slot->flight.prepare(fd, requested, {}, false)) {
+    slot->state.store(kFree, std::memory_order_release);
+    return false;
   }
+  publish(*table(), *slot, true);
+  return true;
+}
+
+int begin_flight(int fd, int first) {
+  Slot* slot = slot_of(fd);
+  if (slot == nullptr) return first;
+  Table& all = *table();
   if (first == EINPROGRESS) {
-    set_deadline(*all, *slot, prepared.until_ms);
-    release(*slot);
+    set_deadline(all, *slot, slot->flight.until_ms);
+    slot->starting.store(false);
+    if (slot->knocked.exchange(false)) look_at(fd);
     return first;
   }
-  const SignalsBlocked blocked;
+  const Uninterrupted uninterrupted;
+  if (!wait_and_hold(*slot, fd)) return first;
+  slot->starting.store(false);
   // It failed before anything was in flight, so connect itself goes on, and tells the program.
   const Flight::Progress progress = slot->flight.begin(fd, first);
   if (progress == Flight::Progress::kInFlight) {
-    settle(*all, *slot, progress);
+    settle(all, *slot, progress);
     return EINPROGRESS;
   }
   const int error = progress == Flight::Progress::kConnected ? 0 : slot->flight.error;
-  empty(*all, *slot);
+  empty(all, *slot);
   return error;
 }
 
 void keep_flight(int fd, const Flight& flight) {
-  const SignalsBlocked blocked;
-  Table* all = make_table();
-  Slot* slot = all != nullptr ? place(*all, fd, flight) : nullptr;
+  const Uninterrupted uninterrupted;
+  Slot* slot = take_slot_for(fd);
   if (slot == nullptr) return;
-  set_deadline(*all, *slot, flight.until_ms);
-  release(*slot);
+  slot->flight = flight;
+  publish(*table(), *slot, false);
 }
 
 bool take_flight(int fd, const Endpoint& requested, Flight& out) {
-  const SignalsBlocked blocked;
+  const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return false;
   out = slot->flight;
@@ -259,7 +332,7 @@ bool take_flight(int fd, const Endpoint& requested, Flight& out) {
 
 bool left_to_kernel(int fd) {
   if (slot_of(fd) == nullptr) return false;
-  const SignalsBlocked blocked;
+  const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return false;
   const bool left = slot->error == kLeftToKernel && slot->flight.owns(fd);
@@ -269,18 +342,16 @@ bool left_to_kernel(int fd) {
 
 void drop_flight(int fd) {
   if (slot_of(fd) == nullptr) return;
-  const SignalsBlocked blocked;
+  const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot != nullptr) empty(*table(), *slot);
 }
 
 Sight look_at(int fd) {
   if (slot_of(fd) == nullptr) return Sight::kNotOurs;
-  const SignalsBlocked blocked;
+  const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
-  // Held by another thread: it is being moved on right now.
-  if (slot == nullptr) return slot_of(fd) == nullptr ? Sight::kNotOurs : Sight::kInFlight;
-  return look_at_held(*table(), *slot);
+  return slot != nullptr ? look_at_held(*table(), *slot) : Sight::kNotOurs;
 }
 
 void note_connected(int fd) {
@@ -294,18 +365,13 @@ void note_connected(int fd) {
   }
 }
 
-Sight look_at_ready(int fd) {
-  if (in_flight(fd)) return look_at(fd);
-  const std::uint64_t cookie = socket_cookie(fd);
-  if (cookie == 0) return Sight::kNotOurs;
-  std::size_t position = 0;
-  for (int other = next_in_flight(position); other >= 0; other = next_in_flight(position)) {
-    const Slot* slot = slot_of(other);
-    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) {
-      return look_at(other);
-    }
-  }
-  return Sight::kNotOurs;
+Sight look_at_failed(int fd) {
+  Sight sight = look_at(fd);
+  if (sight == Sight::kNotOurs) sight = look_at_same_socket(fd);
+  if (sight != Sight::kNotOurs) return sight;
+  // Not failed any more: another thread has moved the connect on since the event was fetched.
+  pollfd now{fd, 0, 0};
+  return libc::poll(&now, 1, 0) == 0 ? Sight::kInFlight : Sight::kNotOurs;
 }
 
 bool in_flight(int fd) { return slot_of(fd) != nullptr; }
@@ -333,7 +399,7 @@ std::uint64_t next_flight_deadline() {
 void drive_due_flights() {
   Table* all = table();
   if (all == nullptr || now_ms() < next_flight_deadline()) return;
-  const SignalsBlocked blocked;
+  const Uninterrupted uninterrupted;
   // Whatever is set from here on is kept: the scan only ever finds earlier ones.
   all->deadline_ms.store(kNever, std::memory_order_relaxed);
   const std::uint64_t now = now_ms();
@@ -353,7 +419,7 @@ void drive_due_flights() {
 
 int take_error(int fd) {
   if (slot_of(fd) == nullptr) return 0;
-  const SignalsBlocked blocked;
+  const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return 0;
   const int error = slot->flight.owns(fd) ? slot->error : 0;

@@ -1,10 +1,9 @@
 // The connects under way in this process that the program waits for itself: one slot a descriptor.
 // What the wait hooks and connect() ask about a descriptor, and the one deadline they all keep.
 //
-// Slots are held by one caller at a time, without waiting: a busy slot is somebody else's business
-// for a few microseconds. Signals are blocked while one is held, so that no handler jumps out with
-// it. Entries whose socket was closed need no hook: they are recognised by SO_COOKIE when next
-// seen. A forked child starts with none (the parent goes on). Everything here is async-signal-safe.
+// Slots are held by one caller at a time, for some system calls that do not wait; neither a signal
+// nor a cancellation interrupts that, so that nobody jumps out with one. Entries whose socket was closed need no hook: they are recognised by SO_COOKIE when next seen. A
+// forked child starts with none (the parent goes on). Everything here is async-signal-safe.
 #pragma once
 
 #include <cstddef>
@@ -21,12 +20,20 @@ enum class Sight : std::uint8_t {
   kFailed,    // an error waits for it, and the kernel no longer knows of it (take_error())
 };
 
-// One atomic load; the price of every wait hook with nothing under way.
+// One atomic load; the price of every wait hook with nothing under way. Never in a vfork child.
 bool any_in_flight();
 
-// Takes over a connect that came to `first` and is the program's to wait for. Its result for the
-// program: 0, EINPROGRESS or an error.
-int start_flight(int fd, const Flight& prepared, int first);
+// True once some connect of this process has gone on to another attempt: another thread may still
+// bring in an event of an attempt that is over.
+bool any_moved_on();
+
+// A connect that does not block is about to be made. Known from now on, because a thread that waits
+// on this descriptor may see its failure before connect(2) has returned here. False: no room.
+bool enter_flight(int fd, const Endpoint& requested);
+
+// That connect came to `first`: EINPROGRESS, or an error that moves on. Its result for the program:
+// 0, EINPROGRESS or an error.
+int begin_flight(int fd, int first);
 
 // Keeps a blocking connect that returned before it was finished.
 void keep_flight(int fd, const Flight& flight);
@@ -48,8 +55,9 @@ Sight look_at(int fd);
 void note_connected(int fd);
 
 // Looks at a descriptor that the kernel has just called ready with an error: it may also be a
-// duplicate of one with a connect under way.
-Sight look_at_ready(int fd);
+// duplicate of one with a connect under way, and the error one of an attempt that is over. Once for
+// each event: the next look may see the next attempt.
+Sight look_at_failed(int fd);
 
 // True when a connect is under way on this descriptor, as far as its number tells.
 bool in_flight(int fd);

@@ -21,9 +21,9 @@ namespace {
 // The table is written for microseconds at a time (a compaction: some milliseconds).
 constexpr std::uint64_t kLockPatienceMs = 50;
 
-// The writer's lock of the host table, shared with forked processes. Signals are blocked meanwhile:
-// a handler that jumps out, or a fork in one, must not leave it behind. Only a SIGKILL can, and
-// then it is taken over.
+// The writer's lock of the host table, shared with forked processes. Neither a handler that jumps
+// out, nor a fork in one, nor a cancellation may leave it behind. Only a SIGKILL can, and then it is
+// taken over.
 class WriteLock {
  public:
   explicit WriteLock(HostTable& table) : table_(table) {
@@ -46,7 +46,7 @@ class WriteLock {
   [[nodiscard]] bool held() const { return held_; }
 
  private:
-  const SignalsBlocked signals_blocked_;
+  const Uninterrupted uninterrupted_;
   HostTable& table_;
   bool held_ = false;
 };

@@ -37,6 +37,8 @@ constinit std::atomic<bool> any_timer{false};
 
 constinit thread_local char this_thread = 0;
 
+std::uint32_t set_of(int epoll) { return static_cast<std::uint32_t>(epoll) + 1; }
+
 bool in_range(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) < kDescriptors; }
 
 Entry* entry_of(int fd) {
@@ -60,6 +62,15 @@ Entry* make_entry_of(int fd) {
 
 // Below a limit that programs rarely change and above the numbers they rarely reach.
 constexpr int kHighDescriptor = 768;
+
+// The interval by which our timers are known; it never passes.
+constexpr timespec kTag{365 * 86'400, 123'456'789};
+
+bool is_our_timer(int fd) {
+  itimerspec time{};
+  return timerfd_gettime(fd, &time) == 0 && time.it_interval.tv_sec == kTag.tv_sec &&
+         time.it_interval.tv_nsec == kTag.tv_nsec;
+}
 
 int make_timer() {
   any_timer.store(true, std::memory_order_relaxed);
@@ -97,22 +108,42 @@ bool line_tells(std::string_view line, int fd, std::uint64_t data) {
 
 }  // namespace
 
-void note_registration(int epoll, int operation, int fd, const epoll_event* event) {
-  Entry* entry = make_entry_of(fd);
-  if (entry == nullptr) return;
-  const auto set = static_cast<std::uint32_t>(epoll) + 1;
-  const std::uint32_t before = entry->epoll.load(std::memory_order_relaxed);
-  const bool same = (before & ~kSeveral) == set;
-  if (operation == EPOLL_CTL_DEL) {
-    if (same) entry->epoll.store(0, std::memory_order_relaxed);
+NotedCall::NotedCall(int epoll, int operation, int fd, const epoll_event* event)
+    : epoll_(epoll), operation_(operation), fd_(fd) {
+  // epoll_ctl(2) answers EFAULT to these; reading them would crash.
+  constexpr std::uintptr_t kErrorPointers = static_cast<std::uintptr_t>(-4095);
+  const auto pointer = reinterpret_cast<std::uintptr_t>(event);
+  if (operation == EPOLL_CTL_DEL) return;
+  Entry* entry = pointer == 0 || pointer >= kErrorPointers ? nullptr : make_entry_of(fd);
+  if (entry == nullptr) {
+    fd_ = -1;
     return;
   }
   int most = highest.load(std::memory_order_relaxed);
   while (most < fd && !highest.compare_exchange_weak(most, fd, std::memory_order_relaxed)) continue;
-  const bool other = operation == EPOLL_CTL_ADD && before != 0 && !same;
+  set_before_ = entry->epoll.load(std::memory_order_relaxed);
+  events_before_ = entry->events.load(std::memory_order_relaxed);
+  data_before_ = entry->data.load(std::memory_order_relaxed);
+  const std::uint32_t set = set_of(epoll);
+  const bool other =
+      operation == EPOLL_CTL_ADD && set_before_ != 0 && (set_before_ & ~kSeveral) != set;
   entry->events.store(event->events, std::memory_order_relaxed);
   entry->data.store(event->data.u64, std::memory_order_relaxed);
-  entry->epoll.store(set | (before & kSeveral) | (other ? kSeveral : 0), std::memory_order_release);
+  entry->epoll.store(set | (set_before_ & kSeveral) | (other ? kSeveral : 0),
+                     std::memory_order_release);
+}
+
+void NotedCall::end(bool accepted) const {
+  Entry* entry = accepted == (operation_ == EPOLL_CTL_DEL) ? entry_of(fd_) : nullptr;
+  if (entry == nullptr) return;
+  if (accepted) {
+    const std::uint32_t set = entry->epoll.load(std::memory_order_relaxed) & ~kSeveral;
+    if (set == set_of(epoll_)) entry->epoll.store(0, std::memory_order_relaxed);
+    return;
+  }
+  entry->events.store(events_before_, std::memory_order_relaxed);
+  entry->data.store(data_before_, std::memory_order_relaxed);
+  entry->epoll.store(set_before_, std::memory_order_relaxed);
 }
 
 bool registration_of(int fd, Registration& out) {
@@ -154,14 +185,11 @@ bool registered_with(int epoll, int fd, std::uint64_t data) {
   return found;
 }
 
-int next_registered_alike(int epoll, std::uint64_t data, int fd, int after) {
+int next_registered_alike(int epoll, std::uint64_t data, int after) {
   Registration known;
   const int last = highest.load(std::memory_order_relaxed);
   for (int other = after + 1; other <= last; ++other) {
-    if (other != fd && registration_of(other, known) && known.epoll == epoll &&
-        known.data == data) {
-      return other;
-    }
+    if (registration_of(other, known) && known.epoll == epoll && known.data == data) return other;
   }
   return -1;
 }
@@ -189,21 +217,27 @@ void wake_at(int epoll, std::uint64_t at_ms) {
   if (entry == nullptr) return;
   const ErrnoKept errno_kept;
   const itimerspec at{
-      {0, 0}, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}};
+      kTag, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}};
   // One event, which needs no read(2) to go away.
   epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
   event.data.u64 = wake_data();
   int present = entry->timer.load(std::memory_order_relaxed);
   int timer = present - 1;
-  // Not in the set any more when the program has closed all it does not know (closefrom).
   if (timer < 0 || libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
-    timer = make_timer();
+    // The set of a number that was closed leaves its timer to the next of that number; the timer is
+    // gone when the program has closed all it does not know (closefrom).
+    const bool ours = timer >= 0 && is_our_timer(timer);
+    if (!ours) timer = make_timer();
     if (timer < 0) return;
-    if (!entry->timer.compare_exchange_strong(present, timer + 1)) {
+    if (libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) != 0) {
+      // No epoll set any more: the registration was that of a socket that is closed.
+      if (!ours) close(timer);
+      return;
+    }
+    if (!ours && !entry->timer.compare_exchange_strong(present, timer + 1)) {
       close(timer);
       timer = present - 1;
     }
-    libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
   }
   timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
 }

@@ -19,8 +19,22 @@ struct Registration {
   bool several;  // in more than one epoll set: this is the last one
 };
 
-// A successful epoll_ctl call.
-void note_registration(int epoll, int operation, int fd, const epoll_event* event);
+// One epoll_ctl call. What it registers is noted before the kernel is told, because another thread
+// may fetch the first event before epoll_ctl(2) has returned.
+class NotedCall {
+ public:
+  NotedCall(int epoll, int operation, int fd, const epoll_event* event);
+  // The kernel has accepted it, or not.
+  void end(bool accepted) const;
+
+ private:
+  int epoll_;
+  int operation_;
+  int fd_;
+  std::uint32_t set_before_ = 0;
+  std::uint32_t events_before_ = 0;
+  std::uint64_t data_before_ = 0;
+};
 
 // What is known of `fd`; false when it is in no epoll set.
 bool registration_of(int fd, Registration& out);
@@ -28,8 +42,9 @@ bool registration_of(int fd, Registration& out);
 // Reads from the kernel whether `fd` is in `epoll` with `data` (/proc/self/fdinfo); slow.
 bool registered_with(int epoll, int fd, std::uint64_t data);
 
-// Another descriptor than `fd` that is in `epoll` with the same `data`, above `after`; -1: no more.
-int next_registered_alike(int epoll, std::uint64_t data, int fd, int after);
+// The next descriptor above `after` that is in `epoll` with this `data`, as far as is known (it may
+// have been closed); -1: no more.
+int next_registered_alike(int epoll, std::uint64_t data, int after);
 
 // True once a timer of ours is in some epoll set; a forked child inherits the sets and this.
 bool wakes_exist();

@@ -2,6 +2,8 @@
 // and judged after they have ended a wait. Async-signal-safe.
 #pragma once
 
+#include <pthread.h>
+
 #include <csignal>
 
 namespace nextaddr {
@@ -23,6 +25,19 @@ class SignalsBlocked {
 
  private:
   sigset_t before_;
+};
+
+// Nor does a cancellation of the thread (pthreads(7), "Cancellation points") end it meanwhile.
+class Uninterrupted {
+ public:
+  Uninterrupted() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_); }
+  ~Uninterrupted() { pthread_setcancelstate(cancel_state_, nullptr); }
+  Uninterrupted(const Uninterrupted&) = delete;
+  Uninterrupted& operator=(const Uninterrupted&) = delete;
+
+ private:
+  const SignalsBlocked signals_blocked_;
+  int cancel_state_ = 0;
 };
 
 // Whether a wait that a signal ended would have gone on in the program's own connect(2), which

@@ -1,5 +1,6 @@
 #include "waits.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -12,6 +13,9 @@
 namespace nextaddr {
 namespace {
 
+// What a socket whose connect has failed shows to who asks for it, besides POLLERR and POLLHUP.
+constexpr short kEndOfInput = POLLIN | POLLRDNORM | POLLRDHUP;
+
 // Takes the events of connects still under way out of what poll(2) found.
 int sift_poll(pollfd* fds, nfds_t count, int ready) {
   for (nfds_t i = 0; i < count; ++i) {
@@ -20,7 +24,7 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
       note_connected(fds[i].fd);
       continue;
     }
-    switch (look_at_ready(fds[i].fd)) {
+    switch (look_at_failed(fds[i].fd)) {
       case Sight::kNotOurs:
         break;
       case Sight::kInFlight:
@@ -28,7 +32,7 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
         --ready;
         break;
       case Sight::kFailed:
-        fds[i].revents |= POLLERR;
+        fds[i].revents |= static_cast<short>(POLLERR | (fds[i].events & kEndOfInput));
         break;
     }
   }
@@ -56,11 +60,20 @@ class SelectSets {
     }
   }
 
-  // Takes out the connects still under way.
+  // Takes out the connects still under way. select(2) does not tell an error from anything else.
   int sift(int ready) const {
     for (int fd = 0; fd < count_; ++fd) {
-      if (!present(fd) || look_at_ready(fd) != Sight::kInFlight) continue;
-      for (fd_set* set : sets_) ready -= remove(set, fd) ? 1 : 0;
+      if (!present(fd)) continue;
+      pollfd now{fd, POLLIN | POLLRDBAND | POLLOUT | POLLWRBAND | POLLPRI, 0};
+      libc::poll(&now, 1, 0);
+      if (may_have_failed(now.revents)) {
+        if (look_at_failed(fd) == Sight::kInFlight) now.revents = 0;
+      } else if (now.revents != 0) {
+        note_connected(fd);
+      }
+      for (std::size_t i = 0; i < sets_.size(); ++i) {
+        if ((now.revents & kShownBy[i]) == 0) ready -= remove(sets_[i], fd) ? 1 : 0;
+      }
     }
     return ready;
   }
@@ -72,6 +85,11 @@ class SelectSets {
   }
 
  private:
+  // What each set tells of (select(2), "Correspondence between select() and poll()").
+  static constexpr std::array<short, 3> kShownBy{POLLIN | POLLRDBAND | POLLHUP | POLLERR | POLLNVAL,
+                                                 POLLOUT | POLLWRBAND | POLLERR | POLLNVAL,
+                                                 POLLPRI | POLLNVAL};
+
   using Word = unsigned long;
   static constexpr int kBits = 8 * sizeof(Word);
 
@@ -166,10 +184,13 @@ int wait_pselect(int count, fd_set* read, fd_set* write, fd_set* except, const t
 
 int socket_error(int fd, void* value, socklen_t* length) {
   const Sight sight = look_at(fd);
-  const int result = libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
-  if (result == 0 && sight == Sight::kFailed && *length == sizeof(int)) {
-    const int error = take_error(fd);
-    std::memcpy(value, &error, sizeof error);
+  if (sight == Sight::kNotOurs) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
+  // Another option, for the checks and the length: to read SO_ERROR would take the error of an
+  // attempt that has failed since, which is not for the program.
+  const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
+  if (result == 0) {
+    const int error = sight == Sight::kFailed ? take_error(fd) : 0;
+    std::memcpy(value, &error, std::min<socklen_t>(*length, sizeof error));
   }
   return result;
 }

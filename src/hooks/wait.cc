@@ -15,14 +15,16 @@ using nextaddr::Woken;
 
 namespace {
 
-// libc's wait, unless a connect is under way, or has come under way by another thread while this
-// one slept.
+// libc's wait, unless a connect is under way, or another thread has begun one, or moved one on,
+// while this one slept.
 template <typename Plain, typename Driven>
 int wait(bool has_limit, Plain plain, Driven driven) {
   if (any_in_flight()) return errno_kept_on_success([&] { return driven({}); });
   const std::uint64_t since = has_limit ? nextaddr::coarse_ms() : 0;
   const int found = plain();
-  if (found <= 0 || !(any_in_flight() || nextaddr::wakes_exist())) return found;
+  if (found <= 0 || !(any_in_flight() || nextaddr::any_moved_on() || nextaddr::wakes_exist())) {
+    return found;
+  }
   return errno_kept_on_success([&] { return driven(Woken{found, since}); });
 }
 
@@ -77,11 +79,10 @@ NEXTADDR_HOOK int pselect(int count, fd_set* read, fd_set* write, fd_set* except
 }
 
 NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  const nextaddr::NotedCall call(epoll, operation, fd, event);
   const int result = libc::epoll_ctl(epoll, operation, fd, event);
-  if (result == 0) {
-    nextaddr::note_registration(epoll, operation, fd, event);
-    if (any_in_flight() && nextaddr::in_flight(fd)) nextaddr::wake_sleepers(fd);
-  }
+  call.end(result == 0);
+  if (result == 0 && any_in_flight() && nextaddr::in_flight(fd)) nextaddr::wake_sleepers(fd);
   return result;
 }
 
