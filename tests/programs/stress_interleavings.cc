@@ -344,9 +344,10 @@ class Worker {
   }
 
   // Of two threads that wait on one set, both may fetch a level-triggered event before the first of
-  // them has taken the socket out of it.
+  // them has taken the socket out of it; and an edge, when the kernel has changed the socket's
+  // state and is about to wake for it.
   static bool may_repeat(const Connect& connect, bool shared) {
-    return shared && (connect.trigger == 0 || (!connect.host->live && connect.trigger == EPOLLET));
+    return shared && (connect.trigger & EPOLLONESHOT) == 0;
   }
 
   std::string describe(const epoll_event& event) {
