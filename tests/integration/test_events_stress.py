@@ -63,8 +63,8 @@ def test_ten_thousand_random_rounds(several):
     )
     assert_eventful(runs, 10_000)
     for run in runs:
-        # A timer in an epoll set is the one thing the library may keep, for the next set with the same number.
-        assert int(run.first["descriptors_left"]) <= 8, run
+        # A timer for each number that an epoll set had is the one thing the library may keep; not one for each set.
+        assert int(run.first["descriptors_left"]) <= 64, run
 
 
 def test_random_rounds_with_silent_addresses(several):
