@@ -56,8 +56,9 @@ bool is_for_program(int epoll, epoll_event& event) {
   bool held_back = false;
   bool tells = false;
   const std::uint64_t data = event.data.u64;
+  const std::uint32_t told = event.events;
   for_each_source(epoll, data, [&](int fd) {
-    switch (look_at_failed(fd)) {
+    switch (look_at_failed(fd, told)) {
       case Sight::kNotOurs:
         // A number that was closed without EPOLL_CTL_DEL is still known here.
         tells = tells || fcntl(fd, F_GETFD) != -1;

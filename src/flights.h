@@ -54,10 +54,10 @@ Sight look_at(int fd);
 // it is done. Spares a healthy connect every system call of look_at().
 void note_connected(int fd);
 
-// Looks at a descriptor that the kernel has just called ready with an error: it may also be a
-// duplicate of one with a connect under way, and the error one of an attempt that is over. Once for
-// each event: the next look may see the next attempt.
-Sight look_at_failed(int fd);
+// Looks at a descriptor that the kernel has just called ready with an error, as `events` of poll(2)
+// or epoll(7): it may also be a duplicate of one with a connect under way, and the error one of an
+// attempt that is over. Once for each event: the next look may see the next attempt.
+Sight look_at_failed(int fd, std::uint32_t events);
 
 // True when a connect is under way on this descriptor, as far as its number tells.
 bool in_flight(int fd);

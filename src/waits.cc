@@ -24,7 +24,7 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
       note_connected(fds[i].fd);
       continue;
     }
-    switch (look_at_failed(fds[i].fd)) {
+    switch (look_at_failed(fds[i].fd, static_cast<std::uint16_t>(fds[i].revents))) {
       case Sight::kNotOurs:
         break;
       case Sight::kInFlight:
@@ -67,7 +67,7 @@ class SelectSets {
       pollfd now{fd, POLLIN | POLLRDBAND | POLLOUT | POLLWRBAND | POLLPRI, 0};
       libc::poll(&now, 1, 0);
       if (may_have_failed(now.revents)) {
-        if (look_at_failed(fd) == Sight::kInFlight) now.revents = 0;
+        if (look_at_failed(fd, static_cast<std::uint16_t>(now.revents)) == Sight::kInFlight) now.revents = 0;
       } else if (now.revents != 0) {
         note_connected(fd);
       }
