@@ -62,6 +62,17 @@ def plain(*words):
     return lambda host, port: [*words, host, str(port)]
 
 
+def fetch(*words):
+    """The URL comes last."""
+    return lambda host, port: [*words, url(host, port)]
+
+
+def saved(*words):
+    """As `fetch`, of a program that saves the answer in a file of this name."""
+    text = 'cd "$(mktemp -d)" && "$@" && cat answer'
+    return fetch("sh", "-c", text, "sh", *words)
+
+
 def java(name, source):
     """Runs main of the class NAME, which is compiled when first needed; host and port are its arguments."""
     quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]

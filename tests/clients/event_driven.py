@@ -2,7 +2,7 @@
 # A program belongs here only when strace has shown that it does.
 import sys
 
-from clients import Client, java, plain, script, url
+from clients import Client, fetch, java, plain, saved, script, url
 
 PYTHON_ASYNCIO = """
 import asyncio, sys
@@ -182,16 +182,6 @@ def proxied(configuration, *words):
     return all_words
 
 
-def saved(*words):
-    """A program that saves what it fetches as the file "answer" in the present directory."""
-    text = 'cd "$(mktemp -d)" && "$@" && cat answer'
-    return lambda host, port: ["sh", "-c", text, "sh", *words, url(host, port)]
-
-
-def fetch(*words):
-    return lambda host, port: [*words, url(host, port)]
-
-
 def psql(host, port):
     settings = f"host={host} port={port} user=lab dbname=lab sslmode=disable gssencmode=disable"
     return ["psql", "-X", "-At", "-c", "select 1", settings]
@@ -207,10 +197,6 @@ def rsync(host, port):
 
 def lftp(host, port):
     return ["lftp", "-c", f"set net:max-retries 1; cat {url(host, port)}"]
-
-
-def mosquitto(*words):
-    return lambda host, port: [words[0], "-h", host, "-p", str(port), "-t", "lab", *words[1:]]
 
 
 def memcached(*words):
@@ -248,7 +234,6 @@ CLIENTS = [
     Client("lftp", "lftp", "http", lftp),
     Client("lynx", "lynx", "http", fetch("lynx", "-dump")),
     Client("links", "links", "http", fetch("links", "-dump")),
-    Client("axel", "axel", "http", saved("axel", "-q", "-n", "1", "-o", "answer")),
     # By default aria2c has a resolver of its own.
     Client("aria2c", "aria2c", "http", saved("aria2c", "--async-dns=false", "-q", "-o", "answer")),
     Client("git http", "git", "http", lambda h, p: ["git", "ls-remote", f"{url(h, p)}it.git"]),
@@ -285,8 +270,6 @@ CLIENTS = [
     ),
     Client("psql", "psql", "postgres", psql),
     Client("redis-cli", "redis-cli", "redis", redis_cli, first_only=True),
-    Client("mosquitto_sub", "mosquitto_sub", "mqtt", mosquitto("mosquitto_sub", "-C", "1")),
-    Client("mosquitto_pub", "mosquitto_pub", "mqtt", mosquitto("mosquitto_pub", "-m", "hello"), mute=True),
     Client("memccat", "memccat", "memcached", memcached("memccat", "key")),
     Client("memcstat", "memcstat", "memcached", memcached("memcstat")),
     Client("memcping", "memcping", "memcached", memcached("memcping"), mute=True),
