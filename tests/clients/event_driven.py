@@ -114,7 +114,7 @@ class Fetch {
 }
 """
 
-# Ten requests a second.
+# Ten requests a second, and what would be counted.
 WRK = """
 function delay() return 100 end
 function response(status, headers, body) print(body) end
@@ -182,6 +182,14 @@ def proxied(configuration, *words):
     return all_words
 
 
+def node(addresses):
+    return lambda host, port: ["node", "-e", NODE, host, str(port), addresses]
+
+
+def scripted(program, text):
+    return lambda host, port: [program, script(f"connect.{program}", text), host, str(port)]
+
+
 def psql(host, port):
     settings = f"host={host} port={port} user=lab dbname=lab sslmode=disable gssencmode=disable"
     return ["psql", "-X", "-At", "-c", "select 1", settings]
@@ -236,7 +244,7 @@ CLIENTS = [
     Client("tnftp", "tnftp", "http", fetch("tnftp", "-o", "-")),
     Client("lftp", "lftp", "http", lftp),
     Client("lynx", "lynx", "http", fetch("lynx", "-dump")),
-    Client("links", "links", "http", fetch("links", "-dump")),
+    Client("links", "links", "http", fetch("links", "-dump")),  # leaves an address after 3 s
     # By default aria2c has a resolver of its own.
     Client("aria2c", "aria2c", "http", saved("aria2c", "--async-dns=false", "-q", "-o", "answer")),
     Client("git http", "git", "http", lambda h, p: ["git", "ls-remote", f"{url(h, p)}it.git"]),
@@ -251,35 +259,36 @@ CLIENTS = [
         fetch(sys.executable, "-c", PYTHON_AIOHTTP),
         probe=(sys.executable, "-c", "import aiohttp"),
     ),
-    Client("node", "node", "greeting", lambda h, p: ["node", "-e", NODE, h, str(p), "first"], first_only=True),
-    Client("node autoselection", "node", "greeting", lambda h, p: ["node", "-e", NODE, h, str(p), "all"]),
+    Client("node", "node", "greeting", node("first"), first_only=True),
+    Client("node autoselection", "node", "greeting", node("all"), leaves_silence=True),
     Client("java NIO", "javac", "greeting", java("Select", JAVA_NIO), first_only=True),
     Client("java HttpClient", "javac", "http", java("Fetch", JAVA_HTTP), first_only=True),
     Client("php fsockopen", "php", "greeting", plain("php", "-r", PHP_FSOCKOPEN)),
     Client("php file", "php", "http", lambda h, p: ["php", "-r", PHP_FILE, url(h, p)]),
     Client("ruby TCPSocket", "ruby", "greeting", plain("ruby", "-e", RUBY)),
     Client("ruby net/http", "ruby", "http", fetch("ruby", "-e", RUBY_HTTP)),
-    Client("tclsh socket -async", "tclsh", "greeting", lambda h, p: ["tclsh", script("async.tcl", TCL), h, str(p)]),
+    Client("tclsh socket -async", "tclsh", "greeting", scripted("tclsh", TCL)),
     Client(
         "LuaSocket",
         "lua5.4",
         "greeting",
-        lambda h, p: ["lua5.4", script("connect.lua", LUA), h, str(p)],
+        scripted("lua5.4", LUA),
         probe=("lua5.4", "-e", "require('socket')"),
         first_only=True,
     ),
-    Client(
-        "erlang", "erl", "greeting", lambda h, p: ["erl", "-noshell", "-eval", ERLANG, "-extra", h, str(p)]
-    ),
+    Client("erlang", "erl", "greeting", plain("erl", "-noshell", "-eval", ERLANG, "-extra")),
     Client("psql", "psql", "postgres", psql),
     Client("redis-cli", "redis-cli", "redis", redis_cli, first_only=True),
+    # memccat and memcstat leave an address after 4 s.
     Client("memccat", "memccat", "memcached", memcached("memccat", "key")),
     Client("memcstat", "memcstat", "memcached", memcached("memcstat")),
     Client("memcping", "memcping", "memcached", memcached("memcping"), mute=True),
     Client("ab", "ab", "http", fetch("ab", "-v", "4", "-n", "1")),
+    # Tries every address with a blocking connect, then uses those that it found, for at least 1 s.
     Client("wrk", "wrk", "http", wrk, asks_all=True, seconds=1),
     Client("siege", "siege", "http", siege, first_only=True, always_zero=True),
     Client("nginx", "nginx", "http", proxied(NGINX, "nginx", "-e", "/dev/null", "-p", ".", "-c", "proxy.conf")),
     Client("haproxy", "haproxy", "http", proxied(HAPROXY, "haproxy", "-f", "proxy.conf"), first_only=True),
+    # Of two silent addresses it leaves none. A slow start.
     Client("chromium", "chromium", "http", chromium, leaves_silence=True, always_zero=True, seconds=2),
 ]
