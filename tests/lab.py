@@ -162,7 +162,7 @@ class Lab:
     def environment(self):
         """What programs get: ours, without settings that change what they do."""
         kept = {name: value for name, value in os.environ.items() if not FOREIGN_SETTINGS.fullmatch(name)}
-        return {**kept, "LC_ALL": "C", "HOME": str(self.directory)}
+        return {**kept, "LC_ALL": "C", "HOME": str(self.directory), "TMPDIR": str(self.directory)}
 
     def spawn(self, argv, **popen_kwargs):
         """Starts a program in this network, as the leader of a process group of its own."""

@@ -138,6 +138,42 @@ def serve_postgres(stream, address):
         send(b"Z", b"I")
 
 
+def serve_rsync(stream, address):
+    stream.write(b"@RSYNCD: 31.0\n")
+    stream.read_line()
+    stream.note(stream.read_line())
+    stream.write(f"nextaddr-live {address}\n@RSYNCD: EXIT\n".encode())
+
+
+def serve_memcached(stream, address):
+    answer = f"nextaddr-live {address}".encode()
+    while line := stream.read_line():
+        stream.note(line)
+        command, *words = line.split()
+        if command == b"get":
+            stream.write(b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (words[0], len(answer), answer))
+        elif command == b"stats":
+            stream.write(b"STAT answer %s\r\nEND\r\n" % answer.replace(b" ", b"-"))
+        elif command == b"version":
+            stream.write(b"VERSION 1.6.18\r\n")
+        else:
+            return
+
+
+def serve_mqtt(stream, address):
+    connect, subscribe, disconnect = 1, 8, 14
+    while head := stream.read(2):
+        kind, body = head[0] >> 4, stream.read(head[1])
+        stream.note(body)
+        if kind == connect:
+            stream.write(b"\x20\x02\x00\x00")
+        elif kind == subscribe:
+            message = b"\x00\x03lab" + f"nextaddr-live {address}".encode()
+            stream.write(b"\x90\x03%s\x00\x30%c%s" % (body[:2], len(message), message))
+        elif kind == disconnect:
+            return
+
+
 PROTOCOLS = {
     "greeting": serve_greeting,  # a line, then the end
     "banner": serve_banner,  # a line, then an echo
@@ -146,6 +182,9 @@ PROTOCOLS = {
     "ssh": serve_ssh,  # the exchange of versions, then the end
     "redis": serve_redis,
     "postgres": serve_postgres,
+    "rsync": serve_rsync,  # the list of modules
+    "memcached": serve_memcached,
+    "mqtt": serve_mqtt,
 }
 
 

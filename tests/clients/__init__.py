@@ -24,6 +24,9 @@ class Client:
     leaves_silence: bool = False  # asks the next address by itself when one is silent
     hold_stdin: bool = False  # leaves as soon as its standard input ends
     status: int = 0  # exit status after an answer
+    mute: bool = False  # does not print the answer: its exit status must do
+    always_zero: bool = False  # has the same exit status when it got nowhere
+    asks_all: bool = False  # connects to every address, whatever becomes of the first
     seconds: float = 0  # that it takes beyond those of most programs: sleeps of its own, a slow start
 
     @functools.cached_property
@@ -40,12 +43,14 @@ class Client:
     def answered(self, result, address):
         """Did it get through to this address, and say so?"""
         answer = rf"nextaddr-live[ -]{re.escape(address)}(?![\d.])"
-        return result.returncode == self.status and bool(re.search(answer, result.stdout + result.stderr))
+        said = self.mute or re.search(answer, result.stdout + result.stderr)
+        return result.returncode == self.status and bool(said)
 
     def failed(self, result):
         """Did it end by itself, and report that it got nowhere?"""
         said = result.stdout + result.stderr
-        return not result.timed_out and result.returncode != 0 and "nextaddr-live" not in said
+        ended = not result.timed_out and (self.always_zero or result.returncode != 0)
+        return ended and "nextaddr-live" not in said
 
 
 def url(host, port):
@@ -57,20 +62,43 @@ def plain(*words):
     return lambda host, port: [*words, host, str(port)]
 
 
+def fetch(*words):
+    """The URL comes last."""
+    return lambda host, port: [*words, url(host, port)]
+
+
+def saved(*words):
+    """As `fetch`, of a program that saves the answer in a file of this name."""
+    text = 'cd "$(mktemp -d)" && "$@" && cat answer'
+    return fetch("sh", "-c", text, "sh", *words)
+
+
 def java(name, source):
     """Runs main of the class NAME, which is compiled when first needed; host and port are its arguments."""
     quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
-    return lambda host, port: ["java", *quick, "-cp", java_classes(name, source).name, name, host, str(port)]
+    return lambda host, port: ["java", *quick, "-cp", java_classes(name, source), name, host, str(port)]
 
 
 @functools.cache
 def java_classes(name, source):
-    """A directory with the compiled class; it lives as long as this process."""
-    directory = tempfile.TemporaryDirectory(prefix="nextaddr-java-")
-    path = Path(directory.name, f"{name}.java")
-    path.write_text(source)
+    """The path of a directory with the compiled class."""
+    path = script(f"{name}.java", source)
     subprocess.run(["javac", "-J-XX:-UsePerfData", path], check=True)
-    return directory
+    return str(Path(path).parent)
+
+
+@functools.cache
+def script(name, source):
+    """The path of a file with this text."""
+    path = Path(script_directory().name, name)
+    path.write_text(source)
+    return str(path)
+
+
+@functools.cache
+def script_directory():
+    """It lives as long as this process."""
+    return tempfile.TemporaryDirectory(prefix="nextaddr-clients-")
 
 
 from clients import blocking, event_driven  # noqa: E402 (they need the above)

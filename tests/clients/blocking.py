@@ -2,7 +2,7 @@
 # A program belongs here only when strace has shown that it does.
 import sys
 
-from clients import Client, java, plain, url
+from clients import Client, fetch, java, plain, saved, url
 
 # The first address only, as many small programs do.
 PYTHON_CONNECT = """
@@ -42,6 +42,10 @@ def ssh(host, port):
     return ["ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "-p", str(port), host]
 
 
+def mosquitto(*words):
+    return lambda host, port: [words[0], "-h", host, "-p", str(port), "-t", "lab", *words[1:]]
+
+
 CLIENTS = [
     Client("python3 connect", sys.executable, "greeting", plain(sys.executable, "-c", PYTHON_CONNECT), first_only=True),
     Client("python3 create_connection", sys.executable, "greeting", plain(sys.executable, "-c", PYTHON_CREATE)),
@@ -55,8 +59,11 @@ CLIENTS = [
     Client("nc.traditional", "nc.traditional", "greeting", plain("nc.traditional"), first_only=True),
     Client("busybox nc", "busybox", "greeting", plain("busybox", "nc"), first_only=True),
     Client("socat", "socat", "greeting", lambda h, p: ["socat", "-u", f"TCP:{h}:{p}", "-"], first_only=True),
-    Client("wget", "wget", "http", lambda h, p: ["wget", "-nv", "-O-", url(h, p)]),
-    Client("busybox wget", "busybox", "http", lambda h, p: ["busybox", "wget", "-q", "-O-", url(h, p)], first_only=True),
+    Client("wget", "wget", "http", fetch("wget", "-nv", "-O-")),
+    Client("busybox wget", "busybox", "http", fetch("busybox", "wget", "-q", "-O-"), first_only=True),
     Client("git git://", "git", "git", lambda h, p: ["git", "ls-remote", f"git://{h}:{p}/it.git"]),
     Client("ssh", "ssh", "ssh", ssh, status=255),
+    Client("axel", "axel", "http", saved("axel", "-q", "-n", "1", "-o", "answer")),
+    Client("mosquitto_sub", "mosquitto_sub", "mqtt", mosquitto("mosquitto_sub", "-C", "1")),
+    Client("mosquitto_pub", "mosquitto_pub", "mqtt", mosquitto("mosquitto_pub", "-m", "hello"), mute=True),
 ]

@@ -27,7 +27,7 @@ def assert_got_through(scenario, client, result):
     first, *others = scenario.live
     assert client.answered(result, first), result
     assert scenario.connections(first) >= 1
-    assert [scenario.connections(address) for address in others] == [0] * len(others)
+    assert client.asks_all or [scenario.connections(address) for address in others] == [0] * len(others)
     assert result.seconds < SECONDS[scenario.kinds[0]] + client.seconds
 
 
@@ -50,8 +50,8 @@ def test_failure_is_reported_as_without_failover(lab, client):
 
 
 def outcome(result):
-    """What a program said, without process ids and times."""
-    said = re.sub(r"\[\d+\]|\d\d:\d\d:\d\d|\d+ ms", "", result.stdout + result.stderr)
+    """What a program said, without process ids, times and pointers."""
+    said = re.sub(r"\[\d+\]|\d\d:\d\d:\d\d|\d+ ms|0x[\da-f]+", "", result.stdout + result.stderr)
     return result.returncode, said
 
 
@@ -71,7 +71,7 @@ def test_without_failover_silence_is_waited_for(loopback, client):
     with loopback.scenario("silent-first", client.protocol) as scenario:
         result = run(scenario, client, failover=False, timeout=1 + client.seconds)
         assert result.timed_out, result
-        assert scenario.connections(scenario.live[0]) == 0
+        assert client.asks_all or scenario.connections(scenario.live[0]) == 0
 
 
 def test_the_lookup_is_the_machines_own(namespace):
