@@ -31,8 +31,8 @@ constinit std::atomic<bool> send_timeout_used{false};
 bool left_alone_on_port(const Endpoint& requested) {
   const HostFilter& filter = config().filter;
   DestinationList unused;
-  return filter.knows_ports() && !host_table().destinations(requested.address,
-                                                            ntohs(requested.port), filter, unused);
+  return filter.knows_ports() &&
+         !host_table().destinations(requested.address, ntohs(requested.port), filter, unused);
 }
 
 int fail(int error) {
@@ -127,7 +127,8 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
     const SignalsBlocked blocked;
     if (briefly_connect(fd, address, length, program_timeout) == 0) return 0;
     first = errno;
-    const auto result = after_first_attempt(fd, requested, program_timeout, first, blocked.before());
+    const auto result =
+        after_first_attempt(fd, requested, program_timeout, first, blocked.before());
     if (result) return *result;
   }
   // The kernel waits on as it would have.

@@ -369,8 +369,8 @@ Sight look_at_failed(int fd, std::uint32_t events) {
   Sight sight = look_at(fd);
   if (sight == Sight::kNotOurs) sight = look_at_same_socket(fd);
   if (sight != Sight::kNotOurs) return sight;
-  // Another thread may have moved the connect on since the event was fetched, and what it has come to
-  // has an event of its own: the socket has not failed any more, or has failed only since.
+  // Another thread may have moved the connect on since the event was fetched, and what it has come
+  // to has an event of its own: the socket has not failed any more, or has failed only since.
   pollfd now{fd, 0, 0};
   libc::poll(&now, 1, 0);
   const bool failed_since = (now.revents & POLLERR) != 0 && (events & POLLERR) == 0;

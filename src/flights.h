@@ -2,8 +2,9 @@
 // What the wait hooks and connect() ask about a descriptor, and the one deadline they all keep.
 //
 // Slots are held by one caller at a time, for some system calls that do not wait; neither a signal
-// nor a cancellation interrupts that, so that nobody jumps out with one. Entries whose socket was closed need no hook: they are recognised by SO_COOKIE when next seen. A
-// forked child starts with none (the parent goes on). Everything here is async-signal-safe.
+// nor a cancellation interrupts that, so that nobody jumps out with one. Entries whose socket was
+// closed need no hook: they are recognised by SO_COOKIE when next seen. A forked child starts with
+// none (the parent goes on). Everything here is async-signal-safe.
 #pragma once
 
 #include <cstddef>

@@ -85,7 +85,8 @@ void LogLine::write() {
     return;
   }
   // Opened for each line: a descriptor kept open would be one the program does not expect.
-  const int fd = open(config().log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+  const int fd =
+      open(config().log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
   if (fd < 0) return;
   write_quietly(fd, text_, length_);
   close(fd);

@@ -22,8 +22,8 @@ namespace {
 constexpr std::uint64_t kLockPatienceMs = 50;
 
 // The writer's lock of the host table, shared with forked processes. Neither a handler that jumps
-// out, nor a fork in one, nor a cancellation may leave it behind. Only a SIGKILL can, and then it is
-// taken over.
+// out, nor a fork in one, nor a cancellation may leave it behind. Only a SIGKILL can, and then it
+// is taken over.
 class WriteLock {
  public:
   explicit WriteLock(HostTable& table) : table_(table) {

@@ -13,7 +13,7 @@
 #include "libc.h"
 
 // Not in the libc of a program without threads before glibc 2.34.
-extern "C" void pthread_testcancel() __attribute__((weak));
+#pragma weak pthread_testcancel
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262

@@ -16,6 +16,10 @@ namespace {
 // What a socket whose connect has failed shows to who asks for it, besides POLLERR and POLLHUP.
 constexpr short kEndOfInput = POLLIN | POLLRDNORM | POLLRDHUP;
 
+short with(short events, int more) {
+  return static_cast<short>(static_cast<std::uint16_t>(events | more));
+}
+
 // Takes the events of connects still under way out of what poll(2) found.
 int sift_poll(pollfd* fds, nfds_t count, int ready) {
   for (nfds_t i = 0; i < count; ++i) {
@@ -32,7 +36,7 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
         --ready;
         break;
       case Sight::kFailed:
-        fds[i].revents |= static_cast<short>(POLLERR | (fds[i].events & kEndOfInput));
+        fds[i].revents = with(fds[i].revents, POLLERR | (fds[i].events & kEndOfInput));
         break;
     }
   }
@@ -67,7 +71,8 @@ class SelectSets {
       pollfd now{fd, POLLIN | POLLRDBAND | POLLOUT | POLLWRBAND | POLLPRI, 0};
       libc::poll(&now, 1, 0);
       if (may_have_failed(now.revents)) {
-        if (look_at_failed(fd, static_cast<std::uint16_t>(now.revents)) == Sight::kInFlight) now.revents = 0;
+        if (look_at_failed(fd, static_cast<std::uint16_t>(now.revents)) == Sight::kInFlight)
+          now.revents = 0;
       } else if (now.revents != 0) {
         note_connected(fd);
       }

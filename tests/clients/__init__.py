@@ -27,6 +27,7 @@ class Client:
     mute: bool = False  # does not print the answer: its exit status must do
     always_zero: bool = False  # has the same exit status when it got nowhere
     asks_all: bool = False  # connects to every address, whatever becomes of the first
+    unhelped: frozenset[str] = frozenset()  # the scenarios in which it hangs all the same
     seconds: float = 0  # that it takes beyond those of most programs: sleeps of its own, a slow start
 
     @functools.cached_property

@@ -238,6 +238,8 @@ def chromium(host, port):
     return ["sh", "-c", text, "sh", *words.split(), only, url(host, port)]
 
 
+SILENT = frozenset({"silent-first", "two-silent"})
+
 CLIENTS = [
     Client("curl", "curl", "http", fetch("curl", "-sS")),
     Client("wget2", "wget2", "http", fetch("wget2", "--tries=1", "-qO-"), always_zero=True),
@@ -245,8 +247,9 @@ CLIENTS = [
     Client("lftp", "lftp", "http", lftp),
     Client("lynx", "lynx", "http", fetch("lynx", "-dump")),
     Client("links", "links", "http", fetch("links", "-dump")),  # leaves an address after 3 s
-    # By default aria2c has a resolver of its own.
-    Client("aria2c", "aria2c", "http", saved("aria2c", "--async-dns=false", "-q", "-o", "answer")),
+    # By default aria2c has a resolver of its own. It looks each address up once more, as a number, and so asks for that
+    # address and no other.
+    Client("aria2c", "aria2c", "http", saved("aria2c", "--async-dns=false", "-q", "-o", "answer"), unhelped=SILENT),
     Client("git http", "git", "http", lambda h, p: ["git", "ls-remote", f"{url(h, p)}it.git"]),
     Client("rsync", "rsync", "rsync", rsync),
     Client("ncat", "ncat", "greeting", plain("ncat")),
@@ -266,7 +269,8 @@ CLIENTS = [
     Client("php fsockopen", "php", "greeting", plain("php", "-r", PHP_FSOCKOPEN)),
     Client("php file", "php", "http", lambda h, p: ["php", "-r", PHP_FILE, url(h, p)]),
     Client("ruby TCPSocket", "ruby", "greeting", plain("ruby", "-e", RUBY)),
-    Client("ruby net/http", "ruby", "http", fetch("ruby", "-e", RUBY_HTTP)),
+    # Its IPv6 sockets are IPV6_V6ONLY, and so are LuaSocket's: they have no way to an IPv4 address.
+    Client("ruby net/http", "ruby", "http", fetch("ruby", "-e", RUBY_HTTP), unhelped=frozenset({"ipv6-silent"})),
     Client("tclsh socket -async", "tclsh", "greeting", scripted("tclsh", TCL)),
     Client(
         "LuaSocket",
@@ -275,8 +279,10 @@ CLIENTS = [
         scripted("lua5.4", LUA),
         probe=("lua5.4", "-e", "require('socket')"),
         first_only=True,
+        unhelped=frozenset({"ipv6-silent"}),
     ),
-    Client("erlang", "erl", "greeting", plain("erl", "-noshell", "-eval", ERLANG, "-extra")),
+    # Another program, which it has executed, looks names up for it.
+    Client("erlang", "erl", "greeting", plain("erl", "-noshell", "-eval", ERLANG, "-extra"), unhelped=SILENT),
     Client("psql", "psql", "postgres", psql),
     Client("redis-cli", "redis-cli", "redis", redis_cli, first_only=True),
     # memccat and memcstat leave an address after 4 s.

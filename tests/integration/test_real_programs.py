@@ -31,8 +31,14 @@ def assert_got_through(scenario, client, result):
     assert result.seconds < SECONDS[scenario.kinds[0]] + client.seconds
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SCENARIOS if kind != "all-refused"])
-@every(CLIENTS)
+def every_client_in(kinds_of):
+    """Parameters `client` and `kind`: each client in the scenarios that `kinds_of` gives for it."""
+    pairs = [(client, kind) for client in CLIENTS for kind in kinds_of(client)]
+    names = [f"{client.name.replace(' ', '-')}-{kind}" for client, kind in pairs]
+    return pytest.mark.parametrize("client, kind", pairs, ids=names)
+
+
+@every_client_in(lambda client: [kind for kind in SCENARIOS if kind not in {*client.unhelped, "all-refused"}])
 def test_gets_through(lab, client, kind):
     with lab.scenario(kind, client.protocol) as scenario:
         assert_got_through(scenario, client, run(scenario, client))
@@ -72,6 +78,15 @@ def test_without_failover_silence_is_waited_for(loopback, client):
         result = run(scenario, client, failover=False, timeout=1 + client.seconds)
         assert result.timed_out, result
         assert client.asks_all or scenario.connections(scenario.live[0]) == 0
+
+
+@every_client_in(lambda client: sorted(client.unhelped))
+def test_who_is_not_helped_is_known(lab, client, kind):
+    """The README names these; when one of them gets through, it is no longer to be named."""
+    with lab.scenario(kind, client.protocol) as scenario:
+        result = run(scenario, client, timeout=2 + client.seconds)
+        assert result.timed_out, result
+        assert scenario.connections(scenario.live[0]) == 0
 
 
 def test_the_lookup_is_the_machines_own(namespace):
