@@ -22,17 +22,17 @@ std::uint32_t kernel_patience_ms(int syn_retries) {
 }
 
 Schedule::Schedule(const PositionSet& candidates, const PositionSet& ipv6, std::size_t requested,
-                   const Limits& limits, std::uint64_t now_ms)
+                   const Limits& limits, std::uint64_t now_ms, const PositionSet& parked)
     : candidates_(candidates),
+      due_(candidates),
       ipv6_(ipv6),
+      parked_(parked),
       limits_(limits),
       started_ms_(now_ms),
       program_started_ms_(now_ms),
-      pass_patience_ms_(limits.attempt_delay_ms),
       requested_(static_cast<std::uint16_t>(requested)),
-      current_(requested_),
       last_was_ipv6_(ipv6.has(requested)) {
-  left_in_pass_ = static_cast<std::uint16_t>(candidates_.count());
+  current_ = static_cast<std::uint16_t>(next_in_pass());
 }
 
 bool Schedule::alone() const { return candidates_.count() == 1 && candidates_.has(requested_); }
@@ -43,21 +43,20 @@ std::uint64_t Schedule::deadline() const {
   return std::min(kernel, program_started_ms_ + limits_.program_ms);
 }
 
-Schedule::Step Schedule::wait(std::uint64_t now_ms) {
+Schedule::Step Schedule::in_flight(std::uint64_t now_ms, std::uint32_t own_delay_ms) {
   const std::uint64_t end = deadline();
   until_ms_ = end;
   // The last one standing gets all the time there is; the others an equal share of it at most, so
   // that each is asked even when the program has little time (as Go's dialer and curl do).
   if (candidates_.count() > 1 && now_ms < end) {
-    const std::uint64_t share = (end - now_ms) / std::max<std::uint64_t>(left_in_pass_, 1);
-    const std::uint64_t patience =
-        std::min<std::uint64_t>(pass_patience_ms_, std::max<std::uint64_t>(share, kMinPatienceMs));
+    const std::uint32_t delay = own_delay_ms != 0 ? own_delay_ms : limits_.attempt_delay_ms;
+    const std::uint64_t share = (end - now_ms) / (due_.count() + 1);
+    const std::uint64_t patience = std::min<std::uint64_t>(
+        std::max(pass_patience_ms_, delay), std::max<std::uint64_t>(share, kMinPatienceMs));
     until_ms_ = std::min(end, now_ms + patience);
   }
   return {Step::Kind::kWait, current_, 0, until_ms_};
 }
-
-Schedule::Step Schedule::in_flight(std::uint64_t now_ms) { return wait(now_ms); }
 
 Schedule::Step Schedule::resumed(std::uint64_t now_ms, std::uint32_t program_ms) {
   limits_.program_ms = program_ms;
@@ -89,7 +88,6 @@ Schedule::Step Schedule::silent(std::uint64_t now_ms) {
 
 Schedule::Step Schedule::ask_next(std::uint64_t now_ms) {
   if (now_ms >= deadline()) return give_up();
-  if (left_in_pass_ > 0) --left_in_pass_;
   std::size_t next = next_in_pass();
   if (next == PositionSet::kNone) {
     start_pass();
@@ -101,37 +99,31 @@ Schedule::Step Schedule::ask_next(std::uint64_t now_ms) {
 }
 
 void Schedule::start_pass() {
-  pass_patience_ms_ = pass_patience_ms_ < kSecondPassMs
-                          ? kSecondPassMs
-                          : std::min(pass_patience_ms_ * kPassGrowth, limits_.kernel_ms);
-  left_in_pass_ = static_cast<std::uint16_t>(candidates_.count());
-  cursor_[0] = cursor_[1] = 0;
+  const std::uint32_t before = std::max(pass_patience_ms_, limits_.attempt_delay_ms);
+  pass_patience_ms_ =
+      before < kSecondPassMs ? kSecondPassMs : std::min(before * kPassGrowth, limits_.kernel_ms);
+  due_ = candidates_;
   last_was_ipv6_ = ipv6_.has(requested_);
-  requested_due_ = candidates_.has(requested_);
 }
 
 std::size_t Schedule::next_in_pass() {
-  if (requested_due_) {
-    requested_due_ = false;
-    return requested_;
-  }
-  PositionSet rest = candidates_;
-  rest.remove(requested_);
-  for (const bool want_ipv6 : {!last_was_ipv6_, last_was_ipv6_}) {
-    PositionSet family = rest;
-    if (want_ipv6) {
-      family.keep(ipv6_);
+  PositionSet group = due_;
+  group.drop(parked_);
+  if (group.count() == 0) group = due_;
+  std::size_t found = requested_;
+  if (!group.has(requested_)) {
+    PositionSet other_family = group;
+    if (last_was_ipv6_) {
+      other_family.drop(ipv6_);
     } else {
-      family.drop(ipv6_);
+      other_family.keep(ipv6_);
     }
-    std::uint16_t& cursor = cursor_[want_ipv6 ? 1 : 0];
-    const std::size_t found = family.next(cursor);
-    if (found == PositionSet::kNone) continue;
-    cursor = static_cast<std::uint16_t>(found + 1);
-    last_was_ipv6_ = want_ipv6;
-    return found;
+    found = (other_family.count() != 0 ? other_family : group).next(0);
+    if (found == PositionSet::kNone) return found;
+    last_was_ipv6_ = ipv6_.has(found);
   }
-  return PositionSet::kNone;
+  due_.remove(found);
+  return found;
 }
 
 }  // namespace nextaddr

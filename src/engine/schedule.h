@@ -3,9 +3,9 @@
 // system calls.
 //
 // First pass: the requested address, then the others in the resolver's order with families
-// alternating (RFC 8305 section 4), each for the connection attempt delay. Later passes ask the
-// silent ones again with growing patience, so a slow server is still reached. One that answered
-// with an error is not asked again.
+// alternating (RFC 8305 section 4), each for the connection attempt delay; those known to be
+// failing (parked) last, never dropped. Later passes ask the silent ones again with growing
+// patience, so a slow server is still reached. One that answered with an error is not asked again.
 #pragma once
 
 #include <cstddef>
@@ -49,14 +49,15 @@ class Schedule {
     std::uint64_t until_ms;
   };
 
-  // `candidates` holds `requested`; `ipv6` tells the families. The requested address has just been
-  // asked.
+  // `candidates` holds `requested`; `ipv6` tells the families, `parked` who is asked last. The
+  // address at position() is asked first.
   Schedule() = default;
   Schedule(const PositionSet& candidates, const PositionSet& ipv6, std::size_t requested,
-           const Limits& limits, std::uint64_t now_ms);
+           const Limits& limits, std::uint64_t now_ms, const PositionSet& parked = {});
 
-  // The attempt is in flight (EINPROGRESS).
-  Step in_flight(std::uint64_t now_ms);
+  // The attempt is in flight (EINPROGRESS). `own_delay_ms`: the connection attempt delay of this
+  // address where it is known better than that of the limits, else 0.
+  Step in_flight(std::uint64_t now_ms, std::uint32_t own_delay_ms = 0);
   // The attempt ended with `error`.
   Step failed(int error, std::uint64_t now_ms);
   // Nothing was heard until `until_ms`.
@@ -69,7 +70,6 @@ class Schedule {
   [[nodiscard]] bool alone() const;
 
  private:
-  Step wait(std::uint64_t now_ms);
   Step ask_next(std::uint64_t now_ms);
   [[nodiscard]] Step give_up() const;
   [[nodiscard]] std::uint64_t deadline() const;
@@ -77,19 +77,18 @@ class Schedule {
   void start_pass();
 
   PositionSet candidates_;  // not yet answered with an error
+  PositionSet due_;         // not yet asked in this pass
   PositionSet ipv6_;
+  PositionSet parked_;
   Limits limits_;
   std::uint64_t started_ms_{};
   std::uint64_t program_started_ms_{};
   std::uint64_t until_ms_{};
-  std::uint32_t pass_patience_ms_{};
+  std::uint32_t pass_patience_ms_{};  // 0 in the first pass
   int requested_error_{};
   std::uint16_t requested_{};
   std::uint16_t current_{};
-  std::uint16_t left_in_pass_{};  // including the one asked now
-  std::uint16_t cursor_[2]{};     // next position to look at: IPv4, IPv6
   bool last_was_ipv6_{};
-  bool requested_due_{};  // a later pass has begun and starts with the requested address
 };
 
 }  // namespace nextaddr
