@@ -111,17 +111,16 @@ int sift_epoll(int epoll, epoll_event* events, int ready) {
 }  // namespace
 
 int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms, Woken woken) {
-  return wait_in_slices(
-      limit_of(timeout_ms),
-      [&](std::int64_t ns) { return libc::epoll_wait(epoll, events, size, slice_ms(ns)); },
-      [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
+  return wait_epoll_masked(epoll, events, size, timeout_ms, nullptr, woken);
 }
 
 int wait_epoll_masked(int epoll, epoll_event* events, int size, int timeout_ms,
                       const sigset_t* mask, Woken woken) {
   return wait_in_slices(
-      limit_of(timeout_ms),
-      [&](std::int64_t ns) { return libc::epoll_pwait(epoll, events, size, slice_ms(ns), mask); },
+      limit_of(timeout_ms), mask,
+      [&](std::int64_t ns, const sigset_t* slice_mask) {
+        return libc::epoll_pwait(epoll, events, size, slice_ms(ns), slice_mask);
+      },
       [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
 }
 
@@ -129,10 +128,9 @@ int wait_epoll_exact(int epoll, epoll_event* events, int size, const timespec* t
                      const sigset_t* mask, Woken woken) {
   if (!is_valid(timeout)) return libc::epoll_pwait2(epoll, events, size, timeout, mask);
   return wait_in_slices(
-      limit_of(timeout),
-      [&](std::int64_t ns) {
-        const timespec slice = slice_timespec(ns);
-        return libc::epoll_pwait2(epoll, events, size, ns == kForever ? nullptr : &slice, mask);
+      limit_of(timeout), mask,
+      [&](std::int64_t ns, const sigset_t* slice_mask) {
+        return libc::epoll_pwait2(epoll, events, size, SliceTime(ns).get(), slice_mask);
       },
       [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
 }

@@ -28,6 +28,12 @@ bool was_shut_down(int fd, int outcome) {
   return outcome == ECONNRESET && tcp_phase(fd) == TcpPhase::kClosed;
 }
 
+// A connect(2) that does not wait, and fails so, has found no route: the socket is as before.
+bool leaves_untouched(int outcome) {
+  return outcome == ENETUNREACH || outcome == EHOSTUNREACH || outcome == EINVAL ||
+         outcome == EACCES;
+}
+
 // A non-blocking socket's connect returns at once; a blocking one's must be made to.
 int connect_without_waiting(int fd, const sockaddr_storage& to, socklen_t length,
                             const timeval& program_timeout) {
@@ -47,7 +53,7 @@ bool Flight::prepare(int fd, const Endpoint& wanted, const timeval& timeout, boo
   until_ms = began_ms + config().attempt_delay_ms;
   error = 0;
   blocking = blocks;
-  planned = interrupted = false;
+  planned = interrupted = untouched = false;
   return cookie != 0;
 }
 
@@ -77,7 +83,10 @@ bool Flight::plan(int fd) {
 bool Flight::owns(int fd) const { return socket_cookie(fd) == cookie; }
 
 Progress Flight::begin(int fd, int first) {
-  if (first != EINPROGRESS) return failed(fd, first);
+  if (first != EINPROGRESS) {
+    untouched = !blocking && leaves_untouched(first);
+    return failed(fd, first);
+  }
   return plan(fd) ? Progress::kInFlight : lost(first);
 }
 
@@ -149,7 +158,10 @@ Progress Flight::proceed(int fd, Step step) {
     }
     const socklen_t length = write_sockaddr(next, requested, destination);
     const bool on_ipv6_socket = requested.family == AF_INET6;
-    take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());
+    // To take it back raises an event, which another thread may fetch once the next attempt has
+    // succeeded.
+    if (!untouched) take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());
+    untouched = false;
     current = next;
     const std::uint64_t began = now_ms();
     trail.begin(step.position, began);
@@ -161,6 +173,7 @@ Progress Flight::proceed(int fd, Step step) {
       continue;
     }
     if (outcome == 0) return conclude(0);
+    untouched = !blocking && leaves_untouched(outcome);
     trail.end(outcome, now_ms());
     step = schedule.failed(outcome, now_ms());
   }

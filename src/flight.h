@@ -40,6 +40,7 @@ struct Flight {
   int error;
   bool blocking;     // began as a blocking connect
   bool planned;      // list and schedule are filled in
+  bool untouched;    // the last attempt failed before it had changed anything on the socket
   bool interrupted;  // a signal cut the last attempt's start short; it is in flight all the same
 
   // A connect to `wanted` that is about to be made, or has just been. One system call: the rest is

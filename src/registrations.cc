@@ -23,7 +23,7 @@ struct Entry {
   std::atomic<std::uint32_t> epoll;  // plus one, and kSeveral; 0: in no set
   std::atomic<std::uint32_t> events;
   std::atomic<std::uint64_t> data;
-  std::atomic<const char*> waiter;  // of an epoll set: the thread that waited on it last
+  std::atomic<const char*> waiter;  // of an epoll set: the thread that waits on it, or several
   std::atomic<int> timer;           // of an epoll set: our timer in it, plus one
 };
 
@@ -36,6 +36,7 @@ constinit std::atomic<int> highest{-1};
 constinit std::atomic<bool> any_timer{false};
 
 constinit thread_local char this_thread = 0;
+constinit char several_threads = 0;
 
 std::uint32_t set_of(int epoll) { return static_cast<std::uint32_t>(epoll) + 1; }
 
@@ -198,9 +199,11 @@ bool wakes_exist() { return any_timer.load(std::memory_order_relaxed); }
 
 void note_waiter(int epoll) {
   Entry* entry = make_entry_of(epoll);
-  if (entry != nullptr && entry->waiter.load(std::memory_order_relaxed) != &this_thread) {
-    entry->waiter.store(&this_thread, std::memory_order_relaxed);
-  }
+  if (entry == nullptr) return;
+  const char* known = entry->waiter.load(std::memory_order_relaxed);
+  if (known == &this_thread || known == &several_threads) return;
+  entry->waiter.store(known == nullptr ? &this_thread : &several_threads,
+                      std::memory_order_relaxed);
 }
 
 bool others_wait_on(int epoll) {

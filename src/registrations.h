@@ -51,7 +51,7 @@ bool wakes_exist();
 
 // This thread is about to wait on `epoll`.
 void note_waiter(int epoll);
-// Another thread than this one waited on `epoll` last, and may be asleep there.
+// Another thread than this one has waited on `epoll`, and may be asleep there.
 bool others_wait_on(int epoll);
 
 // Wakes whoever sleeps in `epoll` at `at_ms` (CLOCK_MONOTONIC), by a timer of ours in the set: the

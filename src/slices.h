@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "flights.h"
+#include "signals.h"
 #include "waits.h"
 
 namespace nextaddr {
@@ -49,13 +50,22 @@ class Patience {
   std::int64_t end_ns_;
 };
 
+// A slice as ppoll(2) and its kin take it: null for no limit.
+class SliceTime {
+ public:
+  explicit SliceTime(std::int64_t ns)
+      : time_{static_cast<time_t>(ns / kNanoseconds), static_cast<long>(ns % kNanoseconds)},
+        unlimited_(ns == kForever) {}
+  [[nodiscard]] const timespec* get() const { return unlimited_ ? nullptr : &time_; }
+
+ private:
+  timespec time_;
+  bool unlimited_;
+};
+
 inline int slice_ms(std::int64_t ns) {
   if (ns == kForever) return -1;
   return static_cast<int>(std::min<std::int64_t>((ns + 999'999) / 1'000'000, INT32_MAX));
-}
-
-inline timespec slice_timespec(std::int64_t ns) {
-  return {static_cast<time_t>(ns / kNanoseconds), static_cast<long>(ns % kNanoseconds)};
 }
 
 inline std::int64_t limit_of(int timeout_ms) {
@@ -73,10 +83,15 @@ inline bool is_valid(const timespec* timeout) {
          (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < kNanoseconds);
 }
 
-// Waits in slices: `wait(slice_ns)` is the program's call, `sift(ready)` takes out of its result
-// what belongs to a connect still under way and returns how many are left.
+// Waits in slices: `wait(slice_ns, mask)` is the program's call with this signal mask,
+// `sift(ready)` takes out of its result what belongs to a connect still under way and returns how
+// many are left. `mask`: the program's for this wait, or null for that of the thread. A signal that
+// comes between two slices is held back, and so ends the next one.
 template <typename Wait, typename Sift>
-int wait_in_slices(std::int64_t limit_ns, Wait wait, Sift sift, Woken woken = {}) {
+int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask, Wait wait, Sift sift,
+                   Woken woken = {}) {
+  const SignalsBlocked blocked;
+  if (mask == nullptr) mask = &blocked.before();
   int ready = woken.found;
   if (ready > 0 && limit_ns != kForever && limit_ns != 0) {
     const auto waited = static_cast<std::int64_t>(coarse_ms() - woken.since_ms) * 1'000'000;
@@ -86,7 +101,7 @@ int wait_in_slices(std::int64_t limit_ns, Wait wait, Sift sift, Woken woken = {}
   for (;;) {
     if (ready == 0) {
       drive_due_flights();
-      ready = wait(patience.slice_ns());
+      ready = wait(patience.slice_ns(), mask);
       if (ready < 0) return ready;
     }
     if (ready > 0) ready = sift(ready);

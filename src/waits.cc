@@ -1,11 +1,16 @@
 #include "waits.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 
+#include "engine/text.h"
 #include "flights.h"
 #include "libc.h"
 #include "slices.h"
@@ -41,6 +46,16 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
     }
   }
   return ready;
+}
+
+int poll_in_slices(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask,
+                   Woken woken) {
+  return wait_in_slices(
+      limit_ns, mask,
+      [&](std::int64_t ns, const sigset_t* slice_mask) {
+        return libc::ppoll(fds, count, SliceTime(ns).get(), slice_mask);
+      },
+      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
 }
 
 // The three sets of one select(2) call, as the program gave them: each slice starts from these.
@@ -117,15 +132,39 @@ class SelectSets {
   std::array<std::array<char, kMost / 8>, 3> given_;
 };
 
-template <typename Wait>
+// How many descriptors the kernel has room for in this process's table; 0 when it does not tell.
+int descriptor_table_size() {
+  char text[1024];
+  const int status = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (status < 0) return 0;
+  const ssize_t length = read(status, text, sizeof text);
+  close(status);
+  constexpr std::string_view kLabel = "\nFDSize:\t";
+  const std::string_view all(text, length > 0 ? static_cast<std::size_t>(length) : 0);
+  const std::size_t at = all.find(kLabel);
+  if (at == std::string_view::npos) return 0;
+  std::string_view rest = slice(all, at + kLabel.size(), all.size());
+  std::uint32_t size = 0;
+  return parse_number(take_until(rest, '\n'), INT32_MAX, size) ? static_cast<int>(size) : 0;
+}
+
+// How many bits of its sets select(2) touches when asked for `count`: some programs always ask for
+// getdtablesize() descriptors, with sets that are smaller. Negative: more than can be kept here.
+int used_count(int count) {
+  if (count <= FD_SETSIZE) return count;
+  const int size = descriptor_table_size();
+  return size == 0 || std::min(count, size) > SelectSets::kMost ? -1 : std::min(count, size);
+}
+
+// The sets in slices, each by pselect(2): `mask` null for that of the thread.
 int wait_with_sets(int count, fd_set* read, fd_set* write, fd_set* except, std::int64_t limit_ns,
-                   Wait wait) {
+                   const sigset_t* mask) {
   const SelectSets sets(count, read, write, except);
   const int ready = wait_in_slices(
-      limit_ns,
-      [&](std::int64_t ns) {
+      limit_ns, mask,
+      [&](std::int64_t ns, const sigset_t* slice_mask) {
         sets.restore();
-        return wait(ns);
+        return libc::pselect(count, read, write, except, SliceTime(ns).get(), slice_mask);
       },
       [&](int found) { return sets.sift(found); });
   if (ready == 0) sets.clear();
@@ -135,38 +174,26 @@ int wait_with_sets(int count, fd_set* read, fd_set* write, fd_set* except, std::
 }  // namespace
 
 int wait_poll(pollfd* fds, nfds_t count, int timeout_ms, Woken woken) {
-  return wait_in_slices(
-      limit_of(timeout_ms), [&](std::int64_t ns) { return libc::poll(fds, count, slice_ms(ns)); },
-      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
+  return poll_in_slices(fds, count, limit_of(timeout_ms), nullptr, woken);
 }
 
 int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
                Woken woken) {
   if (!is_valid(timeout)) return libc::ppoll(fds, count, timeout, mask);
-  return wait_in_slices(
-      limit_of(timeout),
-      [&](std::int64_t ns) {
-        const timespec slice = slice_timespec(ns);
-        return libc::ppoll(fds, count, ns == kForever ? nullptr : &slice, mask);
-      },
-      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
+  return poll_in_slices(fds, count, limit_of(timeout), mask, woken);
 }
 
 int wait_select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
+  const int used = used_count(count);
   // The kernel's own complaint about a bad time comes without changing the sets.
-  if (count < 0 || count > SelectSets::kMost ||
-      (timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_usec < 0))) {
+  if (used < 0 || (timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_usec < 0))) {
     return libc::select(count, read, write, except, timeout);
   }
   timespec same{};
   if (timeout != nullptr) same = {timeout->tv_sec, timeout->tv_usec * 1000};
   const std::int64_t limit = limit_of(timeout != nullptr ? &same : nullptr);
   const Patience patience(limit);
-  const int ready = wait_with_sets(count, read, write, except, limit, [&](std::int64_t ns) {
-    timeval slice{static_cast<time_t>(ns / kNanoseconds),
-                  static_cast<suseconds_t>(ns % kNanoseconds / 1000)};
-    return libc::select(count, read, write, except, ns == kForever ? nullptr : &slice);
-  });
+  const int ready = wait_with_sets(used, read, write, except, limit, nullptr);
   if (limit != kForever) {
     // Linux leaves the time not slept (select(2)).
     const std::int64_t left = patience.left_ns();
@@ -178,13 +205,11 @@ int wait_select(int count, fd_set* read, fd_set* write, fd_set* except, timeval*
 
 int wait_pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
                  const sigset_t* mask) {
-  if (count < 0 || count > SelectSets::kMost || !is_valid(timeout)) {
+  const int used = used_count(count);
+  if (used < 0 || !is_valid(timeout)) {
     return libc::pselect(count, read, write, except, timeout, mask);
   }
-  return wait_with_sets(count, read, write, except, limit_of(timeout), [&](std::int64_t ns) {
-    const timespec slice = slice_timespec(ns);
-    return libc::pselect(count, read, write, except, ns == kForever ? nullptr : &slice, mask);
-  });
+  return wait_with_sets(used, read, write, except, limit_of(timeout), mask);
 }
 
 int socket_error(int fd, void* value, socklen_t* length) {
