@@ -15,15 +15,15 @@ LIBRARY_FLAGS := -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fn
 LINK_FLAGS := -shared -nodefaultlibs -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,-O1 \
 	-Wl,--version-script=src/exports.map -Wl,-soname,libnextaddr.so
 
-SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/hooks/*.cc)
-HEADERS  := $(wildcard src/*.h src/engine/*.h src/hooks/*.h)
+SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/memory/*.cc src/hooks/*.cc)
+HEADERS  := $(wildcard src/*.h src/engine/*.h src/memory/*.h src/hooks/*.h)
 OBJECTS  := $(SOURCES:src/%.cc=$(BUILD)/obj/%.o)
 LIBRARY  := $(BUILD)/libnextaddr.so
 
-ENGINE_SOURCES := $(wildcard src/engine/*.cc)
+PURE_SOURCES   := $(wildcard src/engine/*.cc) src/memory/record.cc
 UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
 UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
-	$(ENGINE_SOURCES:src/engine/%.cc=$(BUILD)/unit/engine/%.o)
+	$(PURE_SOURCES:src/%.cc=$(BUILD)/unit/src/%.o)
 UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS)
 
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
@@ -51,7 +51,7 @@ test: unit integration ## everything
 unit: $(BUILD)/unit/engine_tests ## GoogleTest of the pure engine
 	$<
 
-$(BUILD)/unit/engine/%.o: src/engine/%.cc Makefile
+$(BUILD)/unit/src/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
 

@@ -1,5 +1,5 @@
-// The one clock of the library: milliseconds of CLOCK_MONOTONIC, for schedules and logs.
-// Async-signal-safe. Only called once an attempt has not succeeded at once.
+// The clocks of the library: CLOCK_MONOTONIC for schedules and logs, and what is shared with other
+// processes by CLOCK_REALTIME. Async-signal-safe, no system call.
 #pragma once
 
 #include <cstdint>
@@ -7,19 +7,20 @@
 
 namespace nextaddr {
 
-inline std::uint64_t now_ms() {
+inline std::uint64_t us_of(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000 +
-         static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+  clock_gettime(clock, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1000;
 }
 
+inline std::uint64_t now_us() { return us_of(CLOCK_MONOTONIC); }
+inline std::uint64_t now_ms() { return now_us() / 1000; }
+
 // The same at the resolution of the kernel's tick, for a fifth of the price.
-inline std::uint64_t coarse_ms() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000 +
-         static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
-}
+inline std::uint64_t coarse_ms() { return us_of(CLOCK_MONOTONIC_COARSE) / 1000; }
+
+// Milliseconds since 1970.
+inline std::uint64_t wall_ms() { return us_of(CLOCK_REALTIME) / 1000; }
 
 }  // namespace nextaddr

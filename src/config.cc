@@ -1,7 +1,9 @@
 #include "config.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 
@@ -59,6 +61,25 @@ bool parse_level(std::string_view text, LogLevel& out) {
   return false;
 }
 
+using PathBuffer = std::array<char, 4096>;
+
+// The memory file of a user who has not named one: null when its path would be too long.
+const char* usual_memory_file(PathBuffer& buffer) {
+  // The directory is the user's own, emptied at the last logout: XDG Base Directory Specification.
+  const char* runtime = variable("XDG_RUNTIME_DIR");
+  const bool own = runtime != nullptr && *runtime == '/';
+  NumberText digits;
+  const std::string_view parts[] = {own ? view(runtime) : "/dev/shm", "/nextaddr-memory",
+                                    own ? "" : "-", own ? "" : format_number(geteuid(), digits)};
+  std::size_t length = 0;
+  for (const std::string_view part : parts) {
+    if (part.size() >= buffer.size() - length) return nullptr;
+    std::memcpy(buffer.data() + length, part.data(), part.size());
+    length += part.size();
+  }
+  return buffer.data();
+}
+
 }  // namespace
 
 const Config& config() { return the_config; }
@@ -73,18 +94,29 @@ void read_config() {
     std::uint32_t value = 0;
     if (parse_number(delay, kLongestDelayMs, value) && value >= kShortestDelayMs) {
       read.attempt_delay_ms = value;
+      read.fixed_attempt_delay = true;
     } else {
       read.problem = "NEXTADDR_DELAY";
     }
   }
+  if (const char* parking = variable("NEXTADDR_PARKING")) {
+    if (!parse_number(parking, kLongestParkingMs, read.first_parking_ms)) {
+      read.problem = "NEXTADDR_PARKING";
+    }
+  }
+  const char* memory = variable("NEXTADDR_MEMORY");
+  PathBuffer usual_memory{};
+  if (memory == nullptr) memory = usual_memory_file(usual_memory);
   const char* resolve = variable("NEXTADDR_RESOLVE");
   const char* log_file = variable("NEXTADDR_LOG_FILE");
   const char* only = variable("NEXTADDR_ONLY");
   const char* skip = variable("NEXTADDR_SKIP");
-  TextStore store(size_of(resolve) + size_of(log_file) + size_of(only) + size_of(skip));
+  TextStore store(size_of(resolve) + size_of(log_file) + size_of(only) + size_of(skip) +
+                  size_of(memory));
   read.resolve = view(store.keep(resolve));
   if (!given_names_valid(read.resolve)) read.problem = "NEXTADDR_RESOLVE";
   read.log_file = store.keep(log_file);
+  if (view(memory) != "off") read.memory_file = store.keep(memory);
   const std::string_view kept_only = view(store.keep(only));
   read.filter = HostFilter(kept_only, view(store.keep(skip)));
   the_config = read;

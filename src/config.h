@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "engine/host_filter.h"
+#include "engine/parking.h"
 #include "engine/schedule.h"
 
 namespace nextaddr {
@@ -20,6 +21,9 @@ struct Config {
   std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
   std::string_view resolve;                                 // NEXTADDR_RESOLVE, as given
   HostFilter filter;                                        // NEXTADDR_ONLY, NEXTADDR_SKIP
+  const char* memory_file = nullptr;                        // NEXTADDR_MEMORY; null: off
+  std::uint32_t first_parking_ms = kFirstParkingMs;         // NEXTADDR_PARKING, for tests
+  bool fixed_attempt_delay = false;                         // NEXTADDR_DELAY is a number
   const char* problem = nullptr;                            // a variable with a bad value, or null
 };
 

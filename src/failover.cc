@@ -14,6 +14,7 @@
 #include "flight.h"
 #include "flights.h"
 #include "libc.h"
+#include "memory/memory.h"
 #include "process.h"
 #include "signals.h"
 #include "socket.h"
@@ -118,6 +119,20 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
   return {};
 }
 
+// The requested address is parked: asks another one instead. The connect's result, or nothing when
+// the requested one is to be asked as usual.
+__attribute__((noinline, cold)) std::optional<int> connect_elsewhere(int fd,
+                                                                     const Endpoint& requested,
+                                                                     const timeval& program_timeout,
+                                                                     const sigset_t& mask) {
+  Flight flight;
+  // One that goes on with a connect it has begun before.
+  if (in_flight(fd) || !flight.prepare(fd, requested, program_timeout, true)) return {};
+  const Progress now = flight.begin_elsewhere(fd);
+  if (now == Progress::kLost) return {};
+  return wait_to_the_end(fd, flight, now, false, false, mask);
+}
+
 int connect_blocking(int fd, const sockaddr* address, socklen_t length, const Endpoint& requested) {
   timeval program_timeout{};
   if (send_timeout_used.load(std::memory_order_relaxed)) program_timeout = send_timeout(fd);
@@ -125,7 +140,16 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   {
     // A signal that comes between two steps must not be lost: it ends the next wait.
     const SignalsBlocked blocked;
-    if (briefly_connect(fd, address, length, program_timeout) == 0) return 0;
+    if (is_parked(requested.address, requested.port)) {
+      const auto result = connect_elsewhere(fd, requested, program_timeout, blocked.before());
+      if (result) return *result;
+    }
+    const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
+    if (briefly_connect(fd, address, length, program_timeout) == 0) {
+      note_success(requested.address, requested.port);
+      if (began_us != 0) note_rtt(requested.address, requested.port, now_us() - began_us);
+      return 0;
+    }
     first = errno;
     const auto result =
         after_first_attempt(fd, requested, program_timeout, first, blocked.before());
@@ -158,18 +182,21 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
     return result;
   }
   drop_flight(fd);
-  const bool entered = owns_memory() && enter_flight(fd, requested);
-  const int result = libc::connect(fd, address, length);
-  if (!entered) return result;
-  const int first = errno;
-  if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
-    drop_flight(fd);
-    errno = first;
-    return result;
+  if (!owns_memory() || !enter_flight(fd, requested)) return libc::connect(fd, address, length);
+  std::optional<int> now;
+  if (is_parked(requested.address, requested.port)) now = begin_flight_elsewhere(fd);
+  if (!now) {
+    const int result = libc::connect(fd, address, length);
+    const int first = errno;
+    if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
+      drop_flight(fd);
+      errno = first;
+      return result;
+    }
+    now = begin_flight(fd, first);
   }
-  const int now = begin_flight(fd, first);
-  if (now == EINPROGRESS) wake_sleepers(fd);
-  return now == 0 ? 0 : fail(now);
+  if (*now == EINPROGRESS) wake_sleepers(fd);
+  return *now == 0 ? 0 : fail(*now);
 }
 
 }  // namespace

@@ -6,8 +6,10 @@
 
 #include "clock.h"
 #include "config.h"
+#include "engine/outcome.h"
 #include "libc.h"
 #include "log.h"
+#include "memory/memory.h"
 #include "process.h"
 #include "socket.h"
 
@@ -49,15 +51,17 @@ bool Flight::prepare(int fd, const Endpoint& wanted, const timeval& timeout, boo
   requested = wanted;
   current = wanted.address;
   program_timeout = timeout;
-  began_ms = now_ms();
-  until_ms = began_ms + config().attempt_delay_ms;
+  began_us = now_us();
+  began_ms = began_us / 1000;
+  const std::uint32_t own_delay = own_attempt_delay(wanted.address, wanted.port);
+  until_ms = began_ms + (own_delay != 0 ? own_delay : config().attempt_delay_ms);
   error = 0;
   blocking = blocks;
   planned = interrupted = untouched = false;
   return cookie != 0;
 }
 
-bool Flight::plan(int fd) {
+bool Flight::plan(int fd, bool requested_is_parked) {
   if (!owns_memory() || !is_tcp(fd)) return false;
   HostTable& table = host_table();
   if (!table.destinations(requested.address, ntohs(requested.port), config().filter, list)) {
@@ -72,12 +76,42 @@ bool Flight::plan(int fd) {
   if (table.walks_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()))) return false;
   const Schedule::Limits limits{config().attempt_delay_ms, kernel_patience_of(fd),
                                 blocking ? milliseconds(program_timeout) : 0};
-  schedule = Schedule(list.candidates, list.ipv6, list.requested, limits, began_ms);
-  until_ms = schedule.in_flight(began_ms).until_ms;
+  PositionSet parked = parked_among(table, list, requested.port);
+  if (requested_is_parked) parked.add(list.requested);
+  schedule = Schedule(list.candidates, list.ipv6, list.requested, limits, began_ms, parked);
+  until_ms = schedule.in_flight(began_ms, own_attempt_delay(current, requested.port)).until_ms;
   trail = {};
   trail.begin(list.requested, began_ms);
+  if (requested_is_parked) trail.end(kParked, began_ms);
+  silent = {};
   planned = true;
   return true;
+}
+
+Progress Flight::begin_elsewhere(int fd) {
+  if (tcp_phase(fd) != TcpPhase::kClosed || !plan(fd, true)) return lost(0);
+  const std::uint16_t first = schedule.position();
+  if (first == list.requested) return lost(0);
+  untouched = true;
+  return proceed(fd, {Step::Kind::kAttempt, first, 0, 0});
+}
+
+void Flight::note_outcome(int outcome, std::uint64_t now) {
+  trail.end(outcome, now);
+  if (!parks(outcome)) return;
+  NameBuffer host{};
+  note_failure(current, requested.port, host_table().host_name(list, host));
+}
+
+// Silence alone may be the network's: only when another address has answered is it the address's.
+void Flight::note_silence() {
+  NameBuffer host{};
+  for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
+    Address address;
+    if (i != schedule.position() && host_table().address_at(list, i, address)) {
+      note_failure(address, requested.port, host_table().host_name(list, host));
+    }
+  }
 }
 
 bool Flight::owns(int fd) const { return socket_cookie(fd) == cookie; }
@@ -91,9 +125,10 @@ Progress Flight::begin(int fd, int first) {
 }
 
 Progress Flight::failed(int fd, int outcome) {
-  if (was_shut_down(fd, outcome) || (!planned && !plan(fd))) return lost(outcome);
+  if (was_shut_down(fd, outcome)) return lost(outcome);
+  if (!planned && !plan(fd)) return lost(outcome);
   const std::uint64_t now = now_ms();
-  trail.end(outcome, now);
+  note_outcome(outcome, now);
   return proceed(fd, schedule.failed(outcome, now));
 }
 
@@ -108,8 +143,15 @@ Progress Flight::lost(int with) {
   return Progress::kLost;
 }
 
-Progress Flight::conclude(int outcome) {
-  if (outcome == 0 && planned) trail.end(0, now_ms());
+Progress Flight::conclude(int fd, int outcome) {
+  if (outcome == 0) {
+    note_success(current, requested.port);
+    note_rtt(current, requested.port, round_trip_us(fd));
+    if (planned) {
+      trail.end(0, now_ms());
+      note_silence();
+    }
+  }
   if (planned && trail.attempts() > 1 && logs_failovers()) {
     trail.log(host_table(), list, ntohs(requested.port), outcome);
   }
@@ -121,20 +163,21 @@ Progress Flight::check(int fd) {
   if (!owns(fd)) return lost(EBADF);
   const TcpPhase phase = tcp_phase(fd);
   if (phase == TcpPhase::kConnecting && now_ms() < until_ms) return Progress::kInFlight;
-  if (phase == TcpPhase::kConnected) return conclude(0);
-  if (phase == TcpPhase::kClosedAfterIt && !blocking) return conclude(0);
+  if (phase == TcpPhase::kConnected) return conclude(fd, 0);
+  if (phase == TcpPhase::kClosedAfterIt && !blocking) return conclude(fd, 0);
   if (!planned && !plan(fd)) return lost(EINPROGRESS);
   const std::uint64_t now = now_ms();
   if (phase == TcpPhase::kConnecting) {
     if (now < until_ms) return Progress::kInFlight;
     trail.end(EINPROGRESS, now);
+    silent.add(schedule.position());
     return proceed(fd, schedule.silent(now));
   }
   const int outcome = pending_error(fd);
   // What connect(2) answers when somebody else has read the error.
   if (outcome == 0) return lost(ECONNABORTED);
   if (was_shut_down(fd, outcome)) return lost(outcome);
-  trail.end(outcome, now);
+  note_outcome(outcome, now);
   return proceed(fd, schedule.failed(outcome, now));
 }
 
@@ -169,13 +212,14 @@ Progress Flight::proceed(int fd, Step step) {
     const int outcome = result == 0 ? 0 : errno;
     if (outcome == EINPROGRESS || outcome == EINTR) {
       interrupted = outcome == EINTR;
-      step = schedule.in_flight(began);
+      step = schedule.in_flight(began, own_attempt_delay(current, requested.port));
       continue;
     }
-    if (outcome == 0) return conclude(0);
+    if (outcome == 0) return conclude(fd, 0);
     untouched = !blocking && leaves_untouched(outcome);
-    trail.end(outcome, now_ms());
-    step = schedule.failed(outcome, now_ms());
+    const std::uint64_t now = now_ms();
+    note_outcome(outcome, now);
+    step = schedule.failed(outcome, now);
   }
   switch (step.kind) {
     case Step::Kind::kWait:
@@ -188,7 +232,7 @@ Progress Flight::proceed(int fd, Step step) {
       if (trail.attempts() > 1) {
         host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));
       }
-      return conclude(step.error);
+      return conclude(fd, step.error);
   }
 }
 

@@ -35,13 +35,15 @@ struct Flight {
   Address current;          // the address of the attempt under way
   timeval program_timeout;  // its SO_SNDTIMEO
   std::uint64_t cookie;     // of the socket
+  std::uint64_t began_us;
   std::uint64_t began_ms;
   std::uint64_t until_ms;
   int error;
-  bool blocking;     // began as a blocking connect
-  bool planned;      // list and schedule are filled in
-  bool untouched;    // the last attempt failed before it had changed anything on the socket
-  bool interrupted;  // a signal cut the last attempt's start short; it is in flight all the same
+  PositionSet silent;  // positions that nothing was heard from
+  bool blocking;       // began as a blocking connect
+  bool planned;        // list and schedule are filled in
+  bool untouched;      // the last attempt failed before it had changed anything on the socket
+  bool interrupted;    // a signal cut the last attempt's start short; it is in flight all the same
 
   // A connect to `wanted` that is about to be made, or has just been. One system call: the rest is
   // found out when an attempt fails, so that a healthy connect does not pay for it. False when the
@@ -51,6 +53,10 @@ struct Flight {
   // The first attempt, to the requested address, came to `first`: EINPROGRESS or its error. kLost
   // with that error when there is nowhere else to go.
   Progress begin(int fd, int first);
+
+  // The requested address is parked: asks another one first. kLost when there is none that is not,
+  // or the socket is already on its way; the requested one is then to be asked as usual.
+  Progress begin_elsewhere(int fd);
 
   // The attempt in flight ended with `outcome`, which the program's own connect has just been told.
   Progress failed(int fd, int outcome);
@@ -72,10 +78,13 @@ struct Flight {
  private:
   // Finds where else this connect may go. False when it is left to the kernel: not TCP, no other
   // address, a vfork child, or the program walks a list that has just failed as a whole.
-  bool plan(int fd);
+  bool plan(int fd, bool requested_is_parked = false);
+  // The attempt at `current` has come to this error; parks its address if that is why.
+  void note_outcome(int error, std::uint64_t now);
+  void note_silence();
   Progress proceed(int fd, Schedule::Step step);
   Progress lost(int with);
-  Progress conclude(int outcome);
+  Progress conclude(int fd, int outcome);
 };
 
 }  // namespace nextaddr

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "libc.h"
 #include "log.h"
+#include "memory/memory.h"
 #include "process.h"
 #include "signals.h"
 #include "socket.h"
@@ -268,6 +269,17 @@ Sight look_at_same_socket(int fd) {
   return Sight::kNotOurs;
 }
 
+// What connect(2) itself answers to a connect that has come to this before it returned.
+int result_of(Table& all, Slot& slot, Flight::Progress progress) {
+  if (progress == Flight::Progress::kInFlight) {
+    settle(all, slot, progress);
+    return EINPROGRESS;
+  }
+  const int error = progress == Flight::Progress::kConnected ? 0 : slot.flight.error;
+  empty(all, slot);
+  return error;
+}
+
 }  // namespace
 
 bool any_in_flight() {
@@ -301,15 +313,20 @@ int begin_flight(int fd, int first) {
   const Uninterrupted uninterrupted;
   if (!wait_and_hold(*slot, fd)) return first;
   slot->starting.store(false);
-  // It failed before anything was in flight, so connect itself goes on, and tells the program.
-  const Flight::Progress progress = slot->flight.begin(fd, first);
-  if (progress == Flight::Progress::kInFlight) {
-    settle(all, *slot, progress);
-    return EINPROGRESS;
+  return result_of(all, *slot, slot->flight.begin(fd, first));
+}
+
+std::optional<int> begin_flight_elsewhere(int fd) {
+  const Uninterrupted uninterrupted;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return {};
+  const Flight::Progress progress = slot->flight.begin_elsewhere(fd);
+  if (progress == Flight::Progress::kLost) {
+    release(*slot);
+    return {};
   }
-  const int error = progress == Flight::Progress::kConnected ? 0 : slot->flight.error;
-  empty(all, *slot);
-  return error;
+  slot->starting.store(false);
+  return result_of(*table(), *slot, progress);
 }
 
 void keep_flight(int fd, const Flight& flight) {
@@ -361,6 +378,11 @@ void note_connected(int fd) {
   if (slot->later_attempt.load(std::memory_order_relaxed)) {
     look_at(fd);
   } else if ((slot = hold_slot_of(fd)) != nullptr) {
+    const Flight& flight = slot->flight;
+    note_success(flight.current, flight.requested.port);
+    if (wants_rtt()) {
+      note_rtt(flight.current, flight.requested.port, now_us() - flight.began_us);
+    }
     empty(*table(), *slot);
   }
 }

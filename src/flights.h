@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "flight.h"
 
@@ -31,6 +32,10 @@ bool any_moved_on();
 // A connect that does not block is about to be made. Known from now on, because a thread that waits
 // on this descriptor may see its failure before connect(2) has returned here. False: no room.
 bool enter_flight(int fd, const Endpoint& requested);
+
+// The requested address is parked: that connect asks another one instead. Its result for the
+// program, or nothing when it is to be made as usual.
+std::optional<int> begin_flight_elsewhere(int fd);
 
 // That connect came to `first`: EINPROGRESS, or an error that moves on. Its result for the program:
 // 0, EINPROGRESS or an error.

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "config.h"
+#include "engine/text.h"
 #include "errno_kept.h"
 #include "signals.h"
 
@@ -61,13 +62,8 @@ LogLine& LogLine::operator<<(std::string_view text) {
 }
 
 LogLine& LogLine::operator<<(std::uint64_t number) {
-  char digits[20];
-  std::size_t first = sizeof digits;
-  do {
-    digits[--first] = static_cast<char>('0' + number % 10);
-    number /= 10;
-  } while (number != 0);
-  return *this << std::string_view(digits + first, sizeof digits - first);
+  NumberText digits;
+  return *this << format_number(number, digits);
 }
 
 LogLine& LogLine::operator<<(const Address& address) {

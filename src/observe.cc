@@ -12,6 +12,7 @@
 #include "engine/host_table.h"
 #include "errno_kept.h"
 #include "log.h"
+#include "memory/memory.h"
 #include "process.h"
 #include "signals.h"
 
@@ -58,6 +59,7 @@ void learn(const char* host, AddressList& addresses, LookupFamilies families) {
     const WriteLock lock(host_table());
     learned = lock.held() && host_table().learn(host, addresses, families, config().filter);
   }
+  if (learned && addresses.size() > 1) refresh_memory();
   log_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ", host);
 }
 

@@ -10,6 +10,7 @@
 #include "errno_kept.h"
 #include "libc.h"
 #include "log.h"
+#include "memory/memory.h"
 
 namespace nextaddr {
 namespace {
@@ -40,6 +41,12 @@ bool map_memory() {
                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (shared == MAP_FAILED) return false;
   table = HostTable(static_cast<HostTable::Memory*>(shared));
+  if (config().memory_file == nullptr) return true;
+  shared = mmap(nullptr, AddressMemory::memory_size(), PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (shared != MAP_FAILED) {
+    use_memory(AddressMemory(static_cast<AddressMemory::Memory*>(shared)));
+  }
   return true;
 }
 

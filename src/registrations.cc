@@ -159,14 +159,9 @@ bool registration_of(int fd, Registration& out) {
 
 bool registered_with(int epoll, int fd, std::uint64_t data) {
   char path[40] = "/proc/self/fdinfo/";
-  std::size_t length = std::strlen(path);
-  char digits[12];
-  std::size_t count = 0;
-  for (auto rest = static_cast<unsigned>(epoll); count == 0 || rest != 0; rest /= 10) {
-    digits[count++] = static_cast<char>('0' + rest % 10);
-  }
-  while (count != 0) path[length++] = digits[--count];
-  path[length] = '\0';
+  NumberText digits;
+  const std::string_view number = format_number(static_cast<unsigned>(epoll), digits);
+  std::memcpy(path + std::strlen(path), number.data(), number.size());
   const int info = open(path, O_RDONLY | O_CLOEXEC);
   if (info < 0) return false;
   char buffer[1024];

@@ -117,6 +117,11 @@ TcpPhase tcp_phase(int fd) {
   }
 }
 
+std::uint32_t round_trip_us(int fd) {
+  tcp_info info{};
+  return get_option(fd, IPPROTO_TCP, TCP_INFO, info) ? info.tcpi_rtt : 0;
+}
+
 int pending_error(int fd) { return flag(fd, SOL_SOCKET, SO_ERROR); }
 
 void take_back(int fd, bool leave_ipv4_mode) {

@@ -47,6 +47,9 @@ enum class TcpPhase : std::uint8_t {
 };
 TcpPhase tcp_phase(int fd);
 
+// The round-trip time of the handshake as the kernel has measured it; 0: not told.
+std::uint32_t round_trip_us(int fd);
+
 // SO_ERROR, which reading clears.
 int pending_error(int fd);
 

@@ -28,7 +28,8 @@ void Trail::log(const HostTable& table, const DestinationList& list, std::uint16
     line << separator;
     separator = ", ";
     if (table.address_at(list, attempt.position, address)) line << address;
-    line << " " << outcome_word(attempt.error) << " " << std::uint64_t{attempt.took_ms} << " ms";
+    line << " " << outcome_word(attempt.error);
+    if (attempt.error != kParked) line << " " << std::uint64_t{attempt.took_ms} << " ms";
   };
   for (std::size_t i = 0; i < attempts_ && i < kKept; ++i) add(kept_[i]);
   if (attempts_ > kKept + 1) line << ", " << std::uint64_t{attempts_ - kKept - 1} << " more";

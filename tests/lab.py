@@ -162,7 +162,8 @@ class Lab:
     def environment(self):
         """What programs get: ours, without settings that change what they do."""
         kept = {name: value for name, value in os.environ.items() if not FOREIGN_SETTINGS.fullmatch(name)}
-        return {**kept, "LC_ALL": "C", "HOME": str(self.directory), "TMPDIR": str(self.directory)}
+        # What one program has found out must not change what the next one meets, but in the tests of that.
+        return {**kept, "NEXTADDR_MEMORY": "off", "LC_ALL": "C", "HOME": str(self.directory), "TMPDIR": str(self.directory)}
 
     def spawn(self, argv, **popen_kwargs):
         """Starts a program in this network, as the leader of a process group of its own."""

@@ -116,13 +116,9 @@ std::size_t format_address(const Address& address, char (&out)[kAddressTextSize]
   inet_ntop(AF_INET6, address.words.data(), out + 1, sizeof out - 1);
   std::size_t length = std::strlen(out);
   if (address.scope != 0) {
-    char digits[10];
-    std::size_t count = 0;
-    for (std::uint32_t rest = address.scope; rest != 0; rest /= 10) {
-      digits[count++] = static_cast<char>('0' + rest % 10);
-    }
     out[length++] = '%';
-    while (count != 0) out[length++] = digits[--count];
+    NumberText buffer;
+    for (const char digit : format_number(address.scope, buffer)) out[length++] = digit;
   }
   out[length++] = ']';
   out[length] = '\0';

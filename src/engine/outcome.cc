@@ -8,37 +8,39 @@ namespace {
 struct Meaning {
   int error;
   bool moves_on;
+  bool parks;
   std::string_view name;
   std::string_view word;
 };
 
 constexpr Meaning kMeanings[] = {
-    {0, false, "0", "connected"},
-    {ECONNREFUSED, true, "ECONNREFUSED", "refused"},
-    {ETIMEDOUT, true, "ETIMEDOUT", "timed out"},
-    {EHOSTUNREACH, true, "EHOSTUNREACH", "host unreachable"},
-    {EHOSTDOWN, true, "EHOSTDOWN", "host down"},
-    {ECONNRESET, true, "ECONNRESET", "reset"},
-    {ENETUNREACH, true, "ENETUNREACH", "network unreachable"},
-    {ENETDOWN, true, "ENETDOWN", "network down"},
-    {EADDRNOTAVAIL, true, "EADDRNOTAVAIL", "no local address"},
-    {EACCES, true, "EACCES", "forbidden"},
-    {EPERM, true, "EPERM", "forbidden"},
-    {EINVAL, true, "EINVAL", "blackhole route"},
-    {EINPROGRESS, false, "EINPROGRESS", "silent"},
-    {EALREADY, false, "EALREADY", "silent"},
-    {EINTR, false, "EINTR", "interrupted"},
-    {ECONNABORTED, false, "ECONNABORTED", "aborted"},
-    {EBADF, false, "EBADF", "closed"},
-    {EAFNOSUPPORT, false, "EAFNOSUPPORT", "EAFNOSUPPORT"},
-    {EAGAIN, false, "EAGAIN", "EAGAIN"},
-    {EADDRINUSE, false, "EADDRINUSE", "EADDRINUSE"},
-    {EISCONN, false, "EISCONN", "EISCONN"},
-    {ENOBUFS, false, "ENOBUFS", "ENOBUFS"},
-    {ENOMEM, false, "ENOMEM", "ENOMEM"},
+    {0, false, false, "0", "connected"},
+    {ECONNREFUSED, true, true, "ECONNREFUSED", "refused"},
+    {ETIMEDOUT, true, true, "ETIMEDOUT", "timed out"},
+    {EHOSTUNREACH, true, true, "EHOSTUNREACH", "host unreachable"},
+    {EHOSTDOWN, true, true, "EHOSTDOWN", "host down"},
+    {ECONNRESET, true, true, "ECONNRESET", "reset"},
+    {ENETUNREACH, true, false, "ENETUNREACH", "network unreachable"},
+    {ENETDOWN, true, false, "ENETDOWN", "network down"},
+    {EADDRNOTAVAIL, true, false, "EADDRNOTAVAIL", "no local address"},
+    {EACCES, true, false, "EACCES", "forbidden"},
+    {EPERM, true, false, "EPERM", "forbidden"},
+    {EINVAL, true, false, "EINVAL", "blackhole route"},
+    {EINPROGRESS, false, false, "EINPROGRESS", "silent"},
+    {EALREADY, false, false, "EALREADY", "silent"},
+    {EINTR, false, false, "EINTR", "interrupted"},
+    {ECONNABORTED, false, false, "ECONNABORTED", "aborted"},
+    {kParked, false, false, "ECANCELED", "parked"},
+    {EBADF, false, false, "EBADF", "closed"},
+    {EAFNOSUPPORT, false, false, "EAFNOSUPPORT", "EAFNOSUPPORT"},
+    {EAGAIN, false, false, "EAGAIN", "EAGAIN"},
+    {EADDRINUSE, false, false, "EADDRINUSE", "EADDRINUSE"},
+    {EISCONN, false, false, "EISCONN", "EISCONN"},
+    {ENOBUFS, false, false, "ENOBUFS", "ENOBUFS"},
+    {ENOMEM, false, false, "ENOMEM", "ENOMEM"},
 };
 
-constexpr Meaning kUnknown{-1, false, "errno", "failed"};
+constexpr Meaning kUnknown{-1, false, false, "errno", "failed"};
 
 const Meaning& meaning(int error) {
   for (const Meaning& candidate : kMeanings) {
@@ -50,6 +52,7 @@ const Meaning& meaning(int error) {
 }  // namespace
 
 bool moves_on(int error) { return meaning(error).moves_on; }
+bool parks(int error) { return meaning(error).parks; }
 std::string_view outcome_word(int error) { return meaning(error).word; }
 std::string_view error_name(int error) { return meaning(error).name; }
 

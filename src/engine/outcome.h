@@ -2,9 +2,13 @@
 // program. The one place that knows errno values of connect(2); pure.
 #pragma once
 
+#include <cerrno>
 #include <string_view>
 
 namespace nextaddr {
+
+// Stands for the outcome of an address that was not asked, because it is parked.
+inline constexpr int kParked = ECANCELED;
 
 // True for the errors after which the next address is asked at once: the address failed
 // (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ECONNRESET) or cannot be reached from here
@@ -12,6 +16,9 @@ namespace nextaddr {
 // blackhole route: ip-route(8)). Every other error is about the call or the machine, and the
 // program's own.
 bool moves_on(int error);
+
+// True for those of them that are about the address itself, so that it is asked last for a while.
+bool parks(int error);
 
 // A word for the log: "refused", "host unreachable"; the errno's name for a rare one.
 std::string_view outcome_word(int error);

@@ -1,6 +1,7 @@
 // Small freestanding text helpers shared by every parser here. Pure, no locale, no allocation.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -27,16 +28,29 @@ constexpr std::string_view take_until(std::string_view& text, char separator) {
 }
 
 // A decimal number from 0 to `highest`, digits only. False leaves `out` alone.
-constexpr bool parse_number(std::string_view text, std::uint32_t highest, std::uint32_t& out) {
-  if (text.empty() || text.size() > 10) return false;
+template <typename Number>
+constexpr bool parse_number(std::string_view text, std::uint64_t highest, Number& out) {
   std::uint64_t value = 0;
+  if (text.empty()) return false;
   for (const char c : text) {
-    if (c < '0' || c > '9') return false;
-    value = value * 10 + static_cast<std::uint64_t>(c - '0');
+    const auto digit = static_cast<std::uint64_t>(c - '0');
+    if (c < '0' || c > '9' || value > (highest - digit) / 10 || digit > highest) return false;
+    value = value * 10 + digit;
   }
-  if (value > highest) return false;
-  out = static_cast<std::uint32_t>(value);
+  out = static_cast<Number>(value);
   return true;
+}
+
+using NumberText = std::array<char, 20>;
+
+// Its decimal digits: a view of `buffer`.
+constexpr std::string_view format_number(std::uint64_t number, NumberText& buffer) {
+  std::size_t first = buffer.size();
+  do {
+    buffer[--first] = static_cast<char>('0' + number % 10);
+    number /= 10;
+  } while (number != 0);
+  return {buffer.data() + first, buffer.size() - first};
 }
 
 }  // namespace nextaddr

@@ -1,0 +1,138 @@
+#include "engine/address_memory.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <type_traits>
+
+namespace nextaddr {
+namespace {
+
+static_assert(std::is_trivially_copyable_v<AddressEntry> && sizeof(AddressEntry) % 8 == 0);
+constexpr std::size_t kWords = sizeof(AddressEntry) / 8;
+
+// A writer holds an entry for nanoseconds; after so many looks it must have been killed.
+constexpr int kMaxLooks = 1000;
+
+}  // namespace
+
+struct AddressMemory::Memory {
+  struct Guarded {
+    std::atomic<std::uint32_t> version;
+    std::atomic<std::uint64_t> words[kWords];
+  };
+  std::atomic<std::uint32_t> failures;
+  Guarded entries[kMemoryBuckets * kBucketEntries];
+};
+
+std::string_view AddressEntry::host_name() const {
+  return {host.data(), ::strnlen(host.data(), host.size())};
+}
+
+void AddressEntry::set_host_name(std::string_view name) {
+  host = {};
+  std::memcpy(host.data(), name.data(), std::min(name.size(), host.size() - 1));
+}
+
+bool AddressEntry::is_of(const Address& wanted, std::uint16_t wanted_port) const {
+  return port == wanted_port && address == wanted;
+}
+
+std::size_t bucket_of(const Address& address, std::uint16_t port) {
+  std::uint32_t hash = address.scope ^ port;
+  for (const std::uint32_t word : address.words) {
+    hash = (hash ^ word) * 0x9e3779b1u;
+    hash ^= hash >> 15;
+  }
+  return hash % kMemoryBuckets;
+}
+
+std::size_t place_in(const AddressBucket& bucket, const Address& address, std::uint16_t port) {
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < bucket.size(); ++i) {
+    if (bucket[i].is_of(address, port)) return i;
+    const auto worth = [](const AddressEntry& entry) {
+      // Free, not failing, failing; then by age.
+      const std::uint64_t kind = entry.port == 0 ? 0 : entry.standing.failures == 0 ? 1 : 2;
+      return kind << 62 | (entry.standing.updated_ms & ~std::uint64_t{0} >> 2);
+    };
+    if (worth(bucket[i]) < worth(bucket[best])) best = i;
+  }
+  return best;
+}
+
+std::size_t AddressMemory::memory_size() { return sizeof(Memory); }
+
+bool AddressMemory::may_hold_failures() const {
+  return memory_ != nullptr && memory_->failures.load(std::memory_order_relaxed) != 0;
+}
+
+bool AddressMemory::read(std::size_t index, AddressEntry& out) const {
+  const Memory::Guarded& guarded = memory_->entries[index];
+  const std::uint32_t before = guarded.version.load(std::memory_order_acquire);
+  if (before % 2 != 0) return false;
+  std::array<std::uint64_t, kWords> words;
+  for (std::size_t i = 0; i < kWords; ++i) {
+    words[i] = guarded.words[i].load(std::memory_order_relaxed);
+  }
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (guarded.version.load(std::memory_order_relaxed) != before) return false;
+  std::memcpy(static_cast<void*>(&out), words.data(), sizeof out);
+  return true;
+}
+
+bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
+  Memory::Guarded& guarded = memory_->entries[index];
+  std::uint32_t before = guarded.version.load(std::memory_order_relaxed);
+  for (int looks = 0; before % 2 != 0 && looks < kMaxLooks; ++looks) {
+    before = guarded.version.load(std::memory_order_relaxed);
+  }
+  // From even to odd, or, from one who was killed, from odd to odd.
+  const std::uint32_t mine = before % 2 != 0 ? before + 2 : before + 1;
+  if (!guarded.version.compare_exchange_strong(before, mine, std::memory_order_acquire)) {
+    return false;
+  }
+  std::atomic_thread_fence(std::memory_order_release);
+  std::array<std::uint64_t, kWords> words;
+  std::memcpy(words.data(), static_cast<const void*>(&entry), sizeof entry);
+  for (std::size_t i = 0; i < kWords; ++i) {
+    guarded.words[i].store(words[i], std::memory_order_relaxed);
+  }
+  guarded.version.store(mine + 1, std::memory_order_release);
+  if (entry.standing.failures != 0) memory_->failures.store(1, std::memory_order_relaxed);
+  return true;
+}
+
+void AddressMemory::read_bucket(std::size_t bucket, AddressBucket& out) const {
+  for (std::size_t i = 0; i < kBucketEntries; ++i) {
+    if (!read(bucket * kBucketEntries + i, out[i])) out[i] = {};
+  }
+}
+
+bool AddressMemory::find(const Address& address, std::uint16_t port, AddressEntry& out) const {
+  if (memory_ == nullptr || port == 0) return false;
+  const std::size_t first = bucket_of(address, port) * kBucketEntries;
+  for (std::size_t i = 0; i < kBucketEntries; ++i) {
+    if (read(first + i, out) && out.is_of(address, port)) return true;
+  }
+  return false;
+}
+
+bool AddressMemory::store(const AddressEntry& entry) const {
+  if (memory_ == nullptr || entry.port == 0) return false;
+  const std::size_t bucket = bucket_of(entry.address, entry.port);
+  AddressBucket entries;
+  read_bucket(bucket, entries);
+  return write(bucket * kBucketEntries + place_in(entries, entry.address, entry.port), entry);
+}
+
+void AddressMemory::adopt(const AddressEntry& entry) const {
+  AddressEntry known;
+  if (find(entry.address, entry.port, known) &&
+      known.standing.updated_ms >= entry.standing.updated_ms) {
+    return;
+  }
+  store(entry);
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,80 @@
+// The standings of all addresses this process knows of, by address and port. Pure: works on memory
+// it is given, which a process shares with its forked children; makes no system call, allocates
+// nothing.
+//
+// Each entry is copied out and in as a whole, guarded by a version that is odd while it is written.
+// Nobody waits: an entry that is being written is unknown to readers, and one whose writer was
+// killed is taken over by the next. Bounded: the entry that was changed longest ago makes room.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "engine/address.h"
+#include "engine/parking.h"
+
+namespace nextaddr {
+
+struct AddressEntry {
+  Address address{};
+  std::uint16_t port = 0;       // host order; 0: the entry is free
+  std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
+  Standing standing{};
+  std::uint32_t saved_rtt_us = 0;  // the RTT that the memory file has; of this process only
+
+  [[nodiscard]] std::string_view host_name() const;
+  void set_host_name(std::string_view name);
+  // Same address and port.
+  [[nodiscard]] bool is_of(const Address& wanted, std::uint16_t wanted_port) const;
+};
+
+// Entries live in buckets; the memory file has the same buckets (src/memory/file.h).
+inline constexpr std::size_t kMemoryBuckets = 128;
+inline constexpr std::size_t kBucketEntries = 8;
+using AddressBucket = std::array<AddressEntry, kBucketEntries>;
+
+std::size_t bucket_of(const Address& address, std::uint16_t port);
+
+// The entry of a bucket that is of this address, or the one to make room: a free one, else the one
+// changed longest ago, those that are not failing first.
+std::size_t place_in(const AddressBucket& bucket, const Address& address, std::uint16_t port);
+
+class AddressMemory {
+ public:
+  // Zero-filled memory of this type is an empty one, valid before any constructor has run.
+  struct Memory;
+  static std::size_t memory_size();
+
+  constexpr AddressMemory() = default;
+  explicit AddressMemory(Memory* memory) : memory_(memory) {}
+  [[nodiscard]] bool usable() const { return memory_ != nullptr; }
+
+  // One atomic load: false as long as no failing entry has ever been stored.
+  [[nodiscard]] bool may_hold_failures() const;
+
+  // False when nothing is known, or the entry is being written.
+  bool find(const Address& address, std::uint16_t port, AddressEntry& out) const;
+  // False when another writer is at it right now.
+  bool store(const AddressEntry& entry) const;
+  // Stores what another process knew, unless what is known here is newer.
+  void adopt(const AddressEntry& entry) const;
+  // Calls each(entry) for all.
+  template <typename Each>
+  void for_each(Each each) const {
+    AddressEntry entry;
+    for (std::size_t i = 0; i < kMemoryBuckets * kBucketEntries; ++i) {
+      if (read(i, entry) && entry.port != 0) each(entry);
+    }
+  }
+
+ private:
+  bool read(std::size_t index, AddressEntry& out) const;
+  bool write(std::size_t index, const AddressEntry& entry) const;
+  void read_bucket(std::size_t bucket, AddressBucket& out) const;
+
+  Memory* memory_ = nullptr;
+};
+
+}  // namespace nextaddr

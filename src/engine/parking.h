@@ -1,0 +1,55 @@
+// What is remembered of one address and port from earlier connects, and what follows from it: who
+// is asked last for a while (parked), who asks a parked one again first, and how long its silence
+// is waited for. Pure: the clock and chance come in as arguments.
+//
+// Times are milliseconds since 1970 (CLOCK_REALTIME), because they are shared by all processes and
+// read by people. A clock that is set back must not park anything for longer than
+// kLongestParkingMs.
+#pragma once
+
+#include <cstdint>
+
+namespace nextaddr {
+
+// A failed address is asked last for this long, twice as long each time it fails again.
+inline constexpr std::uint32_t kFirstParkingMs = 30'000;
+inline constexpr std::uint32_t kLongestParkingMs = 300'000;
+// Each parking is up to so much shorter or longer, so that a revived server is not met by everyone
+// at once.
+inline constexpr std::uint32_t kJitterPercent = 20;
+// Who asks an address first after its parking has this long to find out.
+inline constexpr std::uint32_t kClaimMs = 10'000;
+
+struct Standing {
+  std::uint64_t until_ms = 0;    // parked until then, if it has failed
+  std::uint64_t claimed_ms = 0;  // somebody asks it first since then, after its parking
+  std::uint64_t updated_ms = 0;  // last change of anything here
+  std::uint32_t rtt_us = 0;      // round-trip time, 0: not known
+  std::uint32_t failures = 0;    // in a row; 0: not failing
+  friend bool operator==(const Standing&, const Standing&) = default;
+};
+
+enum class Turn : std::uint8_t {
+  kUsual,  // asked in its place
+  kLast,   // parked, or somebody else is asking it first right now
+  kClaim,  // its parking is over: whoever claims it asks it in its place, all others last
+};
+
+Turn turn_of(const Standing& standing, std::uint64_t now_ms);
+
+// One more failure. `first_parking_ms` is kFirstParkingMs but in tests; `chance` any random number.
+void fail(Standing& standing, std::uint64_t now_ms, std::uint32_t first_parking_ms,
+          std::uint32_t chance);
+void succeed(Standing& standing, std::uint64_t now_ms);
+void claim(Standing& standing, std::uint64_t now_ms);
+
+// A round trip took this long, or less (an event loop adds its own time). False when that changes
+// too little to be worth a write.
+bool note_rtt(Standing& standing, std::uint32_t rtt_us, std::uint64_t now_ms);
+
+// The connection attempt delay for this address: 2 x RTT and a margin, within 20 ms .. 2 s (RFC
+// 8305 section 5 allows history to set it and asks for 2 s at the most); 0 when its RTT is not
+// known.
+std::uint32_t attempt_delay_ms(const Standing& standing);
+
+}  // namespace nextaddr

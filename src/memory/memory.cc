@@ -1,0 +1,129 @@
+#include "memory/memory.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+
+#include "clock.h"
+#include "config.h"
+#include "memory/file.h"
+#include "process.h"
+
+namespace nextaddr {
+namespace {
+
+constinit AddressMemory memory;
+constinit std::atomic<bool> any_rtt{false};
+constinit std::atomic<std::uint32_t> connects{0};
+// The first connect of a process is measured, and then each of so many.
+constexpr std::uint32_t kConnectsPerRtt = 16;
+
+// What is known, or a new entry.
+AddressEntry entry_of(const Address& address, in_port_t port) {
+  AddressEntry entry;
+  if (memory.find(address, ntohs(port), entry)) return entry;
+  entry = {};
+  entry.address = address;
+  entry.port = ntohs(port);
+  return entry;
+}
+
+void store_everywhere(const AddressEntry& entry) {
+  memory.store(entry);
+  write_memory_file(entry);
+}
+
+// Differs enough from what the file has to be worth writing once more.
+bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
+  return rtt_us != 0 && (rtt_us / 2 > saved_us || rtt_us < saved_us / 2);
+}
+
+// Round-trip times are saved when the process ends: no connect waits for that.
+__attribute__((destructor)) void save_rtts() {
+  if (!any_rtt.load(std::memory_order_relaxed) || !owns_memory()) return;
+  memory.for_each([](AddressEntry& entry) {
+    if (!is_news(entry.standing.rtt_us, entry.saved_rtt_us)) return;
+    entry.saved_rtt_us = entry.standing.rtt_us;
+    store_everywhere(entry);
+  });
+}
+
+}  // namespace
+
+void use_memory(const AddressMemory& entries) { memory = entries; }
+
+void refresh_memory() {
+  if (memory.usable()) read_memory_file(memory);
+}
+
+bool is_parked(const Address& address, in_port_t port) {
+  if (!memory.may_hold_failures()) return false;
+  AddressEntry entry;
+  if (!memory.find(address, ntohs(port), entry)) return false;
+  const std::uint64_t now = wall_ms();
+  const Turn turn = turn_of(entry.standing, now);
+  if (turn != Turn::kClaim) return turn == Turn::kLast;
+  if (!owns_memory()) return false;
+  const bool ours = claim_in_memory_file(entry, now);
+  memory.store(entry);
+  return !ours && turn_of(entry.standing, now) == Turn::kLast;
+}
+
+PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port) {
+  PositionSet parked;
+  if (!memory.may_hold_failures()) return parked;
+  const std::uint64_t now = wall_ms();
+  for (std::size_t i = list.candidates.next(0); i != PositionSet::kNone;
+       i = list.candidates.next(i + 1)) {
+    Address address;
+    AddressEntry entry;
+    if (i != list.requested && table.address_at(list, i, address) &&
+        memory.find(address, ntohs(port), entry) && turn_of(entry.standing, now) != Turn::kUsual) {
+      parked.add(i);
+    }
+  }
+  return parked;
+}
+
+void note_failure(const Address& address, in_port_t port, std::string_view host) {
+  if (!memory.usable()) return;
+  AddressEntry entry = entry_of(address, port);
+  const std::uint64_t now = wall_ms();
+  // One failure for each parking: a program that tries again and again does not make it longer.
+  if (entry.standing.failures != 0 && now < entry.standing.until_ms) return;
+  entry.set_host_name(host);
+  const auto chance = static_cast<std::uint32_t>(now_us() ^ own_pid() * 0x9e3779b1u);
+  fail(entry.standing, now, config().first_parking_ms, chance);
+  store_everywhere(entry);
+}
+
+void note_success(const Address& address, in_port_t port) {
+  if (!memory.may_hold_failures()) return;
+  AddressEntry entry;
+  if (!memory.find(address, ntohs(port), entry) || entry.standing.failures == 0) return;
+  succeed(entry.standing, wall_ms());
+  store_everywhere(entry);
+}
+
+std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
+  if (config().fixed_attempt_delay || !memory.usable()) return 0;
+  AddressEntry entry;
+  return memory.find(address, ntohs(port), entry) ? attempt_delay_ms(entry.standing) : 0;
+}
+
+bool wants_rtt() {
+  return memory.usable() && connects.fetch_add(1, std::memory_order_relaxed) % kConnectsPerRtt == 0;
+}
+
+void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us) {
+  if (!memory.usable() || took_us == 0) return;
+  AddressEntry entry = entry_of(address, port);
+  const auto rtt = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_us, UINT32_MAX));
+  if (!note_rtt(entry.standing, rtt, wall_ms())) return;
+  memory.store(entry);
+  any_rtt.store(true, std::memory_order_relaxed);
+}
+
+}  // namespace nextaddr

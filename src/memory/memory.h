@@ -1,0 +1,46 @@
+// What connects have taught about addresses, and what the next connect is told of it: the meeting
+// point of the rules (engine/parking.h), this process's entries (engine/address_memory.h), the file
+// all processes share (file.h) and the clock. Nothing is remembered with NEXTADDR_MEMORY=off.
+//
+// As long as nothing is failing a connect pays one atomic load here, and never a system call.
+// Async-signal-safe, no lock.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "engine/address.h"
+#include "engine/address_memory.h"
+#include "engine/host_table.h"
+
+namespace nextaddr {
+
+// The entries, once the library has started (process.h).
+void use_memory(const AddressMemory& memory);
+
+// A host with several addresses has been looked up: takes over what other processes know.
+void refresh_memory();
+
+// True when this address is to be asked last: it has failed, and nobody found it well again since.
+// False also for the one caller who is to ask it again first, after its parking. Ports in network
+// order, as in a sockaddr.
+bool is_parked(const Address& address, in_port_t port);
+
+// The others of the list that are to be asked last.
+PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port);
+
+// This address has failed in a way that parks it: refused, unreachable, or silent while another one
+// answered. `host`: its name, for people.
+void note_failure(const Address& address, in_port_t port, std::string_view host);
+
+// This address was connected to: it is not failing.
+void note_success(const Address& address, in_port_t port);
+
+// Its connection attempt delay in milliseconds by what is known of it; 0: as configured.
+std::uint32_t own_attempt_delay(const Address& address, in_port_t port);
+
+// True for a few connects of many: the round trip of this one is worth measuring.
+bool wants_rtt();
+void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us);
+
+}  // namespace nextaddr

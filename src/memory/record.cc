@@ -1,0 +1,120 @@
+#include "memory/record.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/text.h"
+
+namespace nextaddr {
+namespace {
+
+constexpr std::size_t kCheckDigits = 8;
+
+std::uint32_t hash_of(std::string_view text) {
+  std::uint32_t hash = 0x811c9dc5u;  // FNV-1a
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x01000193u;
+  return hash;
+}
+
+// A line under construction. Every record fits.
+class Line {
+ public:
+  Line() { text_.fill(' '); }
+
+  Line& operator<<(std::string_view word) {
+    word = slice(word, 0, kRecordSize - 1 - length_);
+    std::memcpy(text_.data() + length_, word.data(), word.size());
+    length_ += word.size();
+    return *this;
+  }
+  Line& operator<<(std::uint64_t number) {
+    NumberText digits;
+    return *this << format_number(number, digits);
+  }
+  [[nodiscard]] std::string_view so_far() const { return {text_.data(), length_}; }
+  RecordText end() {
+    text_.back() = '\n';
+    return text_;
+  }
+
+ private:
+  RecordText text_;
+  std::size_t length_ = 0;
+};
+
+void write_check(std::uint32_t hash, char (&out)[kCheckDigits]) {
+  for (char& digit : out) {
+    digit = "0123456789abcdef"[hash >> 28];
+    hash <<= 4;
+  }
+}
+
+// A word of a name that a resolver may have been asked for, as one word of the line.
+bool fits_in_a_word(std::string_view name) {
+  return !name.empty() && name != "-" &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c != 0x7f; });
+}
+
+template <typename Number>
+bool take_number(std::string_view& line, std::uint64_t highest, Number& out) {
+  std::uint64_t value = 0;
+  if (!parse_number(take_until(line, ' '), highest, value)) return false;
+  out = static_cast<Number>(value);
+  return true;
+}
+
+// "[2001:db8::1]", "[fe80::1%2]" or "192.0.2.1".
+bool take_address(std::string_view& line, Address& out) {
+  std::string_view word = take_until(line, ' ');
+  std::uint64_t scope = 0;
+  if (word.size() > 2 && word.front() == '[' && word.back() == ']') {
+    word = slice(word, 1, word.size() - 1);
+    std::string_view address = take_until(word, '%');
+    if (!word.empty() && !parse_number(word, UINT32_MAX, scope)) return false;
+    word = address;
+  }
+  if (!parse_address(word, out)) return false;
+  out.scope = static_cast<std::uint32_t>(scope);
+  return true;
+}
+
+}  // namespace
+
+RecordText memory_file_header() { return (Line() << "nextaddr memory 1").end(); }
+
+RecordText format_record(const AddressEntry& entry) {
+  char address[kAddressTextSize];
+  const std::size_t length = format_address(entry.address, address);
+  const std::string_view host = entry.host_name();
+  const Standing& standing = entry.standing;
+  Line line;
+  line << std::string_view(address, length) << " " << std::uint64_t{entry.port} << " "
+       << std::uint64_t{standing.failures} << " " << standing.until_ms << " " << standing.claimed_ms
+       << " " << standing.updated_ms << " " << std::uint64_t{standing.rtt_us} << " "
+       << (fits_in_a_word(host) ? host : "-") << " ";
+  char check[kCheckDigits];
+  write_check(hash_of(line.so_far()), check);
+  return (line << std::string_view(check, kCheckDigits)).end();
+}
+
+bool parse_record(std::string_view line, AddressEntry& out) {
+  // What another process wrote is taken only as exactly what format_record() would write.
+  if (line.size() != kRecordSize) return false;
+  std::string_view rest = line;
+  out = {};
+  Standing& standing = out.standing;
+  const bool numbers = take_address(rest, out.address) && take_number(rest, 65535, out.port) &&
+                       take_number(rest, UINT32_MAX, standing.failures) &&
+                       take_number(rest, UINT64_MAX, standing.until_ms) &&
+                       take_number(rest, UINT64_MAX, standing.claimed_ms) &&
+                       take_number(rest, UINT64_MAX, standing.updated_ms) &&
+                       take_number(rest, UINT32_MAX, standing.rtt_us);
+  if (!numbers || out.port == 0) return false;
+  const std::string_view host = take_until(rest, ' ');
+  if (host != "-") out.set_host_name(host);
+  out.saved_rtt_us = standing.rtt_us;
+  const RecordText same = format_record(out);
+  return std::string_view(same.data(), same.size()) == line;
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,30 @@
+// One line of the memory file: an address and its standing, as text of a fixed length that tells
+// whether it is whole. Pure.
+//
+//   ADDRESS PORT FAILURES UNTIL CLAIMED UPDATED RTT HOST CHECK, padded with spaces, and a newline
+//
+// Times are milliseconds since 1970, RTT microseconds; HOST is "-" when it is not known. CHECK is a
+// hash of all before it, so that a line cut off, torn between two writers or edited by hand is no
+// record. Must never take anything for one that it would not write itself.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+#include "engine/address_memory.h"
+
+namespace nextaddr {
+
+inline constexpr std::size_t kRecordSize = 256;
+using RecordText = std::array<char, kRecordSize>;
+
+// The first line of the file, which tells it from any other; another version has another one.
+RecordText memory_file_header();
+
+RecordText format_record(const AddressEntry& entry);
+
+// False for whatever is no whole record: `out` is then unspecified.
+bool parse_record(std::string_view line, AddressEntry& out);
+
+}  // namespace nextaddr
