@@ -18,6 +18,16 @@ bool Address::is_ipv4() const {
   return words[0] == 0 && words[1] == 0 && words[2] == htonl(0xffff);
 }
 
+std::uint32_t hash_of(const Address& address) {
+  const auto& words = address.words;
+  std::uint32_t hash = words[0] * 0x9e3779b1u ^ words[1] * 0x85ebca77u ^ words[2] * 0xc2b2ae3du ^
+                       words[3] * 0x27d4eb2fu ^ address.scope;
+  // The finalizer of MurmurHash3.
+  hash = (hash ^ hash >> 16) * 0x85ebca6bu;
+  hash = (hash ^ hash >> 13) * 0xc2b2ae35u;
+  return hash ^ hash >> 16;
+}
+
 bool AddressList::contains(const Address& address) const {
   for (std::size_t i = 0; i < size_; ++i) {
     if (items_[i] == address) return true;

@@ -28,6 +28,10 @@ struct Address {
   friend bool operator==(const Address&, const Address&) = default;
 };
 
+// For tables of addresses. Its low bits depend on all bits of the address, because the addresses of
+// one network differ in their last byte only.
+std::uint32_t hash_of(const Address& address);
+
 // What a program asked connect() for.
 struct Endpoint {
   Address address{};

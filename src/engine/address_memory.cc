@@ -39,12 +39,7 @@ bool AddressEntry::is_of(const Address& wanted, std::uint16_t wanted_port) const
 }
 
 std::size_t bucket_of(const Address& address, std::uint16_t port) {
-  std::uint32_t hash = address.scope ^ port;
-  for (const std::uint32_t word : address.words) {
-    hash = (hash ^ word) * 0x9e3779b1u;
-    hash ^= hash >> 15;
-  }
-  return hash % kMemoryBuckets;
+  return (hash_of(address) ^ port * 0x9e3779b1u >> 16) % kMemoryBuckets;
 }
 
 std::size_t place_in(const AddressBucket& bucket, const Address& address, std::uint16_t port) {

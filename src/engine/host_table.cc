@@ -52,12 +52,6 @@ std::uint32_t mix(std::uint32_t hash, std::uint32_t value) {
   return hash ^ (hash >> 15);
 }
 
-std::uint32_t hash_of(const Address& address) {
-  std::uint32_t hash = address.scope;
-  for (const std::uint32_t word : address.words) hash = mix(hash, word);
-  return hash;
-}
-
 std::uint32_t hash_of(std::string_view host) {
   std::uint32_t hash = 0;
   for (const char c : host) hash = mix(hash, static_cast<unsigned char>(lower_case(c)));

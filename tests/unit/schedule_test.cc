@@ -21,6 +21,7 @@ struct Host {
   int error = 0;  // 0: accepts
   std::uint64_t answers_after_ms = 0;
   bool silent = false;
+  bool parked = false;
 };
 
 struct Asked {
@@ -43,11 +44,13 @@ Played play(const std::vector<Host>& hosts, std::size_t requested, const Schedul
   std::uint64_t now = kStart;
   PositionSet candidates;
   PositionSet ipv6;
+  PositionSet parked;
   for (std::size_t i = 0; i < hosts.size(); ++i) {
     candidates.add(i);
     if (hosts[i].ipv6) ipv6.add(i);
+    if (hosts[i].parked) parked.add(i);
   }
-  Schedule schedule(candidates, ipv6, requested, limits, now);
+  Schedule schedule(candidates, ipv6, requested, limits, now, parked);
   Played run;
   using Kind = Schedule::Step::Kind;
   // Asks the address; immediate errors come back at once, everything else is in flight.
@@ -60,7 +63,7 @@ Played play(const std::vector<Host>& hosts, std::size_t requested, const Schedul
     }
     return schedule.in_flight(now);
   };
-  Schedule::Step step = ask(requested);
+  Schedule::Step step = ask(schedule.position());
   for (int guard = 0; guard < 100'000; ++guard) {
     if (step.kind == Kind::kAttempt) {
       step = ask(step.position);
@@ -162,6 +165,43 @@ TEST(Schedule, LastOneStandingGetsAllTheTime) {
   EXPECT_EQ(run.result, ETIMEDOUT);
 }
 
+Host parked(Host host) {
+  host.parked = true;
+  return host;
+}
+
+TEST(Schedule, ParkedAreAskedLast) {
+  const std::vector<Host> hosts{parked(live()), refused(), parked(refused()), refused(), live()};
+  EXPECT_EQ(order(play(hosts, 0, kDefaults)), (std::vector<std::size_t>{1, 3, 4}));
+  EXPECT_EQ(order(play(hosts, 3, kDefaults)), (std::vector<std::size_t>{3, 1, 4}));
+}
+
+TEST(Schedule, ParkedAreNeverDropped) {
+  const std::vector<Host> hosts{parked(refused()), refused(), parked(live())};
+  const Played run = play(hosts, 0, kDefaults);
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(order(run), (std::vector<std::size_t>{1, 0, 2}));
+}
+
+TEST(Schedule, WhenAllAreParkedTheOrderIsTheUsualOne) {
+  const std::vector<Host> hosts{parked(refused()), parked(refused()), parked(refused())};
+  const Played run = play(hosts, 1, kDefaults);
+  EXPECT_EQ(order(run), (std::vector<std::size_t>{1, 0, 2}));
+  EXPECT_EQ(run.result, ECONNREFUSED);
+}
+
+TEST(Schedule, AnAddressMayHaveAnAttemptDelayOfItsOwn) {
+  PositionSet both;
+  both.add(0);
+  both.add(1);
+  Schedule schedule(both, {}, 0, kDefaults, 1000);
+  EXPECT_EQ(schedule.in_flight(1000, 25).until_ms, 1025u);
+  EXPECT_EQ(schedule.silent(1025).position, 1);
+  EXPECT_EQ(schedule.in_flight(1025, 1500).until_ms, 2525u);
+  EXPECT_EQ(schedule.silent(2525).position, 0);
+  EXPECT_EQ(schedule.in_flight(2525, 25).until_ms, 3525u) << "later passes wait longer";
+}
+
 TEST(Schedule, ErrorIsTheRequestedAddresss) {
   std::vector<Host> hosts{refused(), refused(), refused()};
   hosts[1].error = EHOSTUNREACH;
@@ -223,7 +263,17 @@ void check_contract(const std::vector<Host>& hosts, std::size_t requested,
   const std::uint64_t whole =
       limits.program_ms != 0 ? std::min(limits.kernel_ms, limits.program_ms) : limits.kernel_ms;
   ASSERT_FALSE(run.asked.empty());
-  EXPECT_EQ(run.asked.front().position, requested) << "the requested address is asked first";
+  const bool all_parked =
+      std::all_of(hosts.begin(), hosts.end(), [](const Host& host) { return host.parked; });
+  if (!hosts[requested].parked || all_parked) {
+    EXPECT_EQ(run.asked.front().position, requested) << "the requested address is asked first";
+  }
+  std::size_t first_pass = 0;
+  for (bool parked_before = false; first_pass < std::min(hosts.size(), run.asked.size());) {
+    const bool is_parked = hosts[run.asked[first_pass++].position].parked;
+    EXPECT_FALSE(parked_before && !is_parked) << "a parked address was asked before another";
+    parked_before |= is_parked;
+  }
   std::map<std::size_t, int> errors;
   std::map<std::size_t, int> times;
   std::map<std::size_t, std::uint64_t> longest;
@@ -275,6 +325,7 @@ TEST(Schedule, TenThousandRandomNetworksKeepTheContract) {
       host.ipv6 = below(2) == 0;
       host.answers_after_ms = below(3) == 0 ? 0 : below(below(2) == 0 ? 100 : 5000);
       host.silent = below(3) == 0;
+      host.parked = seed % 2 == 0 && below(3) == 0;
       constexpr int kErrors[] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH,  ECONNRESET,
                                  ENETUNREACH,  ENETDOWN,  EADDRNOTAVAIL, EACCES,
                                  EPERM,        EINVAL,    EHOSTDOWN,     ENOBUFS};

@@ -1,0 +1,283 @@
+// Parking on a simulated clock, and the entries and records it is kept in. No sockets, no file, no
+// real time.
+#include "engine/parking.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/address_memory.h"
+#include "engine/outcome.h"
+#include "memory/record.h"
+
+namespace nextaddr {
+namespace {
+
+constexpr std::uint64_t kNow = 1'790'000'000'000;
+// Of `chance`, that which makes a parking neither shorter nor longer.
+constexpr std::uint32_t kNoJitter = kJitterPercent;
+
+Address ipv4(std::uint32_t number) {
+  const std::uint32_t bytes = htonl(number);
+  return address_from_ipv4(&bytes);
+}
+
+TEST(Parking, ThirtySecondsDoublingToFiveMinutes) {
+  Standing standing;
+  std::uint64_t now = kNow;
+  for (const std::uint64_t seconds : {30, 60, 120, 240, 300, 300, 300}) {
+    fail(standing, now, kFirstParkingMs, kNoJitter);
+    EXPECT_EQ(standing.until_ms - now, seconds * 1000);
+    EXPECT_EQ(turn_of(standing, now), Turn::kLast);
+    EXPECT_EQ(turn_of(standing, standing.until_ms - 1), Turn::kLast);
+    now = standing.until_ms;
+    EXPECT_EQ(turn_of(standing, now), Turn::kClaim);
+  }
+  EXPECT_EQ(standing.failures, 7u);
+}
+
+TEST(Parking, JitterIsAFifthEachWay) {
+  std::set<std::uint64_t> lengths;
+  for (std::uint32_t chance = 0; chance < 10'000; ++chance) {
+    Standing standing;
+    fail(standing, kNow, kFirstParkingMs, chance);
+    lengths.insert(standing.until_ms - kNow);
+  }
+  EXPECT_EQ(*lengths.begin(), 24'000u);
+  EXPECT_EQ(*lengths.rbegin(), 36'000u);
+  EXPECT_GT(lengths.size(), 30u);
+}
+
+TEST(Parking, ASuccessClearsIt) {
+  Standing standing;
+  fail(standing, kNow, kFirstParkingMs, kNoJitter);
+  fail(standing, kNow + 40'000, kFirstParkingMs, kNoJitter);
+  succeed(standing, kNow + 50'000);
+  EXPECT_EQ(turn_of(standing, kNow + 50'000), Turn::kUsual);
+  fail(standing, kNow + 60'000, kFirstParkingMs, kNoJitter);
+  EXPECT_EQ(standing.until_ms, kNow + 90'000) << "begins at 30 s again";
+}
+
+TEST(Parking, AfterItOneClaimAtATime) {
+  Standing standing;
+  fail(standing, kNow, kFirstParkingMs, kNoJitter);
+  const std::uint64_t over = standing.until_ms;
+  EXPECT_EQ(turn_of(standing, over), Turn::kClaim);
+  claim(standing, over);
+  EXPECT_EQ(turn_of(standing, over), Turn::kLast) << "for everybody else";
+  EXPECT_EQ(turn_of(standing, over + kClaimMs - 1), Turn::kLast);
+  EXPECT_EQ(turn_of(standing, over + kClaimMs), Turn::kClaim) << "whoever had it has died";
+  fail(standing, over + 200, kFirstParkingMs, kNoJitter);
+  EXPECT_EQ(standing.until_ms, over + 200 + 60'000);
+  EXPECT_EQ(turn_of(standing, standing.until_ms), Turn::kClaim) << "an old claim is over";
+}
+
+TEST(Parking, AClockThatIsSetBackParksNobodyForLong) {
+  Standing standing;
+  fail(standing, kNow, kFirstParkingMs, kNoJitter);
+  const std::uint64_t yesterday = kNow - 86'400'000;
+  EXPECT_EQ(turn_of(standing, yesterday), Turn::kClaim);
+  claim(standing, yesterday);
+  EXPECT_EQ(turn_of(standing, yesterday + 1), Turn::kLast);
+  EXPECT_EQ(turn_of(standing, yesterday + kClaimMs), Turn::kClaim);
+}
+
+TEST(Parking, RemoteCausesAlone) {
+  for (const int error : {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ECONNRESET}) {
+    EXPECT_TRUE(parks(error)) << error;
+    EXPECT_TRUE(moves_on(error)) << error;
+  }
+  for (const int error : {0, ENETUNREACH, ENETDOWN, EADDRNOTAVAIL, EACCES, EPERM, EINVAL,
+                          EINPROGRESS, EINTR, EBADF, ENOMEM, kParked}) {
+    EXPECT_FALSE(parks(error)) << error;
+  }
+}
+
+TEST(AttemptDelay, IsTwiceTheRoundTripAndAMarginWithinItsBounds) {
+  Standing standing;
+  EXPECT_EQ(attempt_delay_ms(standing), 0u);
+  const auto delay_at = [&](std::uint32_t rtt_us) {
+    standing.rtt_us = rtt_us;
+    return attempt_delay_ms(standing);
+  };
+  EXPECT_EQ(delay_at(50), 20u);
+  EXPECT_GT(delay_at(10'000), 20u);
+  EXPECT_LT(delay_at(10'000), 50u);
+  EXPECT_GE(delay_at(150'000), 300u);
+  EXPECT_EQ(delay_at(5'000'000), 2000u);
+}
+
+TEST(AttemptDelay, FollowsTheRoundTripDownAtOnceAndUpSlowly) {
+  Standing standing;
+  EXPECT_TRUE(note_rtt(standing, 80'000, kNow));
+  EXPECT_TRUE(note_rtt(standing, 1'000, kNow));
+  EXPECT_EQ(standing.rtt_us, 1'000u);
+  EXPECT_FALSE(note_rtt(standing, 1'010, kNow)) << "not worth a write";
+  EXPECT_TRUE(note_rtt(standing, 100'000, kNow)) << "an event loop was busy, perhaps";
+  EXPECT_LT(standing.rtt_us, 20'000u);
+}
+
+// ---- The entries of a process ----
+
+class Entries : public testing::Test {
+ protected:
+  AddressEntry entry(std::uint32_t number, std::uint32_t failures, std::uint64_t updated_ms) {
+    AddressEntry entry;
+    entry.address = ipv4(number);
+    entry.port = 80;
+    entry.standing.failures = failures;
+    entry.standing.updated_ms = updated_ms;
+    return entry;
+  }
+
+  std::vector<std::uint64_t> storage_ =
+      std::vector<std::uint64_t>(AddressMemory::memory_size() / 8 + 1);
+  AddressMemory memory_{reinterpret_cast<AddressMemory::Memory*>(storage_.data())};
+};
+
+TEST_F(Entries, AreFoundByAddressAndPort) {
+  AddressEntry found;
+  EXPECT_FALSE(memory_.find(ipv4(1), 80, found));
+  EXPECT_FALSE(memory_.may_hold_failures());
+  EXPECT_TRUE(memory_.store(entry(1, 0, kNow)));
+  EXPECT_FALSE(memory_.may_hold_failures());
+  EXPECT_TRUE(memory_.store(entry(2, 3, kNow)));
+  EXPECT_TRUE(memory_.may_hold_failures());
+  EXPECT_TRUE(memory_.find(ipv4(2), 80, found));
+  EXPECT_EQ(found.standing.failures, 3u);
+  EXPECT_FALSE(memory_.find(ipv4(2), 81, found));
+  EXPECT_FALSE(memory_.find(ipv4(3), 80, found));
+}
+
+TEST_F(Entries, OfOneNetworkAreSpread) {
+  std::set<std::size_t> buckets;
+  for (std::uint32_t i = 0; i < 256; ++i) buckets.insert(bucket_of(ipv4(0x0a000000 + i), 80));
+  EXPECT_GT(buckets.size(), kMemoryBuckets / 2);
+  buckets.clear();
+  for (std::uint16_t port = 8000; port < 8256; ++port) buckets.insert(bucket_of(ipv4(1), port));
+  EXPECT_GT(buckets.size(), kMemoryBuckets / 2);
+}
+
+TEST_F(Entries, OfOtherProcessesAreTakenOverWhenTheyAreNewer) {
+  memory_.store(entry(1, 1, kNow));
+  memory_.adopt(entry(1, 2, kNow - 1));
+  AddressEntry found;
+  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  EXPECT_EQ(found.standing.failures, 1u);
+  memory_.adopt(entry(1, 2, kNow + 1));
+  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  EXPECT_EQ(found.standing.failures, 2u);
+}
+
+TEST_F(Entries, MakeRoomByAgeThoseThatFailLast) {
+  std::uint32_t stored = 0;
+  for (std::uint32_t i = 0; i < 20'000; ++i) stored += memory_.store(entry(i, i % 2, kNow + i));
+  EXPECT_EQ(stored, 20'000u);
+  std::size_t all = 0;
+  std::size_t failing = 0;
+  memory_.for_each([&](const AddressEntry& each) {
+    ++all;
+    failing += each.standing.failures != 0;
+  });
+  EXPECT_EQ(all, kMemoryBuckets * kBucketEntries);
+  EXPECT_GT(failing, all * 3 / 4);
+  AddressEntry found;
+  EXPECT_TRUE(memory_.find(ipv4(19'999), 80, found));
+}
+
+// ---- The records of the file ----
+
+AddressEntry random_entry(std::mt19937_64& random) {
+  AddressEntry entry;
+  if (random() % 2 == 0) {
+    entry.address = ipv4(static_cast<std::uint32_t>(random()));
+  } else {
+    const std::uint64_t bytes[] = {random(), random()};
+    entry.address = address_from_ipv6(bytes, random() % 3 == 0 ? 7 : 0);
+  }
+  entry.port = static_cast<std::uint16_t>(1 + random() % 65535);
+  entry.set_host_name(random() % 4 == 0 ? "" : "host-" + std::to_string(random()) + ".example.org");
+  entry.standing = {random(), random(), random(), static_cast<std::uint32_t>(random()),
+                    static_cast<std::uint32_t>(random())};
+  entry.saved_rtt_us = entry.standing.rtt_us;
+  return entry;
+}
+
+std::string_view view(const RecordText& text) { return {text.data(), text.size()}; }
+
+TEST(Record, ReadsWhatItWrites) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 20'000; ++i) {
+    const AddressEntry written = random_entry(random);
+    const RecordText text = format_record(written);
+    ASSERT_EQ(text.back(), '\n');
+    AddressEntry read;
+    ASSERT_TRUE(parse_record(view(text), read)) << view(text);
+    EXPECT_EQ(read.address, written.address);
+    EXPECT_EQ(read.port, written.port);
+    EXPECT_EQ(read.host_name(), written.host_name());
+    EXPECT_EQ(read.standing, written.standing);
+  }
+}
+
+TEST(Record, TheLongestFits) {
+  AddressEntry longest;
+  longest.address.words = {~0u, ~0u, ~0u, ~0u};
+  longest.address.scope = ~0u;
+  longest.port = 65535;
+  longest.set_host_name(std::string(300, 'x'));
+  longest.standing = {~0ull, ~0ull, ~0ull, ~0u, ~0u};
+  AddressEntry read;
+  EXPECT_TRUE(parse_record(view(format_record(longest)), read));
+  EXPECT_EQ(read.host_name(), std::string(63, 'x'));
+}
+
+TEST(Record, NamesWithOddCharactersAreNotWritten) {
+  AddressEntry entry;
+  entry.address = ipv4(1);
+  entry.port = 1;
+  for (const char* name : {"two words", "new\nline", "-", "\x1b[31m", "tab\t"}) {
+    entry.set_host_name(name);
+    AddressEntry read;
+    ASSERT_TRUE(parse_record(view(format_record(entry)), read)) << name;
+    EXPECT_EQ(read.host_name(), "") << name;
+  }
+}
+
+TEST(Record, WhateverIsChangedIsNoRecord) {
+  std::mt19937_64 random(2);
+  for (int i = 0; i < 20'000; ++i) {
+    const RecordText before = format_record(random_entry(random));
+    RecordText after = before;
+    RecordText whole = before;
+    switch (random() % 4) {
+      case 0:
+        after[random() % after.size()] = static_cast<char>(random());
+        break;
+      case 1: {  // torn between two writers
+        whole = format_record(random_entry(random));
+        const std::size_t from = random() % after.size();
+        std::copy(whole.begin() + from, whole.end(), after.begin() + from);
+        break;
+      }
+      case 2:  // cut off
+        std::fill(after.begin() + random() % after.size(), after.end(), '\0');
+        break;
+      default:
+        for (char& c : after) c = static_cast<char>(random());
+    }
+    AddressEntry read;
+    EXPECT_EQ(parse_record(view(after), read), after == before || after == whole) << view(after);
+  }
+  AddressEntry read;
+  EXPECT_FALSE(parse_record("", read));
+  EXPECT_FALSE(parse_record(view(memory_file_header()), read));
+}
+
+}  // namespace
+}  // namespace nextaddr
