@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -35,6 +36,23 @@ bool left_alone_on_port(const Endpoint& requested) {
   DestinationList unused;
   return filter.knows_ports() &&
          !host_table().destinations(requested.address, ntohs(requested.port), filter, unused);
+}
+
+// Descriptor numbers under which a TCP socket was connected before. The next socket of that number
+// mostly is one too; if it is not, its SO_SNDTIMEO is borrowed for nothing. Zero pages until used.
+constexpr std::size_t kNumbers = std::size_t{1} << 20;
+constinit std::array<std::atomic<std::uint8_t>, kNumbers / 8> tcp_numbers{};
+
+// Spares most connects the system call of is_tcp().
+bool is_taken_for_tcp(int fd) {
+  const auto number = static_cast<std::size_t>(fd);
+  if (fd < 0 || number >= kNumbers) return is_tcp(fd);
+  std::atomic<std::uint8_t>& eight = tcp_numbers[number / 8];
+  const auto bit = static_cast<std::uint8_t>(1u << number % 8);
+  if ((eight.load(std::memory_order_relaxed) & bit) != 0) return true;
+  if (!is_tcp(fd)) return false;
+  eight.fetch_or(bit, std::memory_order_relaxed);
+  return true;
 }
 
 int fail(int error) {
@@ -213,7 +231,7 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
   // Such a connect says 0 before a packet has been sent.
   if (fastopen_connect_used.load(std::memory_order_relaxed)) forgo_fastopen(fd);
   if (is_non_blocking(fd)) return connect_without_blocking(fd, address, length, requested);
-  if (!is_tcp(fd)) return libc::connect(fd, address, length);
+  if (!is_taken_for_tcp(fd)) return libc::connect(fd, address, length);
   return connect_blocking(fd, address, length, requested);
 }
 

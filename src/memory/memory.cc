@@ -105,7 +105,8 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   const MemoryFile file(entry);
   if (!is_parked_already()) {
     entry.set_host_name(host);
-    const auto chance = static_cast<std::uint32_t>(now_us() ^ own_pid() * 0x9e3779b1u);
+    const auto chance =
+        static_cast<std::uint32_t>(now_us() ^ std::uint64_t{own_pid()} * 0x9e3779b1u);
     fail(entry.standing, now, config().first_parking_ms, chance);
     file.write(entry);
   }
@@ -133,6 +134,11 @@ std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
   if (config().fixed_attempt_delay || !memory.usable()) return 0;
   AddressEntry entry;
   return memory.find(address, ntohs(port), entry) ? attempt_delay_ms(entry.standing) : 0;
+}
+
+std::uint32_t shortest_attempt_delay() {
+  const bool adapts = !config().fixed_attempt_delay && memory.may_hold_rtts();
+  return adapts ? std::min(kShortestDelayMs, config().attempt_delay_ms) : config().attempt_delay_ms;
 }
 
 bool wants_rtt() {

@@ -43,6 +43,9 @@ void note_success(const Address& address, in_port_t port);
 // Its connection attempt delay in milliseconds by what is known of it; 0: as configured.
 std::uint32_t own_attempt_delay(const Address& address, in_port_t port);
 
+// No address has a shorter one. Costs no search.
+std::uint32_t shortest_attempt_delay();
+
 // True for a few connects of many: the round trip of this one is worth measuring.
 bool wants_rtt();
 void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us);
