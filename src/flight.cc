@@ -53,8 +53,8 @@ bool Flight::prepare(int fd, const Endpoint& wanted, const timeval& timeout, boo
   program_timeout = timeout;
   began_us = now_us();
   began_ms = began_us / 1000;
-  const std::uint32_t own_delay = own_attempt_delay(wanted.address, wanted.port);
-  until_ms = began_ms + (own_delay != 0 ? own_delay : config().attempt_delay_ms);
+  // Then it is planned, and this address given the delay it has.
+  until_ms = began_ms + shortest_attempt_delay();
   error = 0;
   blocking = blocks;
   planned = interrupted = untouched = false;

@@ -112,9 +112,7 @@ bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
   if (entry.standing.failures != 0 || entry.silent_until_ms != 0) {
     memory_->failures.store(1, std::memory_order_relaxed);
   }
-  if (entry.standing.rtt_us != entry.saved_rtt_us) {
-    memory_->rtts.store(1, std::memory_order_relaxed);
-  }
+  if (entry.standing.rtt_us != 0) memory_->rtts.store(1, std::memory_order_relaxed);
   return true;
 }
 

@@ -23,8 +23,9 @@ struct AddressEntry {
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
   Standing standing{};
   // Of this process only, not in the memory file:
-  std::uint64_t silent_until_ms = 0;  // was silent a moment ago, and nobody knows whose fault it is
-  std::uint32_t saved_rtt_us = 0;     // the RTT that the file has
+  std::uint64_t silent_until_ms =
+      0;  // (CLOCK_MONOTONIC) was silent a moment ago, and nobody knows whose fault it is
+  std::uint32_t saved_rtt_us = 0;  // the RTT that the file has
 
   [[nodiscard]] std::string_view host_name() const;
   void set_host_name(std::string_view name);
@@ -58,7 +59,7 @@ class AddressMemory {
   // One atomic load: false as long as no failing or silent entry has ever been stored.
   [[nodiscard]] bool may_hold_failures() const;
 
-  // The same for entries whose RTT the memory file may not have.
+  // The same for entries with an RTT.
   [[nodiscard]] bool may_hold_rtts() const;
 
   // False when nothing is known, or the entry is being written.

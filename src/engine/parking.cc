@@ -6,8 +6,6 @@ namespace nextaddr {
 namespace {
 
 constexpr std::uint32_t kMarginMs = 15;
-constexpr std::uint32_t kShortestDelayMs = 20;
-constexpr std::uint32_t kLongestDelayMs = 2000;
 constexpr std::uint32_t kMaxFailures = 1000;
 
 }  // namespace

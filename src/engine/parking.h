@@ -47,9 +47,10 @@ void claim(Standing& standing, std::uint64_t now_ms);
 // too little to be worth a write.
 bool note_rtt(Standing& standing, std::uint32_t rtt_us, std::uint64_t now_ms);
 
-// The connection attempt delay for this address: 2 x RTT and a margin, within 20 ms .. 2 s (RFC
-// 8305 section 5 allows history to set it and asks for 2 s at the most); 0 when its RTT is not
-// known.
+// The connection attempt delay for this address: 2 x RTT and a margin, within these bounds (RFC
+// 8305 section 5: history may set it, 2 s at the most); 0 when its RTT is not known.
+inline constexpr std::uint32_t kShortestDelayMs = 20;
+inline constexpr std::uint32_t kLongestDelayMs = 2000;
 std::uint32_t attempt_delay_ms(const Standing& standing);
 
 }  // namespace nextaddr

@@ -86,7 +86,7 @@ PositionSet parked_among(const HostTable& table, const DestinationList& list, in
     AddressEntry entry;
     if (i != list.requested && table.address_at(list, i, address) &&
         memory.find(address, ntohs(port), entry) &&
-        (turn_of(entry.standing, now) != Turn::kUsual || now < entry.silent_until_ms)) {
+        (turn_of(entry.standing, now) != Turn::kUsual || now_ms() < entry.silent_until_ms)) {
       parked.add(i);
     }
   }
@@ -116,7 +116,7 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
 void note_silent(const Address& address, in_port_t port) {
   if (!memory.usable()) return;
   AddressEntry entry = entry_of(address, port);
-  entry.silent_until_ms = wall_ms() + kSilentMs;
+  entry.silent_until_ms = now_ms() + kSilentMs;
   memory.store(entry);
 }
 
