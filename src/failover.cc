@@ -221,11 +221,13 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
 
 ssize_t connect_and_send(int fd, const void* data, size_t size, int flags, const sockaddr* address,
                          socklen_t length, const Endpoint& requested) {
+  if (!is_tcp(fd)) return libc::sendto(fd, data, size, flags, address, length);
   if (connect_with_failover(fd, address, length, requested) != 0) return -1;
   return libc::sendto(fd, data, size, flags & ~MSG_FASTOPEN, nullptr, 0);
 }
 
 ssize_t connect_and_send(int fd, const msghdr* message, int flags, const Endpoint& requested) {
+  if (!is_tcp(fd)) return libc::sendmsg(fd, message, flags);
   const auto* address = static_cast<const sockaddr*>(message->msg_name);
   if (connect_with_failover(fd, address, message->msg_namelen, requested) != 0) return -1;
   msghdr connected = *message;

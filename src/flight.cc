@@ -171,6 +171,7 @@ Progress Flight::check(int fd) {
     if (now < until_ms) return Progress::kInFlight;
     trail.end(EINPROGRESS, now);
     silent.add(schedule.position());
+    note_silent(current, requested.port);
     return proceed(fd, schedule.silent(now));
   }
   const int outcome = pending_error(fd);

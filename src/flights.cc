@@ -203,6 +203,11 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
 
 // Of a held slot; leaves it idle or free.
 Sight look_at_held(Table& all, Slot& slot) {
+  // A vfork child has its parent's table.
+  if (!owns_memory()) {
+    release(slot);
+    return Sight::kNotOurs;
+  }
   const int fd = slot.fd.load(std::memory_order_relaxed);
   if (slot.error == kLeftToKernel) {
     release(slot);
@@ -284,7 +289,7 @@ int result_of(Table& all, Slot& slot, Flight::Progress progress) {
 
 bool any_in_flight() {
   const Table* all = table();
-  return all != nullptr && all->count.load(std::memory_order_acquire) != 0 && owns_memory();
+  return all != nullptr && all->count.load(std::memory_order_acquire) != 0;
 }
 
 bool any_moved_on() { return moved_on.load(std::memory_order_relaxed); }

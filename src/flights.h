@@ -22,7 +22,7 @@ enum class Sight : std::uint8_t {
   kFailed,    // an error waits for it, and the kernel no longer knows of it (take_error())
 };
 
-// One atomic load; the price of every wait hook with nothing under way. Never in a vfork child.
+// One atomic load; the price of every wait hook with nothing under way.
 bool any_in_flight();
 
 // True once some connect of this process has gone on to another attempt: another thread may still

@@ -221,10 +221,10 @@ void wake_at(int epoll, std::uint64_t at_ms) {
   event.data.u64 = wake_data();
   int present = entry->timer.load(std::memory_order_relaxed);
   int timer = present - 1;
-  if (timer < 0 || libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
-    // The set of a number that was closed leaves its timer to the next of that number; the timer is
-    // gone when the program has closed all it does not know (closefrom).
-    const bool ours = timer >= 0 && is_our_timer(timer);
+  // The number is the program's when it has closed all it does not know (closefrom).
+  const bool ours = timer >= 0 && is_our_timer(timer);
+  if (!ours || libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
+    // A set that was closed leaves its timer to the next of its number.
     if (!ours) timer = make_timer();
     if (timer < 0) return;
     if (libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) != 0) {

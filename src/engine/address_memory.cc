@@ -94,7 +94,8 @@ bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
     guarded.words[i].store(words[i], std::memory_order_relaxed);
   }
   guarded.version.store(mine + 1, std::memory_order_release);
-  if (entry.standing.failures != 0) memory_->failures.store(1, std::memory_order_relaxed);
+  if (entry.standing.failures != 0 || entry.silent_until_ms != 0)
+    memory_->failures.store(1, std::memory_order_relaxed);
   return true;
 }
 

@@ -22,7 +22,9 @@ struct AddressEntry {
   std::uint16_t port = 0;       // host order; 0: the entry is free
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
   Standing standing{};
-  std::uint32_t saved_rtt_us = 0;  // the RTT that the memory file has; of this process only
+  // Of this process only, not in the memory file:
+  std::uint64_t silent_until_ms = 0;  // was silent a moment ago, and nobody knows whose fault it is
+  std::uint32_t saved_rtt_us = 0;     // the RTT that the file has
 
   [[nodiscard]] std::string_view host_name() const;
   void set_host_name(std::string_view name);
@@ -51,7 +53,7 @@ class AddressMemory {
   explicit AddressMemory(Memory* memory) : memory_(memory) {}
   [[nodiscard]] bool usable() const { return memory_ != nullptr; }
 
-  // One atomic load: false as long as no failing entry has ever been stored.
+  // One atomic load: false as long as no failing or silent entry has ever been stored.
   [[nodiscard]] bool may_hold_failures() const;
 
   // False when nothing is known, or the entry is being written.

@@ -35,8 +35,6 @@ Schedule::Schedule(const PositionSet& candidates, const PositionSet& ipv6, std::
   current_ = static_cast<std::uint16_t>(next_in_pass());
 }
 
-bool Schedule::alone() const { return candidates_.count() == 1 && candidates_.has(requested_); }
-
 std::uint64_t Schedule::deadline() const {
   const std::uint64_t kernel = started_ms_ + limits_.kernel_ms;
   if (limits_.program_ms == 0) return kernel;

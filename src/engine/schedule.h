@@ -66,8 +66,6 @@ class Schedule {
   Step resumed(std::uint64_t now_ms, std::uint32_t program_ms);
 
   [[nodiscard]] std::uint16_t position() const { return current_; }
-  // Nobody but the requested address can be asked.
-  [[nodiscard]] bool alone() const;
 
  private:
   Step ask_next(std::uint64_t now_ms);

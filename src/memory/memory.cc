@@ -17,6 +17,8 @@ namespace {
 constinit AddressMemory memory;
 constinit std::atomic<bool> any_rtt{false};
 constinit std::atomic<std::uint32_t> connects{0};
+// As long as a program may need for the rest of its list.
+constexpr std::uint64_t kSilentMs = 3000;
 // The first connect of a process is measured, and then each of so many.
 constexpr std::uint32_t kConnectsPerRtt = 16;
 
@@ -80,7 +82,8 @@ PositionSet parked_among(const HostTable& table, const DestinationList& list, in
     Address address;
     AddressEntry entry;
     if (i != list.requested && table.address_at(list, i, address) &&
-        memory.find(address, ntohs(port), entry) && turn_of(entry.standing, now) != Turn::kUsual) {
+        memory.find(address, ntohs(port), entry) &&
+        (turn_of(entry.standing, now) != Turn::kUsual || now < entry.silent_until_ms)) {
       parked.add(i);
     }
   }
@@ -97,6 +100,13 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   const auto chance = static_cast<std::uint32_t>(now_us() ^ own_pid() * 0x9e3779b1u);
   fail(entry.standing, now, config().first_parking_ms, chance);
   store_everywhere(entry);
+}
+
+void note_silent(const Address& address, in_port_t port) {
+  if (!memory.usable()) return;
+  AddressEntry entry = entry_of(address, port);
+  entry.silent_until_ms = wall_ms() + kSilentMs;
+  memory.store(entry);
 }
 
 void note_success(const Address& address, in_port_t port) {

@@ -33,6 +33,10 @@ PositionSet parked_among(const HostTable& table, const DestinationList& list, in
 // answered. `host`: its name, for people.
 void note_failure(const Address& address, in_port_t port, std::string_view host);
 
+// It has been silent for its attempt delay. Programs that try address after address by themselves
+// (Node) need not meet it in each of these connects: for a moment others are asked before it.
+void note_silent(const Address& address, in_port_t port);
+
 // This address was connected to: it is not failing.
 void note_success(const Address& address, in_port_t port);
 
