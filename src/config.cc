@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -65,9 +66,12 @@ using PathBuffer = std::array<char, 4096>;
 
 // The memory file of a user who has not named one: null when its path would be too long.
 const char* usual_memory_file(PathBuffer& buffer) {
-  // The directory is the user's own, emptied at the last logout: XDG Base Directory Specification.
+  // "The directory MUST be owned by the user" (XDG Base Directory Specification), which it is not
+  // for root with the environment of another.
   const char* runtime = variable("XDG_RUNTIME_DIR");
-  const bool own = runtime != nullptr && *runtime == '/';
+  struct stat status {};
+  const bool own = runtime != nullptr && *runtime == '/' && stat(runtime, &status) == 0 &&
+                   status.st_uid == geteuid();
   NumberText digits;
   const std::string_view parts[] = {own ? view(runtime) : "/dev/shm", "/nextaddr-memory",
                                     own ? "" : "-", own ? "" : format_number(geteuid(), digits)};

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "arguments.h"
 #include "clock.h"
 #include "config.h"
 #include "engine/outcome.h"
@@ -182,6 +183,7 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
     return result;
   }
   drop_flight(fd);
+  const CancellationPoint later;
   if (!owns_memory() || !enter_flight(fd, requested)) return libc::connect(fd, address, length);
   std::optional<int> now;
   if (is_parked(requested.address, requested.port)) now = begin_flight_elsewhere(fd);
@@ -202,11 +204,7 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
 }  // namespace
 
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested) {
-  // connect(2) answers EFAULT to these; reading them would crash.
-  constexpr std::uintptr_t kErrorPointers = static_cast<std::uintptr_t>(-4095);
-  const auto pointer = reinterpret_cast<std::uintptr_t>(address);
-  if (pointer == 0 || pointer >= kErrorPointers) return false;
-  return read_sockaddr(address, length, requested) && active() &&
+  return may_be_read(address) && read_sockaddr(address, length, requested) && active() &&
          host_table().may_fail_over(requested.address) && !left_alone_on_port(requested);
 }
 

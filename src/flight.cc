@@ -73,7 +73,12 @@ bool Flight::plan(int fd, bool requested_is_parked) {
     list.candidates.keep(list.ipv6);
   }
   if (!list.candidates.has(list.requested) || list.candidates.count() < 2) return false;
-  if (table.walks_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()))) return false;
+  const auto now = static_cast<std::uint32_t>(now_ms());
+  if (table.walks_exhausted(list, own_pid(), now)) {
+    // A parked one has not been asked yet: the program's own connect is about to.
+    if (!requested_is_parked) table.note_walked(list, now);
+    return false;
+  }
   const Schedule::Limits limits{config().attempt_delay_ms, kernel_patience_of(fd),
                                 blocking ? milliseconds(program_timeout) : 0};
   PositionSet parked = parked_among(table, list, requested.port);

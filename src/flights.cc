@@ -15,6 +15,7 @@
 #include "process.h"
 #include "signals.h"
 #include "socket.h"
+#include "this_thread.h"
 
 namespace nextaddr {
 namespace {
@@ -25,6 +26,8 @@ constexpr std::size_t kDescriptors = std::size_t{1} << 20;
 // (not counted), but remembered until the descriptor's next connect.
 constexpr int kLeftToKernel = -1;
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
+// After so long it is looked whether what waits for the program still has its socket.
+constexpr std::uint64_t kForgottenMs = 2000;
 
 enum SlotState : std::uint32_t { kFree, kIdle, kHeld };
 
@@ -33,9 +36,9 @@ struct Slot {
   std::atomic<int> fd;
   std::atomic<std::uint64_t> until_ms;
   std::atomic<std::uint64_t> cookie;
-  std::atomic<bool> later_attempt;  // or an error that waits for the program
-  std::atomic<bool> starting;       // its connect(2) has not returned yet
-  std::atomic<bool> knocked;        // somebody wanted to look meanwhile
+  std::atomic<bool> later_attempt;   // or an error that waits for the program
+  std::atomic<const char*> starter;  // the thread whose connect(2) has not returned yet
+  std::atomic<bool> knocked;         // somebody wanted to look meanwhile
   int error;  // of a connect that failed for good, until the program has seen it
   Flight flight;
 };
@@ -179,18 +182,18 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
       if (flight.error != ECONNRESET) break;
       // The program has shut the socket down, and we have read the error.
       slot.error = flight.error;
-      slot.until_ms.store(kNever, std::memory_order_relaxed);
+      set_deadline(all, slot, now_ms() + kForgottenMs);
       release(slot);
       return Sight::kFailed;
     case Flight::Progress::kFailed:
       // Only the kernel's time-out cannot be had again at once.
       slot.error = flight.error;
       if (flight.error != ETIMEDOUT) slot.error = flight.leave_to_kernel(fd);
-      slot.until_ms.store(kNever, std::memory_order_relaxed);
       if (slot.error == 0) {
         slot.error = kLeftToKernel;
         all.count.fetch_sub(1, std::memory_order_relaxed);
       }
+      set_deadline(all, slot, slot.error == kLeftToKernel ? kNever : now_ms() + kForgottenMs);
       release(slot);
       // Taking the socket back has raised an event, which is the one that tells of it.
       return Sight::kInFlight;
@@ -199,6 +202,14 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
   }
   empty(all, slot);
   return Sight::kNotOurs;
+}
+
+// Nobody may look at it before its connect(2) has returned, unless that never will: a signal
+// handler has jumped out of it.
+bool is_starting(const Slot& slot) {
+  const char* starter = slot.starter.load();
+  return starter != nullptr && starter != &this_thread &&
+         now_ms() < slot.flight.began_ms + kForgottenMs;
 }
 
 // Of a held slot; leaves it idle or free.
@@ -213,21 +224,24 @@ Sight look_at_held(Table& all, Slot& slot) {
     release(slot);
     return Sight::kNotOurs;
   }
-  if (slot.starting.load() || slot.error != 0) {
+  if (slot.error != 0) {
     if (!slot.flight.owns(fd)) {
       empty(all, slot);
       return Sight::kNotOurs;
     }
-    if (slot.error != 0) {
-      release(slot);
-      return Sight::kFailed;
-    }
+    // Perhaps nobody ever asks, and the descriptor is closed some time.
+    set_deadline(all, slot, now_ms() + kForgottenMs);
+    release(slot);
+    return Sight::kFailed;
+  }
+  if (is_starting(slot)) {
     slot.knocked.store(true);
-    if (slot.starting.load()) {
+    if (is_starting(slot)) {
       release(slot);
       return Sight::kInFlight;
     }
   }
+  slot.starter.store(nullptr);
   return settle(all, slot, slot.flight.check(fd));
 }
 
@@ -250,7 +264,7 @@ Slot* take_slot_for(int fd) {
 // Its flight has been filled in: everybody may look at it.
 void publish(Table& all, Slot& slot, bool starting) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
-  slot.starting.store(starting, std::memory_order_relaxed);
+  slot.starter.store(starting ? &this_thread : nullptr, std::memory_order_relaxed);
   slot.later_attempt.store(slot.flight.planned, std::memory_order_relaxed);
   slot.cookie.store(slot.flight.cookie, std::memory_order_relaxed);
   all.count.fetch_add(1, std::memory_order_release);
@@ -311,13 +325,13 @@ int begin_flight(int fd, int first) {
   Table& all = *table();
   if (first == EINPROGRESS) {
     set_deadline(all, *slot, slot->flight.until_ms);
-    slot->starting.store(false);
+    slot->starter.store(nullptr);
     if (slot->knocked.exchange(false)) look_at(fd);
     return first;
   }
   const Uninterrupted uninterrupted;
   if (!wait_and_hold(*slot, fd)) return first;
-  slot->starting.store(false);
+  slot->starter.store(nullptr);
   return result_of(all, *slot, slot->flight.begin(fd, first));
 }
 
@@ -330,7 +344,7 @@ std::optional<int> begin_flight_elsewhere(int fd) {
     release(*slot);
     return {};
   }
-  slot->starting.store(false);
+  slot->starter.store(nullptr);
   return result_of(*table(), *slot, progress);
 }
 
@@ -386,7 +400,12 @@ void note_connected(int fd) {
     const Flight& flight = slot->flight;
     note_success(flight.current, flight.requested.port);
     if (wants_rtt()) {
-      note_rtt(flight.current, flight.requested.port, now_us() - flight.began_us);
+      // What the program did before it waited is in it too; when that may be much, the kernel
+      // knows.
+      constexpr std::uint64_t kLong = 50'000;
+      const std::uint64_t took_us = now_us() - flight.began_us;
+      note_rtt(flight.current, flight.requested.port,
+               took_us < kLong ? took_us : round_trip_us(fd));
     }
     empty(*table(), *slot);
   }

@@ -6,13 +6,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 
 #include "config.h"
 #include "engine/text.h"
 #include "errno_kept.h"
-#include "signals.h"
+#include "quiet_write.h"
 
 namespace nextaddr {
 namespace {
@@ -29,20 +28,6 @@ File file_of(int fd) {
   struct stat status {};
   if (fstat(fd, &status) != 0) return {};
   return {true, status.st_dev, status.st_ino};
-}
-
-// A log that cannot be written, or that nobody reads any more (SIGPIPE), must not change what the
-// program does.
-void write_quietly(int fd, const char* text, std::size_t size) {
-  const SignalsBlocked blocked;
-  sigset_t pending;
-  sigpending(&pending);
-  if (::write(fd, text, size) >= 0 || errno != EPIPE || sigismember(&pending, SIGPIPE) != 0) return;
-  sigset_t pipe;
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  const timespec at_once{};
-  sigtimedwait(&pipe, nullptr, &at_once);
 }
 
 }  // namespace

@@ -9,9 +9,11 @@
 #include <cstring>
 #include <string_view>
 
+#include "arguments.h"
 #include "engine/text.h"
 #include "errno_kept.h"
 #include "libc.h"
+#include "this_thread.h"
 
 namespace nextaddr {
 namespace {
@@ -35,7 +37,6 @@ constinit std::atomic<int> highest{-1};
 
 constinit std::atomic<bool> any_timer{false};
 
-constinit thread_local char this_thread = 0;
 constinit char several_threads = 0;
 
 std::uint32_t set_of(int epoll) { return static_cast<std::uint32_t>(epoll) + 1; }
@@ -111,11 +112,8 @@ bool line_tells(std::string_view line, int fd, std::uint64_t data) {
 
 NotedCall::NotedCall(int epoll, int operation, int fd, const epoll_event* event)
     : epoll_(epoll), operation_(operation), fd_(fd) {
-  // epoll_ctl(2) answers EFAULT to these; reading them would crash.
-  constexpr std::uintptr_t kErrorPointers = static_cast<std::uintptr_t>(-4095);
-  const auto pointer = reinterpret_cast<std::uintptr_t>(event);
   if (operation == EPOLL_CTL_DEL) return;
-  Entry* entry = pointer == 0 || pointer >= kErrorPointers ? nullptr : make_entry_of(fd);
+  Entry* entry = may_be_read(event) ? make_entry_of(fd) : nullptr;
   if (entry == nullptr) {
     fd_ = -1;
     return;

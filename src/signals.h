@@ -6,6 +6,9 @@
 
 #include <csignal>
 
+// Not in the libc of a program without threads before glibc 2.34.
+#pragma weak pthread_testcancel
+
 namespace nextaddr {
 
 // All signals of this thread are blocked as long as this lives.
@@ -25,6 +28,22 @@ class SignalsBlocked {
 
  private:
   sigset_t before_;
+};
+
+// A cancellation of the thread that was asked for before is acted on, as by connect(2); none while
+// this lives.
+class CancellationPoint {
+ public:
+  CancellationPoint() {
+    if (pthread_testcancel != nullptr) pthread_testcancel();
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state_);
+  }
+  ~CancellationPoint() { pthread_setcancelstate(state_, nullptr); }
+  CancellationPoint(const CancellationPoint&) = delete;
+  CancellationPoint& operator=(const CancellationPoint&) = delete;
+
+ private:
+  int state_ = 0;
 };
 
 // Nor does a cancellation of the thread (pthreads(7), "Cancellation points") end it meanwhile.

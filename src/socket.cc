@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,9 +10,7 @@
 #include "engine/schedule.h"
 #include "errno_kept.h"
 #include "libc.h"
-
-// Not in the libc of a program without threads before glibc 2.34.
-#pragma weak pthread_testcancel
+#include "signals.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -54,10 +51,7 @@ timeval send_timeout(int fd) {
 
 int briefly_connect(int fd, const sockaddr* address, socklen_t length,
                     const timeval& program_timeout) {
-  // connect(2) acts on a cancellation that was asked for before.
-  if (pthread_testcancel != nullptr) pthread_testcancel();
-  int cancel_state = 0;
-  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  const CancellationPoint later;
   // The shortest time there is: the kernel rounds it up to one tick.
   set_send_timeout(fd, {0, 1});
   const int result = libc::connect(fd, address, length);
@@ -65,7 +59,6 @@ int briefly_connect(int fd, const sockaddr* address, socklen_t length,
     const ErrnoKept errno_kept;
     set_send_timeout(fd, program_timeout);
   }
-  pthread_setcancelstate(cancel_state, nullptr);
   return result;
 }
 

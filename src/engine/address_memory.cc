@@ -22,6 +22,7 @@ struct AddressMemory::Memory {
     std::atomic<std::uint64_t> words[kWords];
   };
   std::atomic<std::uint32_t> failures;
+  std::atomic<std::uint32_t> rtts;
   Guarded entries[kMemoryBuckets * kBucketEntries];
 };
 
@@ -32,6 +33,16 @@ std::string_view AddressEntry::host_name() const {
 void AddressEntry::set_host_name(std::string_view name) {
   host = {};
   std::memcpy(host.data(), name.data(), std::min(name.size(), host.size() - 1));
+}
+
+void AddressEntry::catch_up(const AddressEntry& other) {
+  saved_rtt_us = other.standing.rtt_us;
+  if (other.standing.updated_ms <= standing.updated_ms) return;
+  const std::uint32_t rtt_us = standing.rtt_us;
+  standing = other.standing;
+  // Whoever knew nothing of the RTT has not found out that there is none.
+  if (standing.rtt_us == 0) standing.rtt_us = rtt_us;
+  host = other.host;
 }
 
 bool AddressEntry::is_of(const Address& wanted, std::uint16_t wanted_port) const {
@@ -60,6 +71,10 @@ std::size_t AddressMemory::memory_size() { return sizeof(Memory); }
 
 bool AddressMemory::may_hold_failures() const {
   return memory_ != nullptr && memory_->failures.load(std::memory_order_relaxed) != 0;
+}
+
+bool AddressMemory::may_hold_rtts() const {
+  return memory_ != nullptr && memory_->rtts.load(std::memory_order_relaxed) != 0;
 }
 
 bool AddressMemory::read(std::size_t index, AddressEntry& out) const {
@@ -94,8 +109,12 @@ bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
     guarded.words[i].store(words[i], std::memory_order_relaxed);
   }
   guarded.version.store(mine + 1, std::memory_order_release);
-  if (entry.standing.failures != 0 || entry.silent_until_ms != 0)
+  if (entry.standing.failures != 0 || entry.silent_until_ms != 0) {
     memory_->failures.store(1, std::memory_order_relaxed);
+  }
+  if (entry.standing.rtt_us != entry.saved_rtt_us) {
+    memory_->rtts.store(1, std::memory_order_relaxed);
+  }
   return true;
 }
 
@@ -124,11 +143,9 @@ bool AddressMemory::store(const AddressEntry& entry) const {
 
 void AddressMemory::adopt(const AddressEntry& entry) const {
   AddressEntry known;
-  if (find(entry.address, entry.port, known) &&
-      known.standing.updated_ms >= entry.standing.updated_ms) {
-    return;
-  }
-  store(entry);
+  if (!find(entry.address, entry.port, known)) known = entry;
+  known.catch_up(entry);
+  store(known);
 }
 
 }  // namespace nextaddr

@@ -28,6 +28,8 @@ struct AddressEntry {
 
   [[nodiscard]] std::string_view host_name() const;
   void set_host_name(std::string_view name);
+  // Takes over what another process knows of the same address, where that is newer.
+  void catch_up(const AddressEntry& other);
   // Same address and port.
   [[nodiscard]] bool is_of(const Address& wanted, std::uint16_t wanted_port) const;
 };
@@ -55,6 +57,9 @@ class AddressMemory {
 
   // One atomic load: false as long as no failing or silent entry has ever been stored.
   [[nodiscard]] bool may_hold_failures() const;
+
+  // The same for entries whose RTT the memory file may not have.
+  [[nodiscard]] bool may_hold_rtts() const;
 
   // False when nothing is known, or the entry is being written.
   bool find(const Address& address, std::uint16_t port, AddressEntry& out) const;

@@ -470,16 +470,20 @@ void HostTable::note_exhausted(const DestinationList& list, std::uint32_t pid,
 }
 
 bool HostTable::walks_exhausted(const DestinationList& list, std::uint32_t pid,
-                                std::uint32_t now_ms) {
+                                std::uint32_t now_ms) const {
   const Reader reader(*memory_, list.generation);
   if (reader.at(list.record + kWalkPid) != pid) return false;
   if (now_ms - reader.at(list.record + kWalkTime) > kWalkWindowMs) return false;
+  const std::uint32_t walked = reader.at(reader.walked(list.record) + list.requested / 32u);
+  return reader.valid() && (walked >> (list.requested % 32) & 1) == 0;
+}
+
+void HostTable::note_walked(const DestinationList& list, std::uint32_t now_ms) {
+  const Reader reader(*memory_, list.generation);
   Word& walked = reader.word(reader.walked(list.record) + list.requested / 32u);
-  if (!reader.valid()) return false;
-  const std::uint32_t bit = 1u << (list.requested % 32);
-  const bool asked_before = (walked.fetch_or(bit, std::memory_order_relaxed) & bit) != 0;
+  if (!reader.valid()) return;
+  walked.fetch_or(1u << (list.requested % 32), std::memory_order_relaxed);
   reader.word(list.record + kWalkTime).store(now_ms, std::memory_order_relaxed);
-  return !asked_before;
 }
 
 }  // namespace nextaddr

@@ -88,8 +88,11 @@ class HostTable {
   // Every address of the list has just failed in process `pid`.
   void note_exhausted(const DestinationList& list, std::uint32_t pid, std::uint32_t now_ms);
   // True when this process walks an exhausted list: the requested address has not been asked for by
-  // the program since. It is then marked as asked. A new lookup of the host ends the walk.
-  bool walks_exhausted(const DestinationList& list, std::uint32_t pid, std::uint32_t now_ms);
+  // the program since. A new lookup of the host ends the walk.
+  [[nodiscard]] bool walks_exhausted(const DestinationList& list, std::uint32_t pid,
+                                     std::uint32_t now_ms) const;
+  // In such a walk it now has been.
+  void note_walked(const DestinationList& list, std::uint32_t now_ms);
 
  private:
   class Reader;

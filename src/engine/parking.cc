@@ -26,7 +26,7 @@ Turn turn_of(const Standing& standing, std::uint64_t now_ms) {
 
 void fail(Standing& standing, std::uint64_t now_ms, std::uint32_t first_parking_ms,
           std::uint32_t chance) {
-  standing.failures = std::min(standing.failures + 1, kMaxFailures);
+  standing.failures = std::min(standing.failures, kMaxFailures - 1) + 1;
   const std::uint32_t doublings = std::min(standing.failures - 1, 10u);
   const std::uint64_t usual = std::min<std::uint64_t>(
       std::uint64_t{first_parking_ms} << doublings, std::max(kLongestParkingMs, first_parking_ms));

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "arguments.h"
 #include "errno_kept.h"
 #include "failover.h"
 #include "hooks/hook.h"
@@ -24,7 +25,7 @@ NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
 
 NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   nextaddr::Endpoint requested;
-  if ((flags & MSG_FASTOPEN) != 0 &&
+  if ((flags & MSG_FASTOPEN) != 0 && nextaddr::may_be_read(message) &&
       nextaddr::wants_failover(static_cast<const sockaddr*>(message->msg_name),
                                message->msg_namelen, requested)) {
     return errno_kept_on_success(

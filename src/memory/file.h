@@ -1,25 +1,45 @@
 // The memory file: the entries of src/engine/address_memory.h that all processes of one user share.
-// Opened for each use and closed again: no descriptor stays open, no page of it is ever mapped (one
-// who truncates a mapped file kills its readers), and the only lock ends with the process that
-// holds it. All functions are async-signal-safe and never wait.
+// Opened for each use and closed again: no descriptor stays open, no page of it is ever mapped (who
+// truncates a mapped file kills its readers), and the only lock ends with the process that holds
+// it. Nothing here waits; async-signal-safe.
 //
 // Must never change a file that is not a memory file of this user alone, nor fail: without a file
 // there is nothing to read, and what is written is lost.
 #pragma once
 
+#include <cstdint>
+
 #include "engine/address_memory.h"
+#include "errno_kept.h"
+#include "signals.h"
 
 namespace nextaddr {
 
-// Takes over what other processes have written since the last call. Two system calls when the file
-// is unchanged.
+// Takes over what other processes have written since the last call. Three system calls when the
+// file is unchanged.
 void read_memory_file(const AddressMemory& memory);
 
-// Writes one entry.
-void write_memory_file(const AddressEntry& entry);
+// The file, open and locked for the change of one entry.
+class MemoryFile {
+ public:
+  // `entry` becomes what the file has of its address, where that is newer.
+  explicit MemoryFile(AddressEntry& entry);
+  ~MemoryFile();
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
 
-// Takes the claim on an address whose parking is over, unless another process has it or knows more:
-// `entry` is then what that one has written. True when the claim is ours.
-bool claim_in_memory_file(AddressEntry& entry, std::uint64_t now_ms);
+  // Another process is changing it right now.
+  [[nodiscard]] bool is_busy() const { return fd_ >= 0 && !locked_; }
+  // Writes the entry, which is of the same address, in its place. Nothing without a file.
+  void write(const AddressEntry& entry) const;
+
+ private:
+  const ErrnoKept errno_kept_;
+  const Uninterrupted uninterrupted_;
+  int fd_ = -1;
+  bool locked_ = false;
+  std::size_t bucket_ = 0;
+  std::size_t place_ = 0;
+};
 
 }  // namespace nextaddr

@@ -15,7 +15,6 @@ namespace nextaddr {
 namespace {
 
 constinit AddressMemory memory;
-constinit std::atomic<bool> any_rtt{false};
 constinit std::atomic<std::uint32_t> connects{0};
 // As long as a program may need for the rest of its list.
 constexpr std::uint64_t kSilentMs = 3000;
@@ -32,11 +31,6 @@ AddressEntry entry_of(const Address& address, in_port_t port) {
   return entry;
 }
 
-void store_everywhere(const AddressEntry& entry) {
-  memory.store(entry);
-  write_memory_file(entry);
-}
-
 // Differs enough from what the file has to be worth writing once more.
 bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
   return rtt_us != 0 && (rtt_us / 2 > saved_us || rtt_us < saved_us / 2);
@@ -44,11 +38,14 @@ bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
 
 // Round-trip times are saved when the process ends: no connect waits for that.
 __attribute__((destructor)) void save_rtts() {
-  if (!any_rtt.load(std::memory_order_relaxed) || !owns_memory()) return;
+  if (!memory.may_hold_rtts() || !owns_memory()) return;
   memory.for_each([](AddressEntry& entry) {
-    if (!is_news(entry.standing.rtt_us, entry.saved_rtt_us)) return;
-    entry.saved_rtt_us = entry.standing.rtt_us;
-    store_everywhere(entry);
+    const std::uint32_t rtt_us = entry.standing.rtt_us;
+    if (!is_news(rtt_us, entry.saved_rtt_us)) return;
+    const MemoryFile file(entry);
+    entry.standing.rtt_us = entry.saved_rtt_us = rtt_us;
+    file.write(entry);
+    memory.store(entry);
   });
 }
 
@@ -68,9 +65,15 @@ bool is_parked(const Address& address, in_port_t port) {
   const Turn turn = turn_of(entry.standing, now);
   if (turn != Turn::kClaim) return turn == Turn::kLast;
   if (!owns_memory()) return false;
-  const bool ours = claim_in_memory_file(entry, now);
+  const MemoryFile file(entry);
+  const Turn latest = turn_of(entry.standing, now);
+  const bool ours = latest == Turn::kClaim && !file.is_busy();
+  if (ours) {
+    claim(entry.standing, now);
+    file.write(entry);
+  }
   memory.store(entry);
-  return !ours && turn_of(entry.standing, now) == Turn::kLast;
+  return !ours && latest != Turn::kUsual;
 }
 
 PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port) {
@@ -95,11 +98,18 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   AddressEntry entry = entry_of(address, port);
   const std::uint64_t now = wall_ms();
   // One failure for each parking: a program that tries again and again does not make it longer.
-  if (entry.standing.failures != 0 && now < entry.standing.until_ms) return;
-  entry.set_host_name(host);
-  const auto chance = static_cast<std::uint32_t>(now_us() ^ own_pid() * 0x9e3779b1u);
-  fail(entry.standing, now, config().first_parking_ms, chance);
-  store_everywhere(entry);
+  const auto is_parked_already = [&] {
+    return entry.standing.failures != 0 && now < entry.standing.until_ms;
+  };
+  if (is_parked_already()) return;
+  const MemoryFile file(entry);
+  if (!is_parked_already()) {
+    entry.set_host_name(host);
+    const auto chance = static_cast<std::uint32_t>(now_us() ^ own_pid() * 0x9e3779b1u);
+    fail(entry.standing, now, config().first_parking_ms, chance);
+    file.write(entry);
+  }
+  memory.store(entry);
 }
 
 void note_silent(const Address& address, in_port_t port) {
@@ -113,8 +123,10 @@ void note_success(const Address& address, in_port_t port) {
   if (!memory.may_hold_failures()) return;
   AddressEntry entry;
   if (!memory.find(address, ntohs(port), entry) || entry.standing.failures == 0) return;
+  const MemoryFile file(entry);
   succeed(entry.standing, wall_ms());
-  store_everywhere(entry);
+  file.write(entry);
+  memory.store(entry);
 }
 
 std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
@@ -133,7 +145,6 @@ void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us) {
   const auto rtt = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_us, UINT32_MAX));
   if (!note_rtt(entry.standing, rtt, wall_ms())) return;
   memory.store(entry);
-  any_rtt.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace nextaddr

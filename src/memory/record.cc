@@ -8,6 +8,7 @@
 namespace nextaddr {
 namespace {
 
+constexpr std::string_view kHeader = "nextaddr memory ";
 constexpr std::size_t kCheckDigits = 8;
 
 std::uint32_t hash_of(std::string_view text) {
@@ -80,7 +81,15 @@ bool take_address(std::string_view& line, Address& out) {
 
 }  // namespace
 
-RecordText memory_file_header() { return (Line() << "nextaddr memory 1").end(); }
+RecordText memory_file_header() { return (Line() << kHeader << std::uint64_t{1}).end(); }
+
+bool is_memory_file_header(std::string_view line) {
+  std::uint32_t version = 0;
+  if (line.size() != kRecordSize || slice(line, 0, kHeader.size()) != kHeader) return false;
+  line.remove_prefix(kHeader.size());
+  if (!parse_number(take_until(line, ' '), UINT32_MAX, version)) return false;
+  return line.find_first_not_of(' ') == line.size() - 1 && line.back() == '\n';
+}
 
 RecordText format_record(const AddressEntry& entry) {
   char address[kAddressTextSize];

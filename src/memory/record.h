@@ -21,6 +21,8 @@ using RecordText = std::array<char, kRecordSize>;
 
 // The first line of the file, which tells it from any other; another version has another one.
 RecordText memory_file_header();
+// True for the header of this and of any other version.
+bool is_memory_file_header(std::string_view line);
 
 RecordText format_record(const AddressEntry& entry);
 

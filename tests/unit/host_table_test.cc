@@ -164,6 +164,8 @@ TEST_F(HostTableTest, WalkingAnExhaustedList) {
   EXPECT_FALSE(table_.walks_exhausted(first, 7, 110)) << "the same address again is a new try";
   EXPECT_FALSE(table_.walks_exhausted(second, 8, 110)) << "another process";
   EXPECT_TRUE(table_.walks_exhausted(second, 7, 110));
+  EXPECT_TRUE(table_.walks_exhausted(second, 7, 110)) << "to ask is not to walk";
+  table_.note_walked(second, 110);
   EXPECT_FALSE(table_.walks_exhausted(second, 7, 120)) << "asked for by the program before";
   table_.note_exhausted(first, 7, 200);
   EXPECT_FALSE(table_.walks_exhausted(second, 7, 20'000)) << "long ago";
@@ -273,7 +275,8 @@ TEST_F(HostTableTest, DamagedMemoryNeitherCrashesNorHangs) {
       table_.address_at(list, 1023, address);
       EXPECT_LE(table_.host_name(list, name).size(), name.size());
       table_.note_exhausted(list, 1, 1);
-      table_.walks_exhausted(list, 1, 1);
+      static_cast<void>(table_.walks_exhausted(list, 1, 1));
+      table_.note_walked(list, 1);
     }
     learn("host" + std::to_string(round % 200), {ipv4(1), ipv4(2)});
   }
