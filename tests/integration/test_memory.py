@@ -137,7 +137,7 @@ class Server:
 
     def __init__(self, host):
         self.address = host.lab.unused()
-        self.connections = 0
+        self._connections = 0
         self._port = host.port
         self._sockets = []
 
@@ -152,6 +152,13 @@ class Server:
                 each.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
             each.close()
         self._sockets = []
+
+    def connections(self, expected):
+        """How many it has accepted, once these have been."""
+        ends = time.monotonic() + LATE / 1000
+        while self._connections < expected and time.monotonic() < ends:
+            time.sleep(0.001)
+        return self._connections
 
     def silent(self):
         # With a full queue of connections to accept, the kernel drops every further SYN.
@@ -172,7 +179,7 @@ class Server:
         with contextlib.suppress(OSError):
             while True:
                 connection = listener.accept()[0]
-                self.connections += 1
+                self._connections += 1
                 threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
 
     def _converse(self, connection):
@@ -201,6 +208,14 @@ def named(*addresses):
 
 def milliseconds(run):
     return int(run.first["ms"])
+
+
+def run_in(namespace, *words, **options):
+    """Runs a command in the namespace; what it says."""
+    process = namespace.spawn(words, stdout=subprocess.PIPE, **options)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 0, words
+    return said
 
 
 def assert_reached(run, address):
@@ -307,6 +322,30 @@ def test_the_usual_file(several, tmp_path):
     memory = Memory(tmp_path / "nextaddr-memory")
     assert memory.failing() == {host.addresses[0]}
     assert memory.path.stat().st_mode & 0o7777 == 0o600
+    shown = subprocess.run([labs.LAUNCHER, "--status"], env={**os.environ, **usual}, capture_output=True, text=True)
+    assert host.addresses[0] in shown.stdout
+
+
+@pytest.mark.parametrize("runtime", ["", "not/absolute", "/nonexistent", "another user's"])
+def test_the_usual_file_without_a_runtime_directory(namespace, runtime):
+    # Of root in a namespace, who sees every other user as nobody.
+    with contextlib.ExitStack() as stack:
+        run_in(namespace, "mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm")
+        stack.callback(run_in, namespace, "umount", "/dev/shm")
+        if runtime == "another user's":
+            if os.geteuid() != 0:
+                pytest.skip("only root can give a directory away")
+            runtime = stack.enter_context(tempfile.TemporaryDirectory(prefix="nextaddr-"))
+            os.chmod(runtime, 0o777)
+            os.chown(runtime, NOBODY, NOBODY)
+        host = stack.enter_context(namespace.scenario("refused-first", protocol="banner"))
+        usual = {"NEXTADDR_MEMORY": "", "NEXTADDR_LOG": "info", "XDG_RUNTIME_DIR": runtime}
+        for _ in range(2):
+            run = run_shim(host, "connect_first", env=usual)
+        assert_straight(run, host.addresses[:1], host.live[0])
+        assert run_in(namespace, "ls", "/dev/shm") == "nextaddr-memory-0\n"
+        shown = run_in(namespace, labs.LAUNCHER, "--status", env={**os.environ, **usual})
+        assert host.addresses[0] in shown
 
 
 # ---- Who is not parked ----
@@ -463,7 +502,7 @@ def test_one_program_asks_again_and_then_all(several, server, memory):
     for _ in range(3):
         assert_reached(run_shim(host, "connect_first", env=env), first.address)
     assert memory.failing() == set()
-    assert first.connections == 3
+    assert first.connections(3) == 3
 
 
 @pytest.mark.parametrize("way", WAYS[1:], ids=lambda way: way[0])
@@ -477,7 +516,7 @@ def test_a_revived_address_is_found_by_event_loops(several, server, memory, way)
     first.live()
     sleep_until(parked.until + 10)
     assert_reached(run_shim(host, name, env=env, **arguments), first.address)
-    assert first.connections == 1
+    assert first.connections(1) == 1
     assert memory.failing() == set()
 
 
@@ -689,8 +728,8 @@ def replaced(data, at, new):
 CONTENTS = {
     "nothing": (b"", False),
     "only the header": (HEADER, False),
-    "half a header": (HEADER[:40], False),
-    "a header without its last byte": (HEADER[:-1], False),
+    "half a header": (HEADER[:40], True),
+    "a header without its last byte": (HEADER[:-1], True),
     "half a record": (valid_file()[:-LINE // 2], False),
     "a record without its last byte": (valid_file()[:-1], False),
     "an older version": (HEADER.replace(b"1", b"0") + b"x" * 1000, False),
@@ -702,6 +741,8 @@ CONTENTS = {
     "another program's bytes": (random.Random(7).randbytes(300_000), True),
     "one byte": (b"n", True),
     "the beginning of our first word": (b"nextadd", True),
+    "a text that begins as ours": (b"nextaddr memory leaks, as far as known\n".ljust(5000), True),
+    "a version and more": (HEADER.replace(b"1 ", b"1 of ours") + b"x" * 1000, True),
 }
 
 
@@ -885,23 +926,17 @@ def test_a_limit_on_the_size_of_files(several, memory, require, size, way):
     memory.records()
 
 
-def test_no_space(namespace, require):
+def test_no_space(namespace):
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nextaddr-")))
         host = stack.enter_context(namespace.scenario("refused-first", protocol="banner"))
-
-        def inside(*words):
-            process = namespace.spawn([*words], stdout=subprocess.PIPE)
-            assert process.wait() == 0
-            return process.communicate()[0]
-
-        inside("mount", "-t", "tmpfs", "-o", "size=4096,mode=700", "tmpfs", str(directory))
-        stack.callback(inside, "umount", str(directory))
+        run_in(namespace, "mount", "-t", "tmpfs", "-o", "size=4096,mode=700", "tmpfs", directory)
+        stack.callback(run_in, namespace, "umount", directory)
         memory = Memory(directory / "memory")
-        inside("dd", "if=/dev/zero", f"of={directory}/other", "bs=4096", "count=1", "status=none")
+        run_in(namespace, "dd", "if=/dev/zero", f"of={directory}/other", "bs=4096", "count=1", "status=none")
         for name, arguments in WAYS:
             assert_reached(run_shim(host, name, env=memory.env(), **arguments), host.live[0])
-        inside("rm", f"{directory}/other")
+        run_in(namespace, "rm", f"{directory}/other")
         # The header has room now, but not every record.
         for name, arguments in WAYS:
             assert_reached(run_shim(host, name, env=memory.env(), **arguments), host.live[0])
