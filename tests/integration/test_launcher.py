@@ -579,7 +579,9 @@ def test_of_the_memory_only_one_thing_is_asked_at_a_time(tmp_path, option):
     assert memory.exists()
 
 
-@pytest.mark.parametrize(("first", "second"), [("--status", "--forget"), ("--status", "--check"), ("--check", "--forget")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("--status", "--forget"), ("--status", "--check"), ("--check", "--forget")]
+)
 def test_status_forget_and_check_exclude_each_other(tmp_path, first, second):
     memory = tmp_path / "memory"
     memory.write_text("nextaddr memory 1")

@@ -23,7 +23,7 @@ import pytest
 
 import lab as labs
 import lab_server
-from programs.events import assert_connected
+from programs.events import assert_connected, hosts
 from programs.harness import HOST, address_lab, preload, run_bare, run_shim, several, start, start_shim
 
 NOBODY = 65534
@@ -254,7 +254,7 @@ def traced(require, trace, calls="socket,connect"):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way[0])
-@pytest.mark.parametrize("kinds", [("refused", "live"), ("silent", "live"), ("silent", "refused", "live")], ids="-".join)
+@hosts(("refused", "live"), ("silent", "live"), ("silent", "refused", "live"))
 def test_the_next_program_goes_straight_on(several, memory, require, tmp_path, kinds, way):
     name, arguments = way
     host = several(*kinds)
