@@ -376,6 +376,9 @@ def test_a_bad_nextaddr_lib_is_refused(value):
         (["--delay", "10"], {"DELAY": "10"}),
         (["--delay=10000"], {"DELAY": "10000"}),
         (["--delay", "20", "--delay=auto"], {"DELAY": "auto"}),
+        (["--memory", "off"], {"MEMORY": "off"}),
+        (["--memory=/tmp/memory"], {"MEMORY": "/tmp/memory"}),
+        (["--memory", "/tmp/memory", "--memory=off"], {"MEMORY": "off"}),
         (["-v"], {"LOG": "info"}),
         (["--log", "debug"], {"LOG": "debug"}),
         (["--log=debug", "-v"], {"LOG": "info"}),
@@ -397,6 +400,7 @@ def test_an_option_sets_its_variable(options, settings):
         ("ONLY", "a,b:80", "--only=c", "c"),
         ("SKIP", "a", "--skip=c", "c"),
         ("DELAY", "100", "--delay=auto", "auto"),
+        ("MEMORY", "/tmp/memory", "--memory=off", "off"),
         ("LOG", "error", "-v", "info"),
         ("LOG_FILE", "/dev/null", "--log-file=/dev/stderr", "/dev/stderr"),
         ("LOG_FORMAT", "text", "--log-format=text", "text"),
@@ -448,6 +452,7 @@ BAD_VALUES = [
         ("--only", "ONLY", BAD_PATTERNS),
         ("--skip", "SKIP", BAD_PATTERNS),
         ("--delay", "DELAY", BAD_DELAYS),
+        ("--memory", "MEMORY", ["/", ".", "/nonexistent/memory", "nonexistent/memory", "/etc/passwd/memory"]),
         ("--log", "LOG", ["yes", "warning", "INFO", "info ", "*"]),
         ("--log-format", "LOG_FORMAT", ["json", "Text", "xml"]),
         ("--log-file", "LOG_FILE", ["/", ".", "/nonexistent/log", "nonexistent/log", "/etc/passwd/log"]),
@@ -476,14 +481,14 @@ def test_one_bad_value_among_good_options_is_enough():
 
 
 @pytest.mark.parametrize(
-    "option", ["--resolve", "--only", "--skip", "--delay", "--log", "--log-file", "--log-format"]
+    "option", ["--resolve", "--only", "--skip", "--delay", "--memory", "--log", "--log-file", "--log-format"]
 )
 def test_an_option_without_its_value_is_refused(option):
     for words in ([option], [option, "", "true"], [f"{option}=", "true"]):
         assert_refused(run(*words), f"{option} needs a value")
 
 
-@pytest.mark.parametrize("option", ["--off", "--help", "--version"])
+@pytest.mark.parametrize("option", ["--off", "--status", "--forget", "--help", "--version"])
 def test_an_option_that_takes_no_value_refuses_one(option):
     assert_refused(run(f"{option}=1", "true"), f"{option} takes no value")
 
@@ -534,26 +539,55 @@ def test_addresses_are_those_that_inet_pton_accepts():
     assert wrong == []
 
 
-# ---- The log file ----
+# ---- The log file and the memory file ----
 
 
-def test_a_relative_log_file_is_made_absolute(tmp_path):
-    # The library opens it when there is something to say, perhaps in another directory.
-    found = environment_of("--log-file", "log", cwd=tmp_path)
-    assert found["NEXTADDR_LOG_FILE"] == str(tmp_path / "log")
+@pytest.mark.parametrize(("option", "variable"), [("--log-file", "LOG_FILE"), ("--memory", "MEMORY")])
+def test_a_relative_file_is_made_absolute(tmp_path, option, variable):
+    # The library opens it when it needs it, perhaps in another directory.
+    found = environment_of(option, "file", cwd=tmp_path)
+    assert found[f"NEXTADDR_{variable}"] == str(tmp_path / "file")
 
 
-def test_a_log_file_that_cannot_be_written_is_refused(public, nobody):
-    log = public / "log"
+@pytest.mark.parametrize("option", ["--log-file", "--memory"])
+def test_a_file_that_cannot_be_written_is_refused(public, nobody, option):
+    file = public / "file"
     launcher = public / "bin" / "nextaddr"
-    log.write_text("")
-    log.chmod(0o444)
-    assert_refused(run("--log-file", log, "true", launcher=launcher, **nobody), "can be written")
-    log.unlink()
+    file.write_text("")
+    file.chmod(0o444)
+    assert_refused(run(option, file, "true", launcher=launcher, **nobody), "can be written")
+    file.unlink()
     public.chmod(0o555)
-    assert_refused(run("--log-file", log, "true", launcher=launcher, **nobody), "can be created")
+    assert_refused(run(option, file, "true", launcher=launcher, **nobody), "can be created")
     public.chmod(0o777)
-    assert run("--log-file", log, "true", launcher=launcher, **nobody).returncode == 0
+    assert run(option, file, "true", launcher=launcher, **nobody).returncode == 0
+
+
+# ---- --status and --forget: what they do is in test_memory.py ----
+
+
+@pytest.mark.parametrize("option", ["--status", "--forget"])
+def test_of_the_memory_only_one_thing_is_asked_at_a_time(tmp_path, option):
+    memory = tmp_path / "memory"
+    memory.write_text("nextaddr memory 1")
+    assert_refused(run("--memory", memory, option, "echo", "ran"), f"{option} takes no command")
+    assert_refused(run("--memory", memory, option, "--", "echo"), f"{option} takes no command")
+    for words in (["--memory", "off", option], ["--memory=off", option]):
+        assert_refused(run(*words), "the memory is off")
+    assert_refused(run(option, env={"NEXTADDR_MEMORY": "off"}), "the memory is off")
+    assert_refused(run("--memory", "/nonexistent/memory", option), "--memory '/nonexistent/memory'")
+    assert memory.exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("--status", "--forget"), ("--status", "--check"), ("--check", "--forget")]
+)
+def test_status_forget_and_check_exclude_each_other(tmp_path, first, second):
+    memory = tmp_path / "memory"
+    memory.write_text("nextaddr memory 1")
+    for words in ([first, second], [second, first]):
+        assert_refused(run("--memory", memory, *words), first, second)
+    assert memory.exists()
 
 
 # ---- Help and version ----

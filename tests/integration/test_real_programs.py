@@ -61,6 +61,22 @@ def outcome(result):
     return result.returncode, said
 
 
+@every([client for client in CLIENTS if "silent-first" not in client.unhelped])
+def test_the_second_one_does_not_wait(loopback, client, tmp_path):
+    """A silent address costs the first program its delay, and no other after it. By the log, because a program's own
+    times differ by more than that."""
+    logs = [tmp_path / "first", tmp_path / "second"]
+    with loopback.scenario("silent-first", client.protocol) as scenario:
+        silent, live = scenario.addresses
+        for log in logs:
+            options = ["--memory", str(tmp_path / "memory"), "-v", "--log-file", str(log)]
+            result = run(scenario, client, options=options)
+            assert client.answered(result, live), result
+    first, second = (log.read_text() for log in logs)
+    assert f" {silent} silent " in first and f" {silent} parked" not in first, first
+    assert f" {silent} parked, {live} connected " in second and f" {silent} silent " not in second, second
+
+
 # ---- Without failover, each of these programs needs what the tests above see it get ----
 
 
