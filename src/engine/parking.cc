@@ -62,7 +62,7 @@ bool note_rtt(Standing& standing, std::uint32_t rtt_us, std::uint64_t now_ms) {
 
 std::uint32_t attempt_delay_ms(const Standing& standing) {
   if (standing.rtt_us == 0) return 0;
-  return std::clamp(standing.rtt_us / 500 + kMarginMs, kShortestDelayMs, kLongestDelayMs);
+  return std::clamp(standing.rtt_us / 500 + kMarginMs, kShortestOwnDelayMs, kLongestOwnDelayMs);
 }
 
 }  // namespace nextaddr

@@ -49,8 +49,8 @@ bool note_rtt(Standing& standing, std::uint32_t rtt_us, std::uint64_t now_ms);
 
 // The connection attempt delay for this address: 2 x RTT and a margin, within these bounds (RFC
 // 8305 section 5: history may set it, 2 s at the most); 0 when its RTT is not known.
-inline constexpr std::uint32_t kShortestDelayMs = 20;
-inline constexpr std::uint32_t kLongestDelayMs = 2000;
+inline constexpr std::uint32_t kShortestOwnDelayMs = 20;
+inline constexpr std::uint32_t kLongestOwnDelayMs = 2000;
 std::uint32_t attempt_delay_ms(const Standing& standing);
 
 }  // namespace nextaddr
