@@ -762,6 +762,26 @@ def test_whatever_the_file_holds(several, memory, content):
         assert host.addresses[0].encode() in memory.path.read_bytes()
 
 
+@pytest.mark.parametrize("how", ["edited", "cut off", "overwritten", "moved"])
+def test_a_record_that_is_not_whole_is_not_believed(several, memory, how):
+    host = several("refused", "live")
+    run_shim(host, "connect_first", env=memory.env())
+    whole = memory.path.read_bytes()
+    record = memory.records()[host.addresses[0]].line()
+    at = whole.index(record)
+    if how == "edited":
+        memory.path.write_bytes(replaced(whole, at, record.replace(b" 1 ", b" 2 ", 1)))
+    elif how == "cut off":
+        os.truncate(memory.path, at + LINE - 1)
+    elif how == "overwritten":
+        memory.path.write_bytes(replaced(whole, at + LINE // 2, b"\0" * (LINE // 2)))
+    else:
+        memory.path.write_bytes(replaced(replaced(whole, at, b" " * LINE), at - 1, record))
+    run = run_shim(host, "connect_first", env=memory.env())
+    assert_reached(run, host.live[0])
+    assert f"{host.addresses[0]} refused" in run.stderr, run
+
+
 def test_every_record_is_of_others(several, memory):
     # All of them parked, and changed later than anything here.
     for _ in range(2):
