@@ -73,7 +73,8 @@ def test_the_second_one_does_not_wait(loopback, client, tmp_path):
             result = run(scenario, client, options=options)
             assert client.answered(result, live), result
     first, second = (log.read_text() for log in logs)
-    assert f" {silent} silent " in first and f" {silent} parked" not in first, first
+    # A program may connect more than once.
+    assert f" {silent} silent " in first.partition("\n")[0], first
     assert f" {silent} parked, {live} connected " in second and f" {silent} silent " not in second, second
 
 
