@@ -26,12 +26,14 @@ UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
 	$(PURE_SOURCES:src/%.cc=$(BUILD)/unit/src/%.o)
 UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS)
 
+FUZZERS := $(patsubst tests/fuzz/%.cc,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.cc))
+FUZZ_SECONDS ?= 5
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run
 
-.PHONY: all demo test unit integration programs lint format install uninstall clean help
+.PHONY: all demo test fuzz unit integration programs lint format install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(LIBRARY) ## build build/libnextaddr.so
@@ -46,7 +48,7 @@ $(LIBRARY): $(OBJECTS) src/exports.map
 demo: all ## before and after, with the programs found on this machine
 	$(PYTHON) scripts/demo
 
-test: unit integration ## everything
+test: unit fuzz integration ## everything
 
 unit: $(BUILD)/unit/engine_tests ## GoogleTest of the pure engine
 	$<
@@ -61,6 +63,21 @@ $(BUILD)/unit/%.o: tests/unit/%.cc Makefile
 
 $(BUILD)/unit/engine_tests: $(UNIT_OBJECTS)
 	@$(CXX) $^ -lgtest -lgtest_main -pthread -o $@
+
+# A short run each, from the seeds kept; `make fuzz FUZZ_SECONDS=3600` for a long one.
+fuzz: $(FUZZERS) ## libFuzzer over everything that is read from outside
+	@for fuzzer in $(notdir $(FUZZERS)); do \
+		mkdir -p $(BUILD)/fuzz/found/$$fuzzer; \
+		$(BUILD)/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/ -print_final_stats=1 \
+			$(BUILD)/fuzz/found/$$fuzzer tests/fuzz/seeds/$$fuzzer >$(BUILD)/fuzz/$$fuzzer.log 2>&1 || \
+			{ cat $(BUILD)/fuzz/$$fuzzer.log; exit 1; }; \
+		echo "fuzz: $$fuzzer holds,$$(sed -n 's/^stat::number_of_executed_units:/ inputs tried:/p' $(BUILD)/fuzz/$$fuzzer.log)"; \
+	done
+
+$(BUILD)/fuzz/%: tests/fuzz/%.cc $(PURE_SOURCES) $(HEADERS) Makefile
+	@mkdir -p $(@D)
+	@clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Isrc $(WARNINGS) \
+		$< $(PURE_SOURCES) -o $@
 
 programs: $(PROGRAMS) $(TEST_LIBRARIES) ## the small programs of the integration tests
 

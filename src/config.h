@@ -1,6 +1,6 @@
 // What the user set: the NEXTADDR_* variables, read once when the library is loaded and copied,
 // because programs clear or overwrite their environment later (nginx does). Never reports, never
-// fails: a bad value is the default, and config_problem() keeps its name for the log.
+// fails: a bad value is the default, and `problem` keeps its name for the log.
 #pragma once
 
 #include <cstdint>

