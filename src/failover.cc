@@ -30,12 +30,11 @@ using Progress = Flight::Progress;
 constinit std::atomic<bool> fastopen_connect_used{false};
 constinit std::atomic<bool> send_timeout_used{false};
 
-// Only then is the port worth a search: the host table knows which hosts are left alone on all.
-bool left_alone_on_port(const Endpoint& requested) {
-  const HostFilter& filter = config().filter;
+// By a pattern with a port: the host table knows only which hosts are left alone on all.
+__attribute__((noinline, cold)) bool left_alone_on_port(const Endpoint& requested) {
   DestinationList unused;
-  return filter.knows_ports() &&
-         !host_table().destinations(requested.address, ntohs(requested.port), filter, unused);
+  return !host_table().destinations(requested.address, ntohs(requested.port), config().filter,
+                                    unused);
 }
 
 // Descriptor numbers under which a TCP socket was connected before. The next socket of that number
@@ -223,7 +222,8 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
 
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested) {
   return may_be_read(address) && read_sockaddr(address, length, requested) && active() &&
-         host_table().may_fail_over(requested.address) && !left_alone_on_port(requested);
+         host_table().may_fail_over(requested.address) &&
+         !(config().filter.knows_ports() && left_alone_on_port(requested));
 }
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,

@@ -102,10 +102,6 @@ bool matches_glob(std::string_view pattern, std::string_view text) {
   }
 }
 
-bool HostFilter::knows_ports() const {
-  return only_.find(':') != std::string_view::npos || skip_.find(':') != std::string_view::npos;
-}
-
 bool HostFilter::leaves_alone(std::string_view host, std::uint16_t port) const {
   host = without_trailing_dot(host);
   // Asked about every port, a skip of one port does not count, and an only of one port does.

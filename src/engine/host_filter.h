@@ -18,11 +18,15 @@ class HostFilter {
  public:
   // Comma-separated globs, each with an optional ":port". An empty `only` means every host.
   constexpr HostFilter() = default;
-  constexpr HostFilter(std::string_view only, std::string_view skip) : only_(only), skip_(skip) {}
+  constexpr HostFilter(std::string_view only, std::string_view skip)
+      : only_(only),
+        skip_(skip),
+        knows_ports_(only.find(':') != std::string_view::npos ||
+                     skip.find(':') != std::string_view::npos) {}
 
   // True when some pattern may be about one port: a host is then not left alone, or failed over, on
   // all of them alike.
-  [[nodiscard]] bool knows_ports() const;
+  [[nodiscard]] bool knows_ports() const { return knows_ports_; }
 
   // Port 0 asks whether the host is left alone on *every* port.
   [[nodiscard]] bool leaves_alone(std::string_view host, std::uint16_t port) const;
@@ -30,6 +34,7 @@ class HostFilter {
  private:
   std::string_view only_;
   std::string_view skip_;
+  bool knows_ports_ = false;
 };
 
 }  // namespace nextaddr
