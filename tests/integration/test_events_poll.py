@@ -4,7 +4,7 @@
 import pytest
 
 from programs.events import FAILOVER, assert_connected, assert_same, due, hosts, side_by_side, together
-from programs.harness import address_lab, several
+from programs.harness import address_lab, several, start_shim
 
 POLLS = ["poll", "ppoll", "__poll", "__poll_chk", "__ppoll_chk"]
 SELECTS = ["select", "pselect", "__select"]
@@ -186,3 +186,10 @@ def test_an_error_that_connect_itself_could_have_told(several, kinds):
     for bare, shim in side_by_side(host, "events_poll", ways(POLLS + SELECTS), bare_host=like):
         assert_same(bare, shim, "events", "peer", "transfer", "changed", "descriptors_left", "miscounted")
         assert shim.first["so_error"] == "ENETUNREACH", shim
+
+
+def test_select_touches_no_more_than_the_kernel_does(several):
+    host = several("silent", "refused", "live")
+    run = start_shim(host, "select_table").finish()
+    assert run.values("changed_behind", "found", "so_error", "peer") == ("0", "1", "0", host.live[0]), run
+    assert int(run.first["asked_for"]) > 1024 and int(run.first["waits"]) > 2, run
