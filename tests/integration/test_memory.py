@@ -358,7 +358,7 @@ def test_no_route_is_not_the_fault_of_the_address(several, memory, way):
     for _ in range(2):
         run = run_shim(host, name, env=memory.env(), **arguments)
         assert_reached(run, host.live[0])
-        assert f"{host.addresses[0]} network unreachable 0 ms" in run.stderr, run
+        assert f"{host.addresses[0]} network unreachable " in run.stderr, run
     assert not memory.path.exists() or memory.failing() == set()
 
 
