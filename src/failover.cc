@@ -19,6 +19,7 @@
 #include "memory/memory.h"
 #include "process.h"
 #include "signals.h"
+#include "slices.h"
 #include "socket.h"
 #include "waits.h"
 
@@ -88,9 +89,8 @@ int wait_to_the_end(int fd, Flight& flight, Progress progress, bool interrupted,
     const std::uint64_t now = now_ms();
     pollfd socket{fd, POLLOUT, 0};
     const std::uint64_t left = flight.until_ms > now ? flight.until_ms - now : 0;
-    const timespec limit{static_cast<time_t>(left / 1000),
-                         static_cast<long>(left % 1000 * 1'000'000)};
-    const int ready = libc::ppoll(&socket, 1, &limit, &mask);
+    const SliceTime limit(static_cast<std::int64_t>(left) * 1'000'000);
+    const int ready = libc::ppoll(&socket, 1, limit.get(), &mask);
     if (ready < 0 && errno != EINTR) return -1;
     if (ready < 0) {
       interrupted = true;
