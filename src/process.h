@@ -1,6 +1,5 @@
 // The life of the library in one process: started once, inert under AT_SECURE or NEXTADDR_OFF, and
-// aware of fork and vfork. Owns the memory of the host table and of
-// the entries of addresses.
+// aware of fork and vfork. Owns the memory of the host table and of the entries of addresses.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,5 @@
 // The lookups: getaddrinfo(3), gethostbyname(3) and their variants. Only observed, except for names
-// that
-// --resolve gives addresses to.
+// that --resolve gives addresses to.
 #include <netdb.h>
 
 #include "hooks/hook.h"
