@@ -235,6 +235,14 @@ inline void print(const Outcome& outcome) {
   printf("result=%d error=%s ms=%ld ", outcome.result, error_name(outcome.error), outcome.ms);
 }
 
+// One line about a connect of a socket that nobody needs afterwards.
+inline void connect_and_close(int fd, const Destination& to) {
+  print(timed_connect(fd, to));
+  printf("peer=%s\n", peer_of(fd).c_str());
+  fflush(stdout);
+  close(fd);
+}
+
 // The live servers of the tests say one line, "nextaddr-live ADDRESS", and then echo.
 inline std::string read_line(int fd) {
   std::string line;

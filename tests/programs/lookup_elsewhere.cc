@@ -29,13 +29,7 @@ Destination look_up_in_child(const std::string& host, int port) {
   return first;
 }
 
-void connect_to(const Destination& to) {
-  const int fd = tcp_socket(to.family());
-  print(timed_connect(fd, to));
-  printf("peer=%s\n", peer_of(fd).c_str());
-  fflush(stdout);
-  close(fd);
-}
+void connect_to(const Destination& to) { connect_and_close(tcp_socket(to.family()), to); }
 
 }  // namespace
 

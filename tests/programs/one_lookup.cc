@@ -22,10 +22,7 @@ void connect_to(const Destination& to, int only_port) {
     const auto port = static_cast<uint32_t>(only_port);
     set_option(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, port | port << 16);
   }
-  print(timed_connect(fd, to));
-  printf("peer=%s\n", peer_of(fd).c_str());
-  fflush(stdout);
-  close(fd);
+  connect_and_close(fd, to);
 }
 
 }  // namespace
