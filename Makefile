@@ -26,12 +26,14 @@ UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
 	$(PURE_SOURCES:src/%.cc=$(BUILD)/unit/src/%.o)
 UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS)
 
-FUZZERS := $(patsubst tests/fuzz/%.cc,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.cc))
+FUZZERS      := $(patsubst tests/fuzz/%.cc,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.cc))
+FUZZ_OBJECTS := $(PURE_SOURCES:src/%.cc=$(BUILD)/fuzz/src/%.o)
+FUZZ_FLAGS   := -std=c++20 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Isrc $(WARNINGS)
 FUZZ_SECONDS ?= 5
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
-SHELL_SCRIPTS := scripts/nextaddr .ci/run
+SHELL_SCRIPTS := scripts/nextaddr tests/fuzz/run .ci/run
 
 .PHONY: all demo test fuzz unit integration programs lint format install uninstall clean help
 .DEFAULT_GOAL := all
@@ -66,18 +68,18 @@ $(BUILD)/unit/engine_tests: $(UNIT_OBJECTS)
 
 # A short run each, from the seeds kept; `make fuzz FUZZ_SECONDS=3600` for a long one.
 fuzz: $(FUZZERS) ## libFuzzer over everything that is read from outside
-	@for fuzzer in $(notdir $(FUZZERS)); do \
-		mkdir -p $(BUILD)/fuzz/found/$$fuzzer; \
-		$(BUILD)/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/fuzz/ -print_final_stats=1 \
-			$(BUILD)/fuzz/found/$$fuzzer tests/fuzz/seeds/$$fuzzer >$(BUILD)/fuzz/$$fuzzer.log 2>&1 || \
-			{ cat $(BUILD)/fuzz/$$fuzzer.log; exit 1; }; \
-		echo "fuzz: $$fuzzer holds,$$(sed -n 's/^stat::number_of_executed_units:/ inputs tried:/p' $(BUILD)/fuzz/$$fuzzer.log)"; \
-	done
+	@printf '%s\n' $(notdir $(FUZZERS)) | xargs -P 2 -I NAME tests/fuzz/run NAME $(BUILD)/fuzz $(FUZZ_SECONDS)
 
-$(BUILD)/fuzz/%: tests/fuzz/%.cc $(PURE_SOURCES) $(HEADERS) Makefile
+$(BUILD)/fuzz/src/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
-	@clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Isrc $(WARNINGS) \
-		$< $(PURE_SOURCES) -o $@
+	@clang++ $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/fuzz/%.o: tests/fuzz/%.cc Makefile
+	@mkdir -p $(@D)
+	@clang++ $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+
+$(FUZZERS): %: %.o $(FUZZ_OBJECTS)
+	@clang++ -fsanitize=fuzzer,address,undefined $^ -o $@
 
 programs: $(PROGRAMS) $(TEST_LIBRARIES) ## the small programs of the integration tests
 
@@ -116,4 +118,4 @@ clean: ## remove build/
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
 
--include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)
+-include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)

@@ -1,18 +1,14 @@
 // libFuzzer: what the memory file may hold, as one record and as the fields of one.
 // Must never accept what format_record() would not write, nor lose a field it has written.
-#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
+#include "fuzz.h"
 #include "memory/record.h"
 
 using namespace nextaddr;
 
 namespace {
-
-void require(bool holds) {
-  if (!holds) abort();
-}
 
 std::string_view view(const RecordText& text) { return {text.data(), text.size()}; }
 
