@@ -97,15 +97,16 @@ socklen_t write_sockaddr(const Address& address, const Endpoint& like, sockaddr_
 }
 
 bool parse_address(std::string_view text, Address& out) {
-  if (text.size() >= 2 && text.front() == '[' && text.back() == ']') {
-    text = slice(text, 1, text.size() - 1);
-  }
+  const bool bracketed = text.size() >= 2 && text.front() == '[' && text.back() == ']';
+  if (bracketed) text = slice(text, 1, text.size() - 1);
   char terminated[INET6_ADDRSTRLEN];
-  if (text.size() >= sizeof terminated) return false;
+  if (text.empty() || text.size() >= sizeof terminated) return false;
+  // inet_pton(3) would not see what follows.
+  if (text.find('\0') != std::string_view::npos) return false;
   std::memcpy(terminated, text.data(), text.size());
   terminated[text.size()] = '\0';
   in_addr ipv4{};
-  if (inet_pton(AF_INET, terminated, &ipv4) == 1) {
+  if (!bracketed && inet_pton(AF_INET, terminated, &ipv4) == 1) {
     out = address_from_ipv4(&ipv4);
     return true;
   }

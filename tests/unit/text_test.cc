@@ -30,10 +30,12 @@ TEST(Address, ParsesAndFormats) {
   }
   ASSERT_TRUE(parse_address("2001:db8::1", address));
   EXPECT_EQ(text(address), "[2001:db8::1]");
-  for (const char* bad :
-       {"", "1.2.3", "1.2.3.256", "host", "[1.2.3.4", "::1]", "1.2.3.4 ", "[]", ":::"}) {
+  for (const char* bad : {"", "1.2.3", "1.2.3.256", "host", "[1.2.3.4", "[1.2.3.4]", "::1]",
+                          "1.2.3.4 ", "[]", ":::"}) {
     EXPECT_FALSE(parse_address(bad, address)) << bad;
   }
+  EXPECT_FALSE(parse_address({}, address));
+  EXPECT_FALSE(parse_address({"1.2.3.4\0.5", 10}, address)) << "more behind the terminator";
   EXPECT_FALSE(parse_address(std::string(500, '1'), address));
 }
 
