@@ -69,8 +69,9 @@ bool read_sockaddr(const sockaddr* address, socklen_t length, Endpoint& out) {
   if (address->sa_family == AF_INET6 && length >= kSockaddrIn6WithoutScope) {
     sockaddr_in6 in{};
     std::memcpy(&in, address, length < sizeof in ? length : sizeof in);
-    out = {address_from_ipv6(&in.sin6_addr, in.sin6_scope_id), in.sin6_flowinfo, in.sin6_port,
-           AF_INET6};
+    // The kernel looks at the scope of no other address, and some programs leave it uninitialized.
+    const std::uint32_t scope = IN6_IS_ADDR_LINKLOCAL(&in.sin6_addr) ? in.sin6_scope_id : 0;
+    out = {address_from_ipv6(&in.sin6_addr, scope), in.sin6_flowinfo, in.sin6_port, AF_INET6};
     return true;
   }
   return false;

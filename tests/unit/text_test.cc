@@ -77,6 +77,20 @@ TEST(Address, SockaddrRoundTrip) {
   EXPECT_FALSE(read_sockaddr(generic, sizeof in, endpoint));
 }
 
+TEST(Address, ScopeOfOthersThanLinkLocalIsIgnoredAsTheKernelDoes) {
+  for (const char* text : {"2001:db8::1", "::ffff:192.0.2.1"}) {
+    sockaddr_in6 in{};
+    in.sin6_family = AF_INET6;
+    in.sin6_scope_id = 3;
+    inet_pton(AF_INET6, text, &in.sin6_addr);
+    Endpoint endpoint;
+    Address looked_up;
+    ASSERT_TRUE(read_sockaddr(reinterpret_cast<const sockaddr*>(&in), sizeof in, endpoint));
+    ASSERT_TRUE(parse_address(text, looked_up));
+    EXPECT_EQ(endpoint.address, looked_up) << text;
+  }
+}
+
 TEST(Address, FamiliesOfTheSocket) {
   Address four;
   Address six;
