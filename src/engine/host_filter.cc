@@ -10,6 +10,9 @@ std::string_view without_trailing_dot(std::string_view host) {
   return host;
 }
 
+// For ranges: whether a char has a sign depends on the processor.
+unsigned char code(char c) { return static_cast<unsigned char>(lower_case(c)); }
+
 // Matches one "[...]" class at the front of `pattern` and removes it. A '[' that is never closed is
 // literal.
 bool take_class(std::string_view& pattern, char c) {
@@ -24,14 +27,14 @@ bool take_class(std::string_view& pattern, char c) {
   if (negated) members.remove_prefix(1);
   bool found = false;
   while (!members.empty()) {
-    const char low = lower_case(members.front());
-    char high = low;
+    const unsigned char low = code(members.front());
+    unsigned char high = low;
     std::size_t used = 1;
     if (members.size() >= 3 && members[1] == '-') {
-      high = lower_case(members[2]);
+      high = code(members[2]);
       used = 3;
     }
-    found = found || (low <= c && c <= high);
+    found = found || (low <= code(c) && code(c) <= high);
     members.remove_prefix(used);
   }
   return found != negated;

@@ -113,6 +113,7 @@ TEST(HostFilter, Globs) {
   EXPECT_TRUE(matches_glob("a*b*c", "aXbbYc"));
   EXPECT_FALSE(matches_glob("a*b*c", "aXbbY"));
   EXPECT_TRUE(matches_glob("a[", "a["));
+  EXPECT_TRUE(matches_glob("b[a-\xff]r.example", "b\xe4r.example")) << "bytes have no sign";
   EXPECT_FALSE(matches_glob("", "a"));
 }
 
