@@ -205,6 +205,18 @@ class HostTable::Writer : public HostTable::Reader {
     return 0;
   }
 
+  // No other host has been looked up since that has one of its addresses too.
+  [[nodiscard]] bool is_newest_holder(Offset record) const {
+    std::uint32_t steps = 0;
+    for (std::size_t i = 0; i < count(record); ++i) {
+      const Offset own = entry(record, i);
+      const Address wanted = address(own);
+      const Offset first = address_bucket(wanted).load(std::memory_order_relaxed);
+      if (holder(first, wanted, steps) != own) return false;
+    }
+    return true;
+  }
+
   // Room for `words`, or 0.
   [[nodiscard]] Offset allocate(Offset words) const {
     const Offset used = std::max<Offset>(half_.used.load(std::memory_order_relaxed), 1);
@@ -368,7 +380,8 @@ bool HostTable::learn(std::string_view host, AddressList& answer, LookupFamilies
     for (std::size_t i = 0; same && i < before; ++i) {
       same = writer.address(writer.entry(known, i)) == answer[i];
     }
-    if (same) {
+    // Otherwise it is remembered anew, so that its order is the one that counts.
+    if (same && writer.is_newest_holder(known)) {
       writer.set(known + kWalkPid, 0);
       writer.note_use(known);
       return true;

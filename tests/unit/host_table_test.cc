@@ -100,6 +100,27 @@ TEST_F(HostTableTest, NeverToAStranger) {
   EXPECT_EQ(reach(ipv4(1)), (Addresses{ipv4(1)}));
 }
 
+TEST_F(HostTableTest, TheOrderIsThatOfTheHostLookedUpLast) {
+  DestinationList list;
+  NameBuffer name;
+  for (int round = 0; round < 3; ++round) {
+    learn("a", {ipv4(1), ipv4(2), ipv4(3)});
+    EXPECT_EQ(reach(ipv4(2)), (Addresses{ipv4(1), ipv4(2), ipv4(3)})) << round;
+    ASSERT_TRUE(table_.destinations(ipv4(2), 80, {}, list));
+    EXPECT_EQ(table_.host_name(list, name), "a");
+    learn("b", {ipv4(2), ipv4(1), ipv4(3)});
+    EXPECT_EQ(reach(ipv4(2)), (Addresses{ipv4(2), ipv4(1), ipv4(3)})) << round;
+    ASSERT_TRUE(table_.destinations(ipv4(2), 80, {}, list));
+    EXPECT_EQ(table_.host_name(list, name), "b");
+  }
+}
+
+TEST_F(HostTableTest, HostsThatTakeTurnsDoNotEvictOthers) {
+  learn("quiet", {ipv4(11), ipv4(12)});
+  for (std::uint32_t i = 0; i < 300'000; ++i) learn(i % 2 == 0 ? "a" : "b", {ipv4(1), ipv4(2)});
+  EXPECT_EQ(reach(ipv4(11)), (Addresses{ipv4(11), ipv4(12)}));
+}
+
 TEST_F(HostTableTest, NamesAreComparedAsDnsDoes) {
   learn("A.Example.", {ipv4(1), ipv4(2)});
   learn("a.example", {ipv4(1), ipv4(3)});
