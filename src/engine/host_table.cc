@@ -170,10 +170,10 @@ class HostTable::Reader {
                    std::uint32_t& cost) const {
     for (std::size_t i = candidates.next(0); i != PositionSet::kNone; i = candidates.next(i + 1)) {
       const Address wanted = address(entry(record, i));
+      if (++cost > kMaxComparisons) return false;
       // Names of one service mostly share one list: look at the same position first.
       if (i < count(other) && address(entry(other, i)) == wanted) continue;
       cost += static_cast<std::uint32_t>(count(other));
-      if (cost > kMaxComparisons) return false;
       if (position_of(other, wanted) == PositionSet::kNone) candidates.remove(i);
     }
     return true;

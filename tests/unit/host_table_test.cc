@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <cstring>
+#include <ctime>
 #include <map>
 #include <random>
 #include <set>
@@ -301,6 +303,22 @@ TEST_F(HostTableTest, DamagedMemoryNeitherCrashesNorHangs) {
     }
     learn("host" + std::to_string(round % 200), {ipv4(1), ipv4(2)});
   }
+}
+
+TEST_F(HostTableTest, AConnectIsNotHeldUpByAChainThatLoops) {
+  Addresses all;
+  for (std::uint32_t i = 0; i < kMaxAddresses; ++i) all.push_back(ipv4(0x0a000000 + i));
+  ASSERT_TRUE(learn("a", all));
+  // The first entry of its chain becomes the next one too: words of the address, its scope, the
+  // link.
+  auto* records = static_cast<std::uint32_t*>(memory_) + 5 + (2u << 16);
+  std::uint32_t first = 1;
+  while (std::memcmp(records + first, all[0].words.data(), sizeof all[0].words) != 0) ++first;
+  ASSERT_EQ(records[first + 5], 0u);
+  records[first + 5] = first;
+  const std::clock_t began = std::clock();
+  EXPECT_TRUE(reach(all[0]).empty());
+  EXPECT_LT(std::clock() - began, CLOCKS_PER_SEC);
 }
 
 TEST_F(HostTableTest, ReadersSeeOnlyWholeListsWhileOthersWrite) {
