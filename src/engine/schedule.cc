@@ -17,8 +17,14 @@ constexpr std::uint32_t kPassGrowth = 3;
 }  // namespace
 
 std::uint32_t kernel_patience_ms(int syn_retries) {
-  const int retries = std::clamp(syn_retries, 1, 20);
-  return ((std::uint32_t{2} << retries) - 1) * 1000;
+  constexpr std::uint32_t kLongestWaitMs = 120'000;  // TCP_RTO_MAX
+  std::uint32_t total = 0;
+  std::uint32_t wait = 1000;
+  for (int retries = std::clamp(syn_retries, 1, 127); retries >= 0; --retries) {
+    total += wait;
+    wait = std::min(2 * wait, kLongestWaitMs);
+  }
+  return total;
 }
 
 Schedule::Schedule(const PositionSet& candidates, const PositionSet& ipv6, std::size_t requested,

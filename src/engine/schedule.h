@@ -24,8 +24,8 @@ inline constexpr std::uint32_t kDefaultAttemptDelayMs = 200;
 inline constexpr std::uint32_t kMinPatienceMs = 20;
 
 // How long the kernel itself would try one address with `syn_retries` retransmissions (tcp(7),
-// tcp_syn_retries): 1 + 2 + 4 .. seconds. Linear time-outs (tcp_syn_linear_timeouts) only make the
-// kernel's time longer.
+// tcp_syn_retries): 1 + 2 + 4 .. seconds, each wait 120 at most. Linear time-outs
+// (tcp_syn_linear_timeouts) only make the kernel's time longer.
 std::uint32_t kernel_patience_ms(int syn_retries);
 
 class Schedule {

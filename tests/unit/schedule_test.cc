@@ -112,7 +112,9 @@ TEST(KernelPatience, DoublesFromOneSecond) {
   EXPECT_EQ(kernel_patience_ms(1), 3'000u);
   EXPECT_EQ(kernel_patience_ms(6), 127'000u);
   EXPECT_EQ(kernel_patience_ms(0), 3'000u);
-  EXPECT_EQ(kernel_patience_ms(200), kernel_patience_ms(20));
+  EXPECT_EQ(kernel_patience_ms(7), 247'000u) << "no wait is longer than TCP_RTO_MAX";
+  EXPECT_EQ(kernel_patience_ms(10), 607'000u);
+  EXPECT_EQ(kernel_patience_ms(200), kernel_patience_ms(127));
 }
 
 TEST(Schedule, RefusedMovesOnAtOnce) {
