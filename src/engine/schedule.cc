@@ -124,8 +124,8 @@ std::size_t Schedule::next_in_pass() {
     }
     found = (other_family.count() != 0 ? other_family : group).next(0);
     if (found == PositionSet::kNone) return found;
-    last_was_ipv6_ = ipv6_.has(found);
   }
+  last_was_ipv6_ = ipv6_.has(found);
   due_.remove(found);
   return found;
 }

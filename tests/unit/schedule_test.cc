@@ -192,6 +192,12 @@ TEST(Schedule, WhenAllAreParkedTheOrderIsTheUsualOne) {
   EXPECT_EQ(run.result, ECONNREFUSED);
 }
 
+TEST(Schedule, FamiliesAlternateAfterAParkedRequestedAddressToo) {
+  std::vector<Host> hosts{parked(refused()), refused(true), parked(refused()),
+                          parked(refused(true))};
+  EXPECT_EQ(order(play(hosts, 0, kDefaults)), (std::vector<std::size_t>{1, 0, 3, 2}));
+}
+
 TEST(Schedule, AnAddressMayHaveAnAttemptDelayOfItsOwn) {
   PositionSet both;
   both.add(0);
