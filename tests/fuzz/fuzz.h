@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -13,9 +14,12 @@
 
 #include "engine/address.h"
 
-// An abort, not a message: libFuzzer shows the stack, and keeps the input.
-inline void require(bool holds) {
-  if (!holds) abort();
+// libFuzzer keeps the input of an abort. The line is told because the stack has lost it to
+// inlining.
+inline void require(bool holds, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  if (holds) return;
+  std::fprintf(stderr, "%s:%d: does not hold\n", file, line);
+  abort();
 }
 
 // The input of a fuzzer that plays: choices are taken from its front, zeros when it has ended. Most
