@@ -1,0 +1,143 @@
+// libFuzzer: who is asked last and for how long, played on a clock that is also set back, beginning
+// with whatever a record of the memory file may say. Must never park an address for longer than the
+// longest parking, whatever the clock and others do.
+#include "engine/parking.h"
+
+#include <algorithm>
+
+#include "fuzz.h"
+
+using namespace nextaddr;
+
+namespace {
+
+constexpr std::uint64_t kLongestMs =
+    std::uint64_t{kLongestParkingMs} * (100 + kJitterPercent) / 100;
+
+class Play {
+ public:
+  explicit Play(Choices choices) : choices_(choices) {}
+
+  void play() {
+    for (int steps = 0; steps < 200 && !choices_.ended(); ++steps) {
+      step();
+      check();
+    }
+  }
+
+ private:
+  void step() {
+    constexpr std::uint64_t kTimes[] = {1, 100, 9999, 10'000, 30'000, 300'000, 86'400'000};
+    switch (choices_.next()) {
+      case 'f':
+        return fail_once();
+      case 's':
+        return succeed_once();
+      case 'c':
+        return claim_once();
+      case 'r':
+        return measure();
+      case 't':
+        now_ += choices_.of(kTimes);
+        return;
+      case 'b':  // the clock is set back
+        now_ -= choices_.of(kTimes);
+        return;
+      case 'e':  // to the end of the parking
+        if (standing_.until_ms < kNow * 2) now_ = std::max(now_, standing_.until_ms);
+        return;
+      case 'w':  // somebody else has written it
+        standing_ = {number(), number(), number(), choices_.word(), choices_.word()};
+        return;
+      default:
+        return;
+    }
+  }
+
+  // Close to now, or anything.
+  std::uint64_t number() {
+    const std::uint64_t bits = choices_.word();
+    switch (choices_.next()) {
+      case '+':
+        return now_ + bits % 1'000'000;
+      case '-':
+        return now_ - bits % 1'000'000;
+      default:
+        return bits << 32 | choices_.word();
+    }
+  }
+
+  void fail_once() {
+    constexpr std::uint32_t kParkings[] = {kFirstParkingMs, 0, 1, 1000, kLongestParkingMs};
+    const std::uint32_t first = choices_.of(kParkings);
+    const Standing before = standing_;
+    fail(standing_, now_, first, choices_.word());
+    // The first one, twice, four times.. up to 1024 times, but never more than the longest.
+    std::uint64_t usual = first;
+    for (std::uint32_t i = 1; i < std::min(standing_.failures, 11u); ++i) usual *= 2;
+    usual = std::min<std::uint64_t>(usual, kLongestParkingMs);
+    const std::uint64_t parked = standing_.until_ms - now_;
+    require(parked >= usual * (100 - kJitterPercent) / 100);
+    require(parked <= usual * (100 + kJitterPercent) / 100);
+    require(standing_.failures == std::min(before.failures, 999u) + 1);
+    require(standing_.rtt_us == before.rtt_us && standing_.updated_ms == now_);
+    require(parked == 0 || turn_of(standing_, now_) == Turn::kLast);
+    require(turn_of(standing_, now_ + parked) != Turn::kUsual);
+  }
+
+  void succeed_once() {
+    const std::uint32_t rtt_us = standing_.rtt_us;
+    succeed(standing_, now_);
+    require(turn_of(standing_, now_) == Turn::kUsual && standing_.rtt_us == rtt_us);
+  }
+
+  // One at a time asks it first, and has so long to find out.
+  void claim_once() {
+    if (turn_of(standing_, now_) != Turn::kClaim) return;
+    const std::uint32_t failures = standing_.failures;
+    claim(standing_, now_);
+    require(standing_.failures == failures);
+    require(turn_of(standing_, now_) == Turn::kLast);
+    require(turn_of(standing_, now_ + kClaimMs - 1) == Turn::kLast);
+    require(turn_of(standing_, now_ + kClaimMs) == Turn::kClaim);
+  }
+
+  void measure() {
+    const std::uint32_t measured = choices_.word();
+    const Standing before = standing_;
+    const bool changed = note_rtt(standing_, measured, now_);
+    if (!changed) {
+      require(standing_ == before && before.rtt_us != 0);
+      return;
+    }
+    require(standing_.rtt_us != 0 && standing_.updated_ms == now_);
+    require(standing_.rtt_us == std::max(measured, 1u) || standing_.rtt_us < measured);
+    require(before.rtt_us == 0 || measured > before.rtt_us || standing_.rtt_us < before.rtt_us);
+    require(standing_.failures == before.failures && standing_.until_ms == before.until_ms);
+  }
+
+  void check() const {
+    require((turn_of(standing_, now_) == Turn::kUsual) == (standing_.failures == 0));
+    // However it came about: within the longest parking and a claim, somebody may ask it first.
+    const std::uint64_t latest = now_ + kLongestMs;
+    require(standing_.failures == 0 || turn_of(standing_, now_) == Turn::kClaim ||
+            turn_of(standing_, latest) == Turn::kClaim ||
+            turn_of(standing_, latest + kClaimMs) == Turn::kClaim);
+    const std::uint32_t delay = attempt_delay_ms(standing_);
+    require((delay == 0) == (standing_.rtt_us == 0));
+    require(delay == 0 || (delay >= kShortestOwnDelayMs && delay <= kLongestOwnDelayMs));
+    require(delay == 0 || delay == kLongestOwnDelayMs || delay * 1000ull > 2ull * standing_.rtt_us);
+  }
+
+  static constexpr std::uint64_t kNow = 1'790'000'000'000;
+  Choices choices_;
+  std::uint64_t now_ = kNow;
+  Standing standing_;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  Play(Choices(data, size)).play();
+  return 0;
+}
