@@ -24,7 +24,7 @@ constexpr Meaning kMeanings[] = {
     {ENETDOWN, true, false, "ENETDOWN", "network down"},
     {EADDRNOTAVAIL, true, false, "EADDRNOTAVAIL", "no local address"},
     {EACCES, true, false, "EACCES", "forbidden"},
-    {EPERM, true, false, "EPERM", "forbidden"},
+    {EPERM, true, false, "EPERM", "not permitted"},
     {EINVAL, true, false, "EINVAL", "blackhole route"},
     {EINPROGRESS, false, false, "EINPROGRESS", "silent"},
     {EALREADY, false, false, "EALREADY", "silent"},
@@ -49,11 +49,24 @@ const Meaning& meaning(int error) {
   return kUnknown;
 }
 
+// The others tell how a connect stands, or stand for something else here.
+bool is_failure(int error) {
+  return error != 0 && error != EINPROGRESS && error != EALREADY && error != EISCONN &&
+         error != EINTR && error != kParked;
+}
+
 }  // namespace
 
 bool moves_on(int error) { return meaning(error).moves_on; }
 bool parks(int error) { return meaning(error).parks; }
 std::string_view outcome_word(int error) { return meaning(error).word; }
 std::string_view error_name(int error) { return meaning(error).name; }
+
+int error_number(std::string_view name) {
+  for (const Meaning& candidate : kMeanings) {
+    if (candidate.name == name && is_failure(candidate.error)) return candidate.error;
+  }
+  return 0;
+}
 
 }  // namespace nextaddr
