@@ -49,16 +49,14 @@ const Meaning& meaning(int error) {
   return kUnknown;
 }
 
-// The others tell how a connect stands, or stand for something else here.
-bool is_failure(int error) {
-  return error != 0 && error != EINPROGRESS && error != EALREADY && error != EISCONN &&
-         error != EINTR && error != kParked;
-}
-
 }  // namespace
 
 bool moves_on(int error) { return meaning(error).moves_on; }
 bool parks(int error) { return meaning(error).parks; }
+bool is_failure(int error) {
+  return error != 0 && error != EINPROGRESS && error != EALREADY && error != EISCONN &&
+         error != EINTR && error != kParked;
+}
 std::string_view outcome_word(int error) { return meaning(error).word; }
 std::string_view error_name(int error) { return meaning(error).name; }
 
