@@ -40,13 +40,12 @@ bool some_holder(const Address& address, Test test) {
       &test);
 }
 
-Fault draw(std::size_t rule) {
-  return rules.draw(rule, run()->faults, run()->seed.load(std::memory_order_relaxed));
-}
+Fault draw(std::size_t rule) { return rules.draw(rule, run()->faults, seed()); }
 
 FaultAction draw_lookup_fault(const char* name) {
   const bool counts = active() && lookup_rules && owns_memory();
   if (!counts || name == nullptr || is_numeric(name)) return FaultAction::kNone;
+  ++run()->asked;
   const std::size_t rule = rules.rule_for_lookup(name);
   if (rule == FaultRules::kNoRule) return FaultAction::kNone;
   const Fault fault = draw(rule);
@@ -54,9 +53,12 @@ FaultAction draw_lookup_fault(const char* name) {
   return fault.action;
 }
 
-// At the end of the run, so that no test passes because of a mistyped name.
+// At the end of the run, so that no test passes because of a mistyped name. Without the launcher
+// there is one run for each program, and a shell that only runs others has nothing to tell.
 __attribute__((destructor)) void on_exit() {
   if (rules.size() == 0 || !ends_run()) return;
+  if (config().run_file == nullptr && run()->asked.load(std::memory_order_relaxed) == 0) return;
+  if (rules.has_chances()) report_seed(seed());
   for (std::size_t i = 0; i < rules.size(); ++i) {
     if (run()->faults.matched[i].load(std::memory_order_relaxed) == 0) {
       report_unmatched(rules.text(i));
@@ -81,6 +83,7 @@ bool connects_have_faults() { return connect_rules; }
 Fault draw_fault(int fd, const Address& address, const Endpoint& requested) {
   if (!connect_rules || !owns_memory() || !begins_attempt(fd)) return {};
   lift_fault(fd);
+  ++run()->asked;
   NameBuffer buffer{};
   std::string_view host;
   const std::size_t rule = rules.rule_for_connect(address, ntohs(requested.port), [&](auto covers) {

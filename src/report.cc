@@ -172,6 +172,13 @@ void report_unmatched(std::string_view rule) {
       [&](JsonObject& object) { object.add("rule", rule); });
 }
 
+void report_seed(std::uint64_t seed) {
+  if (!logs(LogLevel::kInfo)) return;
+  report(
+      "seed", [&](Line& line) { line << "chances were drawn with NEXTADDR_SEED=" << seed; },
+      [&](JsonObject& object) { object.add("seed", seed); });
+}
+
 void report_bad_faults(const FaultSyntaxError& error) {
   if (!logs(LogLevel::kError)) return;
   report(

@@ -23,6 +23,9 @@ void report_fault(std::string_view rule, const Fault& fault, std::string_view ho
 // error: no attempt of the whole run ever came to this rule.
 void report_unmatched(std::string_view rule);
 
+// info: what NEXTADDR_SEED has to be to have this run again.
+void report_seed(std::uint64_t seed);
+
 // error: why the rules are ignored.
 void report_bad_faults(const FaultSyntaxError& error);
 

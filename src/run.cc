@@ -33,10 +33,10 @@ void* map_file(const char* path) {
 }
 
 std::uint64_t choose_seed() {
-  if (config().has_seed) return config().seed + 1;
+  if (config().has_seed) return config().seed;
   std::uint32_t random = 0;
   static_cast<void>(getrandom(&random, sizeof random, GRND_NONBLOCK));
-  return random + std::uint64_t{1};
+  return random;
 }
 
 }  // namespace
@@ -48,12 +48,14 @@ void open_run() {
   if (memory == nullptr) return;
   the_run = static_cast<Run*>(memory);
   std::uint64_t none = 0;
-  the_run->seed.compare_exchange_strong(none, choose_seed());
+  the_run->seed.compare_exchange_strong(none, choose_seed() + 1);
   the_run->magic.store(kRunMagic);
   opened_by = own_pid();
 }
 
 Run* run() { return the_run; }
+
+std::uint64_t seed() { return the_run->seed.load(std::memory_order_relaxed) - 1; }
 
 bool ends_run() {
   if (the_run == nullptr || !owns_memory()) return false;

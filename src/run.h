@@ -17,7 +17,8 @@ namespace nextaddr {
 struct Run {
   std::atomic<std::uint32_t> magic;      // kRunMagic once the library has been there
   std::atomic<std::uint32_t> failovers;  // connects that another address than the requested one got
-  std::atomic<std::uint64_t> seed;       // of the chances of faults; 0: not chosen yet
+  std::atomic<std::uint64_t> seed;       // one more than seed(); 0: not chosen yet
+  std::atomic<std::uint32_t> asked;      // connects and lookups that the rules were asked about
   FaultCounters faults;
 };
 
@@ -28,6 +29,9 @@ void open_run();
 
 // Null when nothing is counted.
 Run* run();
+
+// The seed of the chances of faults: NEXTADDR_SEED, or one that was chosen for this run.
+std::uint64_t seed();
 
 // True in the process with which the run ends: what has never happened can be told then.
 bool ends_run();

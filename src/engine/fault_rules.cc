@@ -213,6 +213,7 @@ class FaultRules::Parser {
     term.chance = kCertain;
     if (at_ < text_.size() && is_digit(text_[at_]) && !chance_and_times(term)) return false;
     if (!action(rule, term)) return false;
+    rules_.has_chances_ = rules_.has_chances_ || term.chance < kCertain;
     ++rules_.terms_used_;
     ++rule.terms;
     return true;
@@ -318,12 +319,15 @@ class FaultRules::Parser {
   std::size_t target_at_ = 0;
 };
 
+void FaultRules::clear() {
+  rules_used_ = terms_used_ = 0;
+  about_connects_ = about_lookups_ = has_chances_ = false;
+}
+
 bool FaultRules::parse(std::string_view text, FaultSyntaxError& error) {
-  rules_used_ = terms_used_ = 0;
-  about_connects_ = about_lookups_ = false;
+  clear();
   if (Parser(*this, text, error).all()) return true;
-  rules_used_ = terms_used_ = 0;
-  about_connects_ = about_lookups_ = false;
+  clear();
   return false;
 }
 

@@ -79,6 +79,7 @@ class FaultRules {
   [[nodiscard]] std::string_view text(std::size_t rule) const { return rules_[rule].text; }
   [[nodiscard]] bool has_connect_rules() const { return about_connects_; }
   [[nodiscard]] bool has_lookup_rules() const { return about_lookups_; }
+  [[nodiscard]] bool has_chances() const { return has_chances_; }
 
   // The rule that decides about a connection attempt to `address` on `port` (host order), or
   // kNoRule. `held_by(test)`: whether test(host, position) is true of some host that has this
@@ -131,6 +132,7 @@ class FaultRules {
   };
   class Parser;
 
+  void clear();
   static bool covers_host(const Rule& rule, std::string_view host, std::size_t position);
   static bool covers_address(const Rule& rule, const Address& address);
 
@@ -140,6 +142,7 @@ class FaultRules {
   std::size_t terms_used_ = 0;
   bool about_connects_ = false;
   bool about_lookups_ = false;
+  bool has_chances_ = false;
 };
 
 }  // namespace nextaddr
