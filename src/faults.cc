@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "config.h"
+#include "libc.h"
 #include "process.h"
 #include "report.h"
 #include "run.h"
@@ -18,9 +19,14 @@ constinit FaultRules rules{};
 constinit bool connect_rules = false;
 constinit bool lookup_rules = false;
 
+// Every form of a number that a lookup takes: "127.1" and "fe80::1%lo" too.
 bool is_numeric(const char* name) {
-  Address address;
-  return parse_address(name, address);
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST;
+  addrinfo* result = nullptr;
+  if (libc::getaddrinfo(name, nullptr, &hints, &result) != 0) return false;
+  freeaddrinfo(result);
+  return true;
 }
 
 std::string_view copy(std::string_view text, NameBuffer& buffer) {
