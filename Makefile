@@ -6,6 +6,8 @@ BUILD    := build
 VERSION  := $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
 PREFIX   ?= /usr/local
 PYTHON   ?= /usr/bin/python3
+# More than there are processors, because most tests wait; not many more, because some measure how long.
+PYTEST_WORKERS ?= 4
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 # No libstdc++ runtime, and no fortified names: one missing symbol version would kill every process this is
@@ -33,7 +35,7 @@ FUZZ_SECONDS ?= 5
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
-SHELL_SCRIPTS := scripts/nextaddr tests/fuzz/run .ci/run
+SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
 .PHONY: all demo test fuzz unit integration programs lint format install uninstall clean help
 .DEFAULT_GOAL := all
@@ -95,7 +97,7 @@ $(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
 	@$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< -ldl -o $@
 
 integration: all programs ## pytest with real programs and real sockets
-	$(PYTHON) -m pytest -p no:cacheprovider tests/integration $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(TEST_SOURCES)

@@ -51,6 +51,11 @@ const char* variable(const char* name) {
   return value == nullptr || *value == '\0' ? nullptr : value;
 }
 
+bool is_set(const char* name) {
+  const char* value = variable(name);
+  return value != nullptr && view(value) != "0";
+}
+
 bool parse_level(std::string_view text, LogLevel& out) {
   constexpr std::string_view kNames[] = {"off", "error", "info", "debug"};
   for (std::uint8_t i = 0; i < 4; ++i) {
@@ -90,7 +95,7 @@ const Config& config() { return the_config; }
 
 void read_config() {
   Config read;
-  if (const char* off = variable("NEXTADDR_OFF")) read.off = view(off) != "0";
+  read.off = is_set("NEXTADDR_OFF");
   if (const char* level = variable("NEXTADDR_LOG")) {
     if (!parse_level(level, read.log_level)) read.problem = "NEXTADDR_LOG";
   }
@@ -108,21 +113,36 @@ void read_config() {
       read.problem = "NEXTADDR_PARKING";
     }
   }
+  if (const char* format = variable("NEXTADDR_LOG_FORMAT")) {
+    read.log_json = view(format) == "json";
+    if (!read.log_json && view(format) != "text") read.problem = "NEXTADDR_LOG_FORMAT";
+  }
+  if (const char* seed = variable("NEXTADDR_SEED")) {
+    read.has_seed = parse_number(seed, UINT32_MAX, read.seed);
+    if (!read.has_seed) read.problem = "NEXTADDR_SEED";
+  }
+  const char* faults = variable("NEXTADDR_FAULTS");
   const char* memory = variable("NEXTADDR_MEMORY");
   PathBuffer usual_memory{};
-  if (memory == nullptr) memory = usual_memory_file(usual_memory);
+  // What faults have taught must reach no other program, nor what was known before hide a fault.
+  if (memory == nullptr && faults == nullptr) memory = usual_memory_file(usual_memory);
   const char* resolve = variable("NEXTADDR_RESOLVE");
   const char* log_file = variable("NEXTADDR_LOG_FILE");
   const char* only = variable("NEXTADDR_ONLY");
   const char* skip = variable("NEXTADDR_SKIP");
+  if (is_set("NEXTADDR_NO_FAILOVER")) skip = "*";
+  const char* run_file = variable("NEXTADDR_RUN");
   TextStore store(size_of(resolve) + size_of(log_file) + size_of(only) + size_of(skip) +
-                  size_of(memory));
+                  size_of(memory) + size_of(faults) + size_of(run_file));
   read.resolve = view(store.keep(resolve));
   if (!given_names_valid(read.resolve)) read.problem = "NEXTADDR_RESOLVE";
   read.log_file = store.keep(log_file);
   if (view(memory) != "off") read.memory_file = store.keep(memory);
   const std::string_view kept_only = view(store.keep(only));
   read.filter = HostFilter(kept_only, view(store.keep(skip)));
+  read.faults = view(store.keep(faults));
+  read.run_file = store.keep(run_file);
+  read.ends_run = is_set("NEXTADDR_RUN_ENDS");
   the_config = read;
 }
 

@@ -18,13 +18,19 @@ struct Config {
   bool off = false;                                         // NEXTADDR_OFF=1
   LogLevel log_level = LogLevel::kOff;                      // NEXTADDR_LOG
   const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr
+  bool log_json = false;                                    // NEXTADDR_LOG_FORMAT=json
   std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
   std::string_view resolve;                                 // NEXTADDR_RESOLVE, as given
-  HostFilter filter;                                        // NEXTADDR_ONLY, NEXTADDR_SKIP
-  const char* memory_file = nullptr;                        // NEXTADDR_MEMORY; null: off
-  std::uint32_t first_parking_ms = kFirstParkingMs;         // NEXTADDR_PARKING, for tests
-  bool fixed_attempt_delay = false;                         // NEXTADDR_DELAY is a number
-  const char* problem = nullptr;                            // a variable with a bad value, or null
+  HostFilter filter;        // NEXTADDR_ONLY, NEXTADDR_SKIP; NEXTADDR_NO_FAILOVER=1 skips all
+  std::string_view faults;  // NEXTADDR_FAULTS, as given
+  std::uint64_t seed = 0;   // NEXTADDR_SEED, of the chances of faults
+  bool has_seed = false;
+  const char* run_file = nullptr;                    // NEXTADDR_RUN; null: none
+  bool ends_run = false;                             // NEXTADDR_RUN_ENDS=1
+  const char* memory_file = nullptr;                 // NEXTADDR_MEMORY; null: off
+  std::uint32_t first_parking_ms = kFirstParkingMs;  // NEXTADDR_PARKING, for tests
+  bool fixed_attempt_delay = false;                  // NEXTADDR_DELAY is a number
+  const char* problem = nullptr;                     // a variable with a bad value, or null
 };
 
 // The configuration of this process: the defaults until read_config() has run, constant afterwards.

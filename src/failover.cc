@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "config.h"
 #include "engine/outcome.h"
+#include "faults.h"
 #include "flight.h"
 #include "flights.h"
 #include "libc.h"
@@ -21,6 +22,7 @@
 #include "signals.h"
 #include "slices.h"
 #include "socket.h"
+#include "steering.h"
 #include "waits.h"
 
 namespace nextaddr {
@@ -115,7 +117,7 @@ int wait_to_the_end(int fd, Flight& flight, Progress progress, bool interrupted,
 // error. The connect's result, or nothing when an attempt in flight is to be left to the kernel.
 __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
     int fd, const Endpoint& requested, const timeval& program_timeout, int first,
-    const sigset_t& mask) {
+    const Fault& fault, const sigset_t& mask) {
   const bool in_flight = first == EINPROGRESS || first == EALREADY || first == EINTR;
   if (!in_flight && !moves_on(first)) return fail(first);
   Flight flight;
@@ -127,6 +129,7 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
   }
   // An attempt in flight that we did not start may be going anywhere: only the kernel knows.
   if (first != EALREADY && flight.prepare(fd, requested, program_timeout, true)) {
+    flight.suffer(fault);
     const Progress now = flight.begin(fd, in_flight ? EINPROGRESS : first);
     if (now != Progress::kLost) {
       return wait_to_the_end(fd, flight, now, first == EINTR, false, mask);
@@ -162,15 +165,16 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
       const auto result = connect_elsewhere(fd, requested, program_timeout, blocked.before());
       if (result) return *result;
     }
+    const Fault fault = draw_fault(fd, requested.address, requested);
     const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
-    if (briefly_connect(fd, address, length, program_timeout) == 0) {
+    if (briefly_connect(fd, address, length, program_timeout, fault) == 0) {
       note_success(requested.address, requested.port);
       if (began_us != 0) note_rtt(requested.address, requested.port, now_us() - began_us);
       return 0;
     }
     first = errno;
     const auto result =
-        after_first_attempt(fd, requested, program_timeout, first, blocked.before());
+        after_first_attempt(fd, requested, program_timeout, first, fault, blocked.before());
     if (result) return *result;
   }
   // The kernel waits on as it would have.
@@ -205,7 +209,9 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
   std::optional<int> now;
   if (is_parked(requested.address, requested.port)) now = begin_flight_elsewhere(fd);
   if (!now) {
-    const int result = libc::connect(fd, address, length);
+    const Fault fault = draw_fault(fd, requested.address, requested);
+    if (fault.action != FaultAction::kNone) suffer_fault(fd, fault);
+    const int result = connect_with_fault(fd, address, length, fault);
     const int first = errno;
     if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
       drop_flight(fd);
@@ -221,9 +227,11 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
 }  // namespace
 
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested) {
-  return may_be_read(address) && read_sockaddr(address, length, requested) && active() &&
-         host_table().may_fail_over(requested.address) &&
-         !(config().filter.knows_ports() && left_alone_on_port(requested));
+  if (!may_be_read(address) || !read_sockaddr(address, length, requested) || !active())
+    return false;
+  return connects_have_faults() ||
+         (host_table().may_fail_over(requested.address) &&
+          !(config().filter.knows_ports() && left_alone_on_port(requested)));
 }
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,

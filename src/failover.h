@@ -8,8 +8,8 @@
 
 namespace nextaddr {
 
-// True when connect(fd, address, length) is one to take care of: `requested` is then filled. Cheap,
-// no system call.
+// True when connect(fd, address, length) is one to take care of: its host has other addresses, or
+// it may get a fault. `requested` is then filled. Cheap, no system call.
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested);
 
 // connect(2) with failover. Returns, errno and blocking as connect(2); a cancellation point;

@@ -2,16 +2,20 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "clock.h"
 #include "config.h"
 #include "engine/outcome.h"
+#include "faults.h"
 #include "libc.h"
-#include "log.h"
 #include "memory/memory.h"
 #include "process.h"
+#include "report.h"
+#include "run.h"
 #include "socket.h"
+#include "steering.h"
 
 namespace nextaddr {
 
@@ -38,10 +42,10 @@ bool leaves_untouched(int outcome) {
 
 // A non-blocking socket's connect returns at once; a blocking one's must be made to.
 int connect_without_waiting(int fd, const sockaddr_storage& to, socklen_t length,
-                            const timeval& program_timeout) {
+                            const timeval& program_timeout, const Fault& fault) {
   const auto* address = reinterpret_cast<const sockaddr*>(&to);
-  return is_non_blocking(fd) ? libc::connect(fd, address, length)
-                             : briefly_connect(fd, address, length, program_timeout);
+  return is_non_blocking(fd) ? connect_with_fault(fd, address, length, fault)
+                             : briefly_connect(fd, address, length, program_timeout, fault);
 }
 
 }  // namespace
@@ -55,14 +59,30 @@ bool Flight::prepare(int fd, const Endpoint& wanted, const timeval& timeout, boo
   began_ms = began_us / 1000;
   // Then it is planned, and this address given the delay it has.
   until_ms = began_ms + shortest_attempt_delay();
+  delayed_until_ms = 0;
+  fault = requested_fault = {};
   error = 0;
   blocking = blocks;
   planned = interrupted = untouched = false;
   return cookie != 0;
 }
 
-bool Flight::plan(int fd, bool requested_is_parked) {
-  if (!owns_memory() || !is_tcp(fd)) return false;
+void Flight::suffer(const Fault& first) {
+  fault = requested_fault = first;
+  begin_delay(began_ms);
+  wait_until(until_ms);
+}
+
+void Flight::wait_until(std::uint64_t patient_until) {
+  patient_until_ms = patient_until;
+  until_ms = delayed_until_ms != 0 ? std::min(patient_until, delayed_until_ms) : patient_until;
+}
+
+void Flight::begin_delay(std::uint64_t now) {
+  delayed_until_ms = fault.action == FaultAction::kDelay ? now + fault.argument : 0;
+}
+
+bool Flight::find_destinations(int fd, bool requested_is_parked) {
   HostTable& table = host_table();
   if (!table.destinations(requested.address, ntohs(requested.port), config().filter, list)) {
     return false;
@@ -79,14 +99,25 @@ bool Flight::plan(int fd, bool requested_is_parked) {
     if (!requested_is_parked) table.note_walked(list, now);
     return false;
   }
+  return true;
+}
+
+bool Flight::plan(int fd, bool requested_is_parked) {
+  if (!owns_memory() || !is_tcp(fd)) return false;
+  if (!find_destinations(fd, requested_is_parked)) {
+    if (delayed_until_ms == 0) return false;
+    // Nowhere else to go, but somebody has to end the delay.
+    list = {};
+    list.candidates.add(list.requested);
+  }
   const Schedule::Limits limits{config().attempt_delay_ms, kernel_patience_of(fd),
                                 blocking ? milliseconds(program_timeout) : 0};
-  PositionSet parked = parked_among(table, list, requested.port);
+  PositionSet parked = parked_among(host_table(), list, requested.port);
   if (requested_is_parked) parked.add(list.requested);
   schedule = Schedule(list.candidates, list.ipv6, list.requested, limits, began_ms, parked);
-  until_ms = schedule.in_flight(began_ms, own_attempt_delay(current, requested.port)).until_ms;
+  wait_until(schedule.in_flight(began_ms, own_attempt_delay(current, requested.port)).until_ms);
   trail = {};
-  trail.begin(list.requested, began_ms);
+  trail.begin(list.requested, began_ms, fault);
   if (requested_is_parked) trail.end(kParked, began_ms);
   silent = {};
   planned = true;
@@ -139,7 +170,8 @@ Progress Flight::failed(int fd, int outcome) {
 
 void Flight::resume(const timeval& timeout) {
   program_timeout = timeout;
-  if (planned) until_ms = schedule.resumed(now_ms(), blocking ? milliseconds(timeout) : 0).until_ms;
+  if (planned)
+    wait_until(schedule.resumed(now_ms(), blocking ? milliseconds(timeout) : 0).until_ms);
 }
 
 // The program closed the socket, or shut it down: no attempt may follow.
@@ -157,8 +189,9 @@ Progress Flight::conclude(int fd, int outcome) {
       note_silence();
     }
   }
-  if (planned && trail.attempts() > 1 && logs_failovers()) {
-    trail.log(host_table(), list, ntohs(requested.port), outcome);
+  if (planned && trail.attempts() > 1) {
+    report_connect(list, requested, trail, outcome, now_ms() - began_ms);
+    if (run() != nullptr && outcome == 0 && current != requested.address) ++run()->failovers;
   }
   error = outcome;
   return outcome == 0 ? Progress::kConnected : Progress::kFailed;
@@ -174,12 +207,14 @@ Progress Flight::check(int fd) {
   const std::uint64_t now = now_ms();
   if (phase == TcpPhase::kConnecting) {
     if (now < until_ms) return Progress::kInFlight;
+    if (until_ms == delayed_until_ms) return end_delay(fd);
     trail.end(EINPROGRESS, now);
     silent.add(schedule.position());
     note_silent(current, requested.port);
     return proceed(fd, schedule.silent(now));
   }
   const int outcome = pending_error(fd);
+  if (outcome == 0 && phase == TcpPhase::kClosedUnused) return conclude(fd, 0);
   // What connect(2) answers when somebody else has read the error.
   if (outcome == 0) return lost(ECONNABORTED);
   if (was_shut_down(fd, outcome)) return lost(outcome);
@@ -190,8 +225,36 @@ Progress Flight::check(int fd) {
 int Flight::leave_to_kernel(int fd) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(requested.address, requested, destination);
-  if (connect_without_waiting(fd, destination, length, program_timeout) == 0) return 0;
+  // The same fault once more, not the next one of its rule. Nobody would end a delay.
+  if (connects_have_faults()) lift_fault(fd);
+  if (requested_fault.action == FaultAction::kDelay) requested_fault = {};
+  if (connect_without_waiting(fd, destination, length, program_timeout, requested_fault) == 0) {
+    return 0;
+  }
   return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+}
+
+// The delay of the attempt under way is over: now it goes to its address.
+Progress Flight::end_delay(int fd) {
+  sockaddr_storage destination;
+  const socklen_t length = write_sockaddr(current, requested, destination);
+  take_back(fd, false);
+  lift_fault(fd);
+  delayed_until_ms = 0;
+  wait_until(patient_until_ms);
+  const int result = connect_without_waiting(fd, destination, length, program_timeout, {});
+  if (result == 0) return conclude(fd, 0);
+  const int outcome = errno;
+  interrupted = outcome == EINTR;
+  return outcome == EINPROGRESS || interrupted ? Progress::kInFlight : failed(fd, outcome);
+}
+
+bool Flight::address_at(std::size_t position, Address& out) const {
+  if (position == list.requested) {
+    out = requested.address;
+    return true;
+  }
+  return host_table().address_at(list, position, out);
 }
 
 Progress Flight::proceed(int fd, Step step) {
@@ -200,7 +263,7 @@ Progress Flight::proceed(int fd, Step step) {
     if (!owns(fd)) return lost(EBADF);
     Address next;
     sockaddr_storage destination;
-    if (!host_table().address_at(list, step.position, next)) {
+    if (!address_at(step.position, next)) {
       // Forgotten meanwhile, after so many lookups that the table was rewritten twice.
       step = {Step::Kind::kDeliver, step.position, EHOSTUNREACH, 0};
       break;
@@ -213,8 +276,11 @@ Progress Flight::proceed(int fd, Step step) {
     untouched = false;
     current = next;
     const std::uint64_t began = now_ms();
-    trail.begin(step.position, began);
-    const int result = connect_without_waiting(fd, destination, length, program_timeout);
+    fault = draw_fault(fd, current, requested);
+    if (step.position == list.requested) requested_fault = fault;
+    begin_delay(began);
+    trail.begin(step.position, began, fault);
+    const int result = connect_without_waiting(fd, destination, length, program_timeout, fault);
     const int outcome = result == 0 ? 0 : errno;
     if (outcome == EINPROGRESS || outcome == EINTR) {
       interrupted = outcome == EINTR;
@@ -229,7 +295,7 @@ Progress Flight::proceed(int fd, Step step) {
   }
   switch (step.kind) {
     case Step::Kind::kWait:
-      until_ms = step.until_ms;
+      wait_until(step.until_ms);
       return Progress::kInFlight;
     case Step::Kind::kYield:
       return Progress::kTimeUp;

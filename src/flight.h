@@ -14,7 +14,7 @@
 #include "engine/address.h"
 #include "engine/host_table.h"
 #include "engine/schedule.h"
-#include "trail.h"
+#include "engine/trail.h"
 
 namespace nextaddr {
 
@@ -33,11 +33,16 @@ struct Flight {
   Schedule schedule;
   Trail trail;
   Address current;          // the address of the attempt under way
+  Fault fault;              // and what is made of it on purpose
+  Fault requested_fault;    // what was made of the last attempt at the requested address
   timeval program_timeout;  // its SO_SNDTIMEO
   std::uint64_t cookie;     // of the socket
   std::uint64_t began_us;
   std::uint64_t began_ms;
-  std::uint64_t until_ms;
+  std::uint64_t until_ms;          // the earlier of these two
+  std::uint64_t patient_until_ms;  // so long the schedule waits for the attempt under way
+  std::uint64_t
+      delayed_until_ms;  // then it goes to its address, when it is delayed on purpose; else 0
   int error;
   PositionSet silent;  // positions that nothing was heard from
   bool blocking;       // began as a blocking connect
@@ -49,6 +54,9 @@ struct Flight {
   // found out when an attempt fails, so that a healthy connect does not pay for it. False when the
   // socket has no cookie.
   bool prepare(int fd, const Endpoint& wanted, const timeval& timeout, bool blocks);
+
+  // The first attempt is made with this fault.
+  void suffer(const Fault& first);
 
   // The first attempt, to the requested address, came to `first`: EINPROGRESS or its error. kLost
   // with that error when there is nowhere else to go.
@@ -79,10 +87,15 @@ struct Flight {
   // Finds where else this connect may go. False when it is left to the kernel: not TCP, no other
   // address, a vfork child, or the program walks a list that has just failed as a whole.
   bool plan(int fd, bool requested_is_parked = false);
+  bool find_destinations(int fd, bool requested_is_parked);
+  bool address_at(std::size_t position, Address& out) const;
   // The attempt at `current` has come to this error; parks its address if that is why.
   void note_outcome(int error, std::uint64_t now);
   void note_silence();
   Progress proceed(int fd, Schedule::Step step);
+  void begin_delay(std::uint64_t now_ms);
+  Progress end_delay(int fd);
+  void wait_until(std::uint64_t patient_until);
   Progress lost(int with);
   Progress conclude(int fd, int outcome);
 };

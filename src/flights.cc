@@ -10,9 +10,9 @@
 
 #include "clock.h"
 #include "libc.h"
-#include "log.h"
 #include "memory/memory.h"
 #include "process.h"
+#include "report.h"
 #include "signals.h"
 #include "socket.h"
 #include "this_thread.h"
@@ -251,7 +251,7 @@ Slot* take_slot_for(int fd) {
   Table* all = make_table();
   Slot* slot = all != nullptr ? take_slot(*all) : nullptr;
   if (slot == nullptr) {
-    log_problem("no room for one more connect in flight", {});
+    report_problem("no room for one more connect in flight", {});
     return nullptr;
   }
   slot->fd.store(fd, std::memory_order_relaxed);
@@ -317,6 +317,14 @@ bool enter_flight(int fd, const Endpoint& requested) {
   }
   publish(*table(), *slot, true);
   return true;
+}
+
+void suffer_fault(int fd, const Fault& fault) {
+  const Uninterrupted uninterrupted;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return;
+  slot->flight.suffer(fault);
+  release(*slot);
 }
 
 int begin_flight(int fd, int first) {

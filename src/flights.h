@@ -33,6 +33,9 @@ bool any_moved_on();
 // on this descriptor may see its failure before connect(2) has returned here. False: no room.
 bool enter_flight(int fd, const Endpoint& requested);
 
+// That connect is made with this fault.
+void suffer_fault(int fd, const Fault& fault);
+
 // The requested address is parked: that connect asks another one instead. Its result for the
 // program, or nothing when it is to be made as usual.
 std::optional<int> begin_flight_elsewhere(int fd);

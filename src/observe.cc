@@ -11,9 +11,9 @@
 #include "engine/address.h"
 #include "engine/host_table.h"
 #include "errno_kept.h"
-#include "log.h"
 #include "memory/memory.h"
 #include "process.h"
+#include "report.h"
 #include "signals.h"
 
 namespace nextaddr {
@@ -60,7 +60,7 @@ void learn(const char* host, AddressList& addresses, LookupFamilies families) {
     learned = lock.held() && host_table().learn(host, addresses, families, config().filter);
   }
   if (learned && addresses.size() > 1) refresh_memory();
-  log_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ", host);
+  report_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ", host);
 }
 
 }  // namespace

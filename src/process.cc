@@ -8,8 +8,11 @@
 
 #include "config.h"
 #include "errno_kept.h"
+#include "faults.h"
 #include "libc.h"
 #include "log.h"
+#include "report.h"
+#include "run.h"
 
 namespace nextaddr {
 namespace {
@@ -61,7 +64,9 @@ __attribute__((noinline, cold)) bool start() {
       libc::resolve_signal_safe();
       owns_memory();
       if (config().log_level != LogLevel::kOff) remember_stderr();
-      if (config().problem != nullptr) log_problem("bad value ignored in ", config().problem);
+      if (config().problem != nullptr) report_problem("bad value ignored in ", config().problem);
+      open_run();
+      load_faults();
       next = kActive;
     }
   }

@@ -11,6 +11,7 @@
 #include "errno_kept.h"
 #include "libc.h"
 #include "signals.h"
+#include "steering.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -34,6 +35,14 @@ int flag(int fd, int level, int name) {
   return get_option(fd, level, name, value) ? value : 0;
 }
 
+// TCP_INFO as Linux has it since 4.6: glibc's tcp_info ends before these.
+struct LongTcpInfo {
+  tcp_info start;
+  std::uint64_t pacing_rate, max_pacing_rate, bytes_acked, bytes_received;
+  std::uint32_t segs_out, segs_in, notsent_bytes, min_rtt;
+  std::uint32_t data_segs_in, data_segs_out;
+};
+
 void disconnect(int fd) {
   sockaddr_storage nowhere{};
   nowhere.ss_family = AF_UNSPEC;
@@ -50,11 +59,11 @@ timeval send_timeout(int fd) {
 }
 
 int briefly_connect(int fd, const sockaddr* address, socklen_t length,
-                    const timeval& program_timeout) {
+                    const timeval& program_timeout, const Fault& fault) {
   const CancellationPoint later;
   // The shortest time there is: the kernel rounds it up to one tick.
   set_send_timeout(fd, {0, 1});
-  const int result = libc::connect(fd, address, length);
+  const int result = connect_with_fault(fd, address, length, fault);
   {
     const ErrnoKept errno_kept;
     set_send_timeout(fd, program_timeout);
@@ -95,16 +104,20 @@ std::uint32_t kernel_patience_of(int fd) {
 }
 
 TcpPhase tcp_phase(int fd) {
-  tcp_info info{};
-  get_option(fd, IPPROTO_TCP, TCP_INFO, info);
-  switch (info.tcpi_state) {
+  LongTcpInfo info{};
+  socklen_t length = sizeof info;
+  libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
+  switch (info.start.tcpi_state) {
     case TCP_SYN_SENT:
     case TCP_SYN_RECV:
       return TcpPhase::kConnecting;
     case TCP_CLOSE:
     case 0:  // not told: an error of the socket, which the next step finds
       // The round-trip time is first measured by the answer to the SYN.
-      return info.tcpi_rtt == 0 ? TcpPhase::kClosed : TcpPhase::kClosedAfterIt;
+      if (info.start.tcpi_rtt == 0) return TcpPhase::kClosed;
+      return length == sizeof info && info.data_segs_in == 0 && info.data_segs_out == 0
+                 ? TcpPhase::kClosedUnused
+                 : TcpPhase::kClosedAfterIt;
     default:
       return TcpPhase::kConnected;
   }

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "engine/address.h"
+#include "engine/fault_rules.h"
 
 namespace nextaddr {
 
@@ -20,7 +20,7 @@ timeval send_timeout(int fd);
 // is put back before it returns, and no cancellation of the thread is acted on until then. Signals
 // must be blocked: a handler that jumped out would leave the tick behind.
 int briefly_connect(int fd, const sockaddr* address, socklen_t length,
-                    const timeval& program_timeout);
+                    const timeval& program_timeout, const Fault& fault = {});
 
 // TCP or MPTCP, the protocols that connect by a handshake and can be taken back.
 bool is_tcp(int fd);
@@ -43,7 +43,8 @@ enum class TcpPhase : std::uint8_t {
   kConnecting,
   kConnected,
   kClosed,         // and no handshake was ever completed
-  kClosedAfterIt,  // the connection was there, and the program may have seen it
+  kClosedUnused,   // the connection was there, but nothing ever went over it
+  kClosedAfterIt,  // the connection was there, and the program has used it
 };
 TcpPhase tcp_phase(int fd);
 

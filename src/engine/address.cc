@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/text.h"
@@ -117,6 +118,15 @@ bool parse_address(std::string_view text, Address& out) {
     return true;
   }
   return false;
+}
+
+bool in_network(const Address& address, const Address& network, std::size_t prefix) {
+  for (std::size_t i = 0; i < address.words.size() && i * 32 < prefix; ++i) {
+    const std::size_t bits = std::min<std::size_t>(prefix - i * 32, 32);
+    const std::uint32_t mask = ~std::uint32_t{0} << (32 - bits);
+    if (((ntohl(address.words[i]) ^ ntohl(network.words[i])) & mask) != 0) return false;
+  }
+  return true;
 }
 
 std::size_t format_address(const Address& address, char (&out)[kAddressTextSize]) {

@@ -71,6 +71,10 @@ Address address_from_ipv6(const void* sixteen_bytes, std::uint32_t scope);
 // "192.0.2.1", "2001:db8::1" or "[2001:db8::1]", nothing else. False leaves `out` alone.
 bool parse_address(std::string_view text, Address& out);
 
+// True when the first `prefix` of the 128 bits are the same: IPv4 networks have theirs behind the
+// 96 of v4-mapped addresses.
+bool in_network(const Address& address, const Address& network, std::size_t prefix);
+
 // Writes the address as text (IPv6 in brackets) and returns its length.
 std::size_t format_address(const Address& address, char (&out)[kAddressTextSize]);
 

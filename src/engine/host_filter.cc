@@ -51,9 +51,7 @@ bool list_matches(std::string_view list, std::string_view host, std::uint16_t po
       pattern = slice(pattern, 0, colon);
     }
     const bool port_covered = only_port == 0 || any_port || only_port == port;
-    if (!pattern.empty() && port_covered && matches_glob(without_trailing_dot(pattern), host)) {
-      return true;
-    }
+    if (!pattern.empty() && port_covered && matches_host(pattern, host)) return true;
   }
   return false;
 }
@@ -105,8 +103,11 @@ bool matches_glob(std::string_view pattern, std::string_view text) {
   }
 }
 
+bool matches_host(std::string_view pattern, std::string_view host) {
+  return matches_glob(without_trailing_dot(pattern), without_trailing_dot(host));
+}
+
 bool HostFilter::leaves_alone(std::string_view host, std::uint16_t port) const {
-  host = without_trailing_dot(host);
   // Asked about every port, a skip of one port does not count, and an only of one port does.
   if (list_matches(skip_, host, port, false)) return true;
   return !only_.empty() && !list_matches(only_, host, port, port == 0);

@@ -14,6 +14,9 @@ bool same_host(std::string_view a, std::string_view b);
 // fnmatch-like: '*', '?' and '[a-z]' ('[!a-z]' negates); ASCII case-insensitive.
 bool matches_glob(std::string_view pattern, std::string_view text);
 
+// A glob for host names, in which one trailing dot does not count, as in the host.
+bool matches_host(std::string_view pattern, std::string_view host);
+
 class HostFilter {
  public:
   // Comma-separated globs, each with an optional ":port". An empty `only` means every host.

@@ -457,13 +457,30 @@ bool HostTable::destinations(const Address& requested, std::uint16_t port, const
   return reader.valid();
 }
 
+bool HostTable::any_holder(const Address& address, HolderTest test, void* context) const {
+  const Reader reader(*memory_);
+  std::uint32_t steps = 0;
+  NameBuffer buffer{};
+  for (Offset entry = reader.address_bucket(address).load(std::memory_order_acquire);
+       (entry = reader.holder(entry, address, steps)) != 0;
+       entry = reader.follow(entry + kNextEntry)) {
+    const Offset holder = reader.at(entry + kOwner);
+    const std::string_view host = reader.name(holder, buffer);
+    const std::size_t position = reader.position_of(holder, address);
+    if (reader.valid() && test(context, host, position)) return true;
+  }
+  return false;
+}
+
 bool HostTable::address_at(const DestinationList& list, std::size_t position, Address& out) const {
+  if (list.record == 0) return false;
   const Reader reader(*memory_, list.generation);
   out = reader.address(reader.entry(list.record, position));
   return reader.valid();
 }
 
 std::string_view HostTable::host_name(const DestinationList& list, NameBuffer& buffer) const {
+  if (list.record == 0) return {};
   const Reader reader(*memory_, list.generation);
   const std::string_view name = reader.name(list.record, buffer);
   return reader.valid() ? name : std::string_view{};

@@ -26,7 +26,7 @@ namespace nextaddr {
 // requested address does not have (a stranger's). A handle: addresses are read through the table.
 struct DestinationList {
   std::uint32_t generation{};
-  std::uint32_t record{};
+  std::uint32_t record{};     // 0: of no host
   std::uint16_t requested{};  // position of the requested address
   PositionSet candidates;     // positions that may be asked, the requested one included
   PositionSet ipv6;           // positions of IPv6 addresses
@@ -79,6 +79,10 @@ class HostTable {
 
   // The address at a position. False when the list has been forgotten meanwhile.
   bool address_at(const DestinationList& list, std::size_t position, Address& out) const;
+
+  // Whether `test(context, host, position)` is true of some host that has this address in its list.
+  using HolderTest = bool (*)(void* context, std::string_view host, std::size_t position);
+  bool any_holder(const Address& address, HolderTest test, void* context) const;
 
   // The host's name, for the log: a view of `buffer`, empty when the list has been forgotten.
   std::string_view host_name(const DestinationList& list, NameBuffer& buffer) const;

@@ -24,7 +24,7 @@ constexpr Meaning kMeanings[] = {
     {ENETDOWN, true, false, "ENETDOWN", "network down"},
     {EADDRNOTAVAIL, true, false, "EADDRNOTAVAIL", "no local address"},
     {EACCES, true, false, "EACCES", "forbidden"},
-    {EPERM, true, false, "EPERM", "forbidden"},
+    {EPERM, true, false, "EPERM", "not permitted"},
     {EINVAL, true, false, "EINVAL", "blackhole route"},
     {EINPROGRESS, false, false, "EINPROGRESS", "silent"},
     {EALREADY, false, false, "EALREADY", "silent"},
@@ -53,7 +53,18 @@ const Meaning& meaning(int error) {
 
 bool moves_on(int error) { return meaning(error).moves_on; }
 bool parks(int error) { return meaning(error).parks; }
+bool is_failure(int error) {
+  return error != 0 && error != EINPROGRESS && error != EALREADY && error != EISCONN &&
+         error != EINTR && error != kParked;
+}
 std::string_view outcome_word(int error) { return meaning(error).word; }
 std::string_view error_name(int error) { return meaning(error).name; }
+
+int error_number(std::string_view name) {
+  for (const Meaning& candidate : kMeanings) {
+    if (candidate.name == name && is_failure(candidate.error)) return candidate.error;
+  }
+  return 0;
+}
 
 }  // namespace nextaddr

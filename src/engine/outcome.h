@@ -26,4 +26,11 @@ std::string_view outcome_word(int error);
 // "ECONNREFUSED"; "errno" for one that connect(2) does not document.
 std::string_view error_name(int error);
 
+// True for what a connect can fail with; the others tell how it stands, or stand for something else
+// here.
+bool is_failure(int error);
+
+// The error with this name that a connect can fail with; 0: none.
+int error_number(std::string_view name);
+
 }  // namespace nextaddr

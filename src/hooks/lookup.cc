@@ -1,7 +1,10 @@
 // The lookups: getaddrinfo(3), gethostbyname(3) and their variants. Only observed, except for names
-// that --resolve gives addresses to.
+// that --resolve gives addresses to, and those that --fault lets fail.
 #include <netdb.h>
 
+#include <cerrno>
+
+#include "faults.h"
 #include "hooks/hook.h"
 #include "libc.h"
 #include "names.h"
@@ -11,8 +14,25 @@ namespace libc = nextaddr::libc;
 using nextaddr::name_is_given;
 using nextaddr::observe_hostent;
 
+namespace {
+
+hostent* static_failure(int error) {
+  h_errno = error;
+  return nullptr;
+}
+
+// What glibc's gethostbyname_r(3) returns beside it.
+int reentrant_failure(int host_error, hostent** result, int* error) {
+  *result = nullptr;
+  *error = host_error;
+  return host_error == TRY_AGAIN ? EAGAIN : 0;
+}
+
+}  // namespace
+
 NEXTADDR_HOOK int getaddrinfo(const char* node, const char* service, const addrinfo* hints,
                               addrinfo** result) {
+  if (const auto fault = nextaddr::fault_of_getaddrinfo(node)) return *fault;
   const int error = name_is_given(node) ? nextaddr::given_getaddrinfo(node, service, hints, result)
                                         : libc::getaddrinfo(node, service, hints, result);
   if (error == 0) {
@@ -39,6 +59,7 @@ NEXTADDR_HOOK int gai_error(gaicb* request) noexcept {
 }
 
 NEXTADDR_HOOK hostent* gethostbyname(const char* name) {
+  if (const auto fault = nextaddr::fault_of_gethostbyname(name)) return static_failure(*fault);
   hostent* entry = name_is_given(name) ? nextaddr::given_static_hostent(name, AF_INET)
                                        : libc::gethostbyname(name);
   observe_hostent(name, entry);
@@ -46,6 +67,7 @@ NEXTADDR_HOOK hostent* gethostbyname(const char* name) {
 }
 
 NEXTADDR_HOOK hostent* gethostbyname2(const char* name, int family) {
+  if (const auto fault = nextaddr::fault_of_gethostbyname(name)) return static_failure(*fault);
   hostent* entry = name_is_given(name) ? nextaddr::given_static_hostent(name, family)
                                        : libc::gethostbyname2(name, family);
   observe_hostent(name, entry);
@@ -54,6 +76,8 @@ NEXTADDR_HOOK hostent* gethostbyname2(const char* name, int family) {
 
 NEXTADDR_HOOK int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size,
                                   hostent** result, int* error) {
+  if (const auto fault = nextaddr::fault_of_gethostbyname(name))
+    return reentrant_failure(*fault, result, error);
   const int failed =
       name_is_given(name)
           ? nextaddr::given_hostent(name, AF_INET, entry, buffer, size, result, error)
@@ -64,6 +88,8 @@ NEXTADDR_HOOK int gethostbyname_r(const char* name, hostent* entry, char* buffer
 
 NEXTADDR_HOOK int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer,
                                    size_t size, hostent** result, int* error) {
+  if (const auto fault = nextaddr::fault_of_gethostbyname(name))
+    return reentrant_failure(*fault, result, error);
   const int failed = name_is_given(name)
                          ? nextaddr::given_hostent(name, family, entry, buffer, size, result, error)
                          : libc::gethostbyname2_r(name, family, entry, buffer, size, result, error);

@@ -56,8 +56,8 @@ def test_failure_is_reported_as_without_failover(lab, client):
 
 
 def outcome(result):
-    """What a program said, without process ids, times and pointers."""
-    said = re.sub(r"\[\d+\]|\d\d:\d\d:\d\d|\d+ ms|0x[\da-f]+", "", result.stdout + result.stderr)
+    """What a program said, without process ids, times, pointers, and how deep its threads stood (Java)."""
+    said = re.sub(r"\n\t(at |\.\.\. ).*|\[\d+\]|\d\d:\d\d:\d\d|\d+ ms|0x[\da-f]+", "", result.stdout + result.stderr)
     return result.returncode, said
 
 

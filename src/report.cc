@@ -1,0 +1,205 @@
+#include "report.h"
+
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "clock.h"
+#include "config.h"
+#include "engine/json.h"
+#include "engine/line.h"
+#include "engine/outcome.h"
+#include "errno_kept.h"
+#include "log.h"
+#include "process.h"
+
+namespace nextaddr {
+namespace {
+
+bool logs(LogLevel level) { return config().log_level >= level; }
+
+std::string_view program() {
+  const char* name = program_invocation_short_name;
+  return name != nullptr ? std::string_view(name) : "?";
+}
+
+// One line about one event, in the format that is wanted: `text` and `json` add to its beginning.
+template <typename Text, typename Json>
+void report(std::string_view event, Text text, Json json) {
+  const ErrnoKept errno_kept;
+  Line line;
+  if (config().log_json) {
+    JsonObject object(line);
+    object.add_time("time", wall_ms());
+    object.add("pid", static_cast<std::uint64_t>(getpid()));
+    object.add("program", program());
+    object.add("event", event);
+    json(object);
+    object.end();
+  } else {
+    line << "nextaddr: " << program() << "[" << static_cast<std::uint64_t>(getpid()) << "] ";
+    text(line);
+  }
+  write_to_log(line);
+}
+
+void report_message(std::string_view event, std::string_view what, std::string_view subject) {
+  report(
+      event, [&](Line& line) { line << what << subject; },
+      [&](JsonObject& object) {
+        object.add("message", what);
+        object.add("subject", subject);
+      });
+}
+
+class ConnectReport {
+ public:
+  ConnectReport(const DestinationList& list, const Endpoint& requested, const Trail& trail,
+                int error, std::uint64_t took_ms)
+      : list_(list), requested_(requested), trail_(trail), error_(error), took_ms_(took_ms) {
+    trail.for_each([&](const Trail::Attempt& attempt) { last_ = attempt; },
+                   [&](const Trail::Attempt& attempt) { last_ = attempt; });
+  }
+
+  void write(Line& line) const {
+    NameBuffer host{};
+    line << host_table().host_name(list_, host) << ":" << port();
+    std::string_view separator = " ";
+    const auto add = [&](const Trail::Attempt& attempt) {
+      line << separator;
+      separator = ", ";
+      line << address(attempt) << " " << outcome_word(attempt.error);
+      if (attempt.error != kParked) line << " " << std::uint64_t{attempt.took_ms} << " ms";
+      if (attempt.fault.action != FaultAction::kNone) line << " (fault)";
+    };
+    trail_.for_each(add, [&](const Trail::Attempt& attempt) {
+      if (trail_.left_out() > 0) line << ", " << std::uint64_t{trail_.left_out()} << " more";
+      add(attempt);
+    });
+    if (error_ != 0) line << ": all failed, " << error_name(error_);
+  }
+
+  void write(JsonObject& object) const {
+    NameBuffer host{};
+    object.add("host", host_table().host_name(list_, host));
+    object.add("port", port());
+    object.add("asked", requested_.address);
+    if (error_ == 0) {
+      object.add("used", address(last_));
+      object.add_null("error");
+    } else {
+      object.add_null("used");
+      object.add("error", error_name(error_));
+    }
+    object.add_flag("failover", error_ == 0 && address(last_) != requested_.address);
+    object.add("total_ms", took_ms_);
+    if (trail_.left_out() > 0) object.add("attempts_left_out", std::uint64_t{trail_.left_out()});
+    object.begin_array("attempts");
+    const auto add = [&](const Trail::Attempt& attempt) {
+      object.next_object();
+      object.add("address", address(attempt));
+      object.add("outcome", outcome_word(attempt.error));
+      if (is_failure(attempt.error)) {
+        object.add("error", error_name(attempt.error));
+      } else {
+        object.add_null("error");
+      }
+      object.add("ms", std::uint64_t{attempt.took_ms});
+      if (attempt.fault.action != FaultAction::kNone) {
+        object.add("fault", action_word(attempt.fault));
+      }
+    };
+    trail_.for_each(add, add);
+    object.end_array();
+  }
+
+ private:
+  [[nodiscard]] std::uint64_t port() const { return ntohs(requested_.port); }
+  [[nodiscard]] Address address(const Trail::Attempt& attempt) const {
+    Address found;
+    return host_table().address_at(list_, attempt.position, found) ? found : Address{};
+  }
+
+  const DestinationList& list_;
+  const Endpoint& requested_;
+  const Trail& trail_;
+  int error_;
+  std::uint64_t took_ms_;
+  Trail::Attempt last_{};
+};
+
+}  // namespace
+
+void report_connect(const DestinationList& list, const Endpoint& requested, const Trail& trail,
+                    int error, std::uint64_t took_ms) {
+  if (!logs(LogLevel::kInfo)) return;
+  const ConnectReport connect(list, requested, trail, error, took_ms);
+  report(
+      "connect", [&](Line& line) { connect.write(line); },
+      [&](JsonObject& object) { connect.write(object); });
+}
+
+void report_fault(std::string_view rule, const Fault& fault, std::string_view host,
+                  const Endpoint* to) {
+  if (!logs(LogLevel::kInfo)) return;
+  report(
+      "fault",
+      [&](Line& line) {
+        line << "fault " << rule << ": " << action_word(fault) << " ";
+        if (to == nullptr) {
+          line << host;
+          return;
+        }
+        if (!host.empty()) line << host << ":" << std::uint64_t{ntohs(to->port)} << " ";
+        line << to->address;
+        if (host.empty()) line << ":" << std::uint64_t{ntohs(to->port)};
+      },
+      [&](JsonObject& object) {
+        object.add("rule", rule);
+        object.add("action", action_word(fault));
+        object.add("host", host);
+        if (to == nullptr) return;
+        object.add("port", std::uint64_t{ntohs(to->port)});
+        object.add("address", to->address);
+      });
+}
+
+void report_unmatched(std::string_view rule) {
+  if (!logs(LogLevel::kError)) return;
+  report(
+      "unmatched", [&](Line& line) { line << "fault " << rule << ": never matched"; },
+      [&](JsonObject& object) { object.add("rule", rule); });
+}
+
+void report_seed(std::uint64_t seed) {
+  if (!logs(LogLevel::kInfo)) return;
+  report(
+      "seed", [&](Line& line) { line << "chances were drawn with NEXTADDR_SEED=" << seed; },
+      [&](JsonObject& object) { object.add("seed", seed); });
+}
+
+void report_bad_faults(const FaultSyntaxError& error) {
+  if (!logs(LogLevel::kError)) return;
+  report(
+      "problem",
+      [&](Line& line) {
+        line << "NEXTADDR_FAULTS ignored: column " << std::uint64_t{error.column} << ": "
+             << error.reason;
+      },
+      [&](JsonObject& object) {
+        object.add("message", "NEXTADDR_FAULTS ignored");
+        object.add("subject", error.reason);
+        object.add("column", std::uint64_t{error.column});
+      });
+}
+
+void report_problem(std::string_view what, std::string_view subject) {
+  if (logs(LogLevel::kError)) report_message("problem", what, subject);
+}
+
+void report_debug(std::string_view what, std::string_view subject) {
+  if (logs(LogLevel::kDebug)) report_message("debug", what, subject);
+}
+
+}  // namespace nextaddr

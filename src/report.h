@@ -1,0 +1,38 @@
+// What the log says about what happened, as text or as JSON (README, "Log"): the only place that
+// words it. Each says nothing below its level. Async-signal-safe, no allocation, errno left alone.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "engine/address.h"
+#include "engine/fault_rules.h"
+#include "engine/host_table.h"
+#include "engine/trail.h"
+
+namespace nextaddr {
+
+// info: a connect that took more than one attempt has ended with `error` (0: connected).
+void report_connect(const DestinationList& list, const Endpoint& requested, const Trail& trail,
+                    int error, std::uint64_t took_ms);
+
+// info: a fault is made of a connection attempt, or (`to` null) of a lookup. `host` may be empty.
+void report_fault(std::string_view rule, const Fault& fault, std::string_view host,
+                  const Endpoint* to);
+
+// error: no attempt of the whole run ever came to this rule.
+void report_unmatched(std::string_view rule);
+
+// info: what NEXTADDR_SEED has to be to have this run again.
+void report_seed(std::uint64_t seed);
+
+// error: why the rules are ignored.
+void report_bad_faults(const FaultSyntaxError& error);
+
+// error: something is ignored, or not done.
+void report_problem(std::string_view what, std::string_view subject);
+
+// debug.
+void report_debug(std::string_view what, std::string_view subject);
+
+}  // namespace nextaddr

@@ -1,0 +1,65 @@
+#include "run.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "process.h"
+
+namespace nextaddr {
+namespace {
+
+constinit Run* the_run = nullptr;
+constinit std::uint32_t opened_by = 0;
+
+void* map(int fd) {
+  const int kind = fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
+  void* memory = mmap(nullptr, sizeof(Run), PROT_READ | PROT_WRITE, kind, fd, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
+void* map_file(const char* path) {
+  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return nullptr;
+  struct stat status {};
+  const bool good = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+                    status.st_uid == geteuid() && status.st_size >= static_cast<off_t>(sizeof(Run));
+  void* memory = good ? map(fd) : nullptr;
+  close(fd);
+  return memory;
+}
+
+std::uint64_t choose_seed() {
+  if (config().has_seed) return config().seed;
+  std::uint32_t random = 0;
+  static_cast<void>(getrandom(&random, sizeof random, GRND_NONBLOCK));
+  return random;
+}
+
+}  // namespace
+
+void open_run() {
+  if (config().faults.empty() && config().run_file == nullptr) return;
+  void* memory = config().run_file != nullptr ? map_file(config().run_file) : nullptr;
+  if (memory == nullptr) memory = map(-1);
+  if (memory == nullptr) return;
+  the_run = static_cast<Run*>(memory);
+  std::uint64_t none = 0;
+  the_run->seed.compare_exchange_strong(none, choose_seed() + 1);
+  the_run->magic.store(kRunMagic);
+  opened_by = own_pid();
+}
+
+Run* run() { return the_run; }
+
+std::uint64_t seed() { return the_run->seed.load(std::memory_order_relaxed) - 1; }
+
+bool ends_run() {
+  if (the_run == nullptr || !owns_memory()) return false;
+  return config().run_file != nullptr ? config().ends_run : own_pid() == opened_by;
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,29 @@
+// How the kernel is made to produce a fault: the program's own socket is sent to a place on
+// loopback where just this happens, so that errno, poll, epoll and SO_ERROR are real. Never sends a
+// packet beyond loopback for it, and keeps no descriptor open. Async-signal-safe.
+//
+//   refuse        port 0, where nobody can listen
+//   silent delay  port 0, and a socket filter that drops every answer: unlike a listener with a
+//   full
+//                 queue it needs no descriptor, and goes where the socket goes
+//   reset         a listener that is shut down once the connection is in its queue
+//   errno         no system call: the error of a connect(2) that finds no route, say
+#pragma once
+
+#include <sys/socket.h>
+
+#include "engine/fault_rules.h"
+
+namespace nextaddr {
+
+// True when a connect(2) on this socket would begin an attempt, rather than tell of one.
+bool begins_attempt(int fd);
+
+// Undoes what an earlier fault has left on the socket.
+void lift_fault(int fd);
+
+// connect(2) as the fault has it; without one connect(2) itself. Blocks no longer than that, and is
+// a cancellation point as that.
+int connect_with_fault(int fd, const sockaddr* address, socklen_t length, const Fault& fault);
+
+}  // namespace nextaddr
