@@ -176,6 +176,23 @@ TEST_F(HostTableTest, HostName) {
   EXPECT_EQ(table_.host_name(list, name), "Some.Name.example");
 }
 
+TEST_F(HostTableTest, HoldersOfAnAddressAndItsPositions) {
+  learn("a", {ipv4(1), ipv4(2), ipv6(3)});
+  learn("b", {ipv4(9), ipv4(1)});
+  learn("c", {ipv4(2)});
+  std::string holders;
+  const auto note = [](void* context, std::string_view host, std::size_t position) {
+    *static_cast<std::string*>(context) += std::string(host) + std::to_string(position) + " ";
+    return false;
+  };
+  EXPECT_FALSE(table_.any_holder(ipv4(1), note, &holders));
+  EXPECT_FALSE(table_.any_holder(ipv6(3), note, &holders));
+  EXPECT_FALSE(table_.any_holder(ipv4(7), note, &holders));
+  EXPECT_EQ(holders, "b1 a0 a2 ");
+  EXPECT_TRUE(table_.any_holder(
+      ipv4(2), [](void*, std::string_view host, std::size_t) { return host == "a"; }, nullptr));
+}
+
 TEST_F(HostTableTest, WalkingAnExhaustedList) {
   learn("a", {ipv4(1), ipv4(2), ipv4(3)});
   DestinationList first;
