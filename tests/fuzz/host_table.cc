@@ -12,6 +12,8 @@
 #include <ctime>
 #include <memory>
 #include <set>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "engine/text.h"
@@ -193,6 +195,17 @@ class Model {
     });
   }
 
+  // Calls each(name, position) for the hosts that have it, the newest first.
+  template <typename Each>
+  void for_each_holder(const Address& address, Each each) const {
+    for (auto answer = answers_.rbegin(); answer != answers_.rend(); ++answer) {
+      const Addresses& list = (*answer)->addresses;
+      const auto found = std::find(list.begin(), list.end(), address);
+      if (found != list.end())
+        each((*answer)->name, static_cast<std::size_t>(found - list.begin()));
+    }
+  }
+
   [[nodiscard]] std::uint32_t generation() const { return generation_; }
 
  private:
@@ -235,7 +248,8 @@ class Play {
         table_(memory.table()),
         choices_(choices),
         filter_(filter_named(choices_.below(4))),
-        model_(filter_) {}
+        model_(filter_),
+        letter_addresses_(choices.rest().find('!') == std::string_view::npos ? 40 : 1) {}
 
   void play() {
     double hostile_seconds = 0;
@@ -308,7 +322,7 @@ class Play {
     Addresses addresses;
     for (char c = choices_.next(); is_address(c) || (c >= 'A' && c <= 'F'); c = choices_.next()) {
       const auto letter = static_cast<std::uint32_t>(c - 'A');
-      for (std::uint32_t i = 0; i < (is_address(c) ? 1 : 40); ++i) {
+      for (std::uint32_t i = 0; i < (is_address(c) ? 1 : letter_addresses_); ++i) {
         const Address address =
             is_address(c) ? address_named(c) : ipv4(0xc0000200 + letter * 8 + i);
         list.add(address);
@@ -325,6 +339,21 @@ class Play {
     if (is_modelled()) require(learned == model_.learn(name, addresses, families));
   }
 
+  using Holders = std::vector<std::pair<std::string, std::size_t>>;
+
+  [[nodiscard]] Holders holders_of(const Address& address) const {
+    Holders holders;
+    const auto note = [](void* context, std::string_view host, std::size_t position) {
+      auto& all = *static_cast<Holders*>(context);
+      require(host.size() <= std::tuple_size_v<NameBuffer> && position < kMaxAddresses);
+      // Of damaged memory there may be many.
+      if (all.size() < 100) all.emplace_back(host, position);
+      return false;
+    };
+    require(!table_.any_holder(address, note, &holders));
+    return holders;
+  }
+
   void connect() {
     const char named = choices_.next();
     const Address requested = address_named(is_address(named) ? named : '0');
@@ -336,7 +365,13 @@ class Play {
     Connect& connect = connects_[next_connect_++ % std::size(connects_)];
     connect = {list, nullptr, known};
     if (known) require(list.candidates.has(list.requested));
+    const Holders holders = holders_of(requested);
     if (!is_modelled()) return;
+    Holders expected;
+    model_.for_each_holder(requested, [&](const std::string& name, std::size_t position) {
+      expected.emplace_back(name, position);
+    });
+    require(holders == expected);
 
     connect.answer = model_.newest_with(requested);
     const bool left_alone = model_.left_alone(requested, port);
@@ -496,6 +531,7 @@ class Play {
   Choices choices_;
   const HostFilter& filter_;
   Model model_;
+  std::uint32_t letter_addresses_;
   Connect connects_[4];
   std::size_t next_connect_ = 0;
   std::uint32_t now_ms_ = 1000;
