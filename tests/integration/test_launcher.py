@@ -385,6 +385,12 @@ def test_a_bad_nextaddr_lib_is_refused(value):
         (["-v", "--log=off"], {"LOG": "off"}),
         (["--log=error"], {"LOG": "error"}),
         (["--log-format=text"], {"LOG_FORMAT": "text"}),
+        (["--log-format", "json"], {"LOG_FORMAT": "json"}),
+        (["--seed", "0"], {"SEED": "0"}),
+        (["--seed=1", "--seed=4294967295"], {"SEED": "4294967295"}),
+        (["--no-failover"], {"NO_FAILOVER": "1"}),
+        (["--off", "--fault", "a=refuse"], {"OFF": "1", "FAULTS": "a=refuse"}),
+        (["--off", "--fault=a=refuse", "--fault", "b = off"], {"OFF": "1", "FAULTS": "a=refuse;b = off"}),
         (["--off"], {"OFF": "1"}),
         (["--off", "--"], {"OFF": "1"}),
     ],
@@ -403,8 +409,10 @@ def test_an_option_sets_its_variable(options, settings):
         ("MEMORY", "/tmp/memory", "--memory=off", "off"),
         ("LOG", "error", "-v", "info"),
         ("LOG_FILE", "/dev/null", "--log-file=/dev/stderr", "/dev/stderr"),
-        ("LOG_FORMAT", "text", "--log-format=text", "text"),
+        ("LOG_FORMAT", "text", "--log-format=json", "json"),
         ("OFF", "0", "--off", "1"),
+        ("SEED", "5", "--seed=6", "6"),
+        ("NO_FAILOVER", "0", "--no-failover", "1"),
     ],
 )
 def test_a_variable_is_kept_unless_an_option_replaces_it(variable, value, option, replaced):
@@ -454,7 +462,8 @@ BAD_VALUES = [
         ("--delay", "DELAY", BAD_DELAYS),
         ("--memory", "MEMORY", ["/", ".", "/nonexistent/memory", "nonexistent/memory", "/etc/passwd/memory"]),
         ("--log", "LOG", ["yes", "warning", "INFO", "info ", "*"]),
-        ("--log-format", "LOG_FORMAT", ["json", "Text", "xml"]),
+        ("--log-format", "LOG_FORMAT", ["JSON", "Text", "xml"]),
+        ("--seed", "SEED", ["4294967296", "-1", "00", "01", "1e3", "0x1", " 1", "9" * 30]),
         ("--log-file", "LOG_FILE", ["/", ".", "/nonexistent/log", "nonexistent/log", "/etc/passwd/log"]),
     )
     for value in values
@@ -472,23 +481,28 @@ def test_a_bad_value_is_refused_before_anything_runs(option, variable, value):
 
 
 @pytest.mark.parametrize("value", ["2", "yes", "on", "true"])
-def test_the_off_variable_is_0_or_1(value):
-    assert_refused(run("true", env={"NEXTADDR_OFF": value}), f"NEXTADDR_OFF '{value}'")
+@pytest.mark.parametrize("name", ["NEXTADDR_OFF", "NEXTADDR_NO_FAILOVER"])
+def test_a_switch_is_0_or_1(name, value):
+    assert_refused(run("true", env={name: value}), f"{name} '{value}'")
 
 
 def test_one_bad_value_among_good_options_is_enough():
     assert_refused(run("-v", "--resolve", "a=::1", "--resolve", "b", "true"), "--resolve 'b'")
 
 
-@pytest.mark.parametrize(
-    "option", ["--resolve", "--only", "--skip", "--delay", "--memory", "--log", "--log-file", "--log-format"]
-)
+OPTIONS_WITH_A_VALUE = [
+    "--resolve", "--only", "--skip", "--delay", "--memory", "--fault", "--seed", "--log", "--log-file", "--log-format",
+]  # fmt: skip
+OPTIONS_WITHOUT = ["--off", "--no-failover", "--expect-failover", "--status", "--forget", "--help", "--version"]
+
+
+@pytest.mark.parametrize("option", OPTIONS_WITH_A_VALUE)
 def test_an_option_without_its_value_is_refused(option):
     for words in ([option], [option, "", "true"], [f"{option}=", "true"]):
         assert_refused(run(*words), f"{option} needs a value")
 
 
-@pytest.mark.parametrize("option", ["--off", "--status", "--forget", "--help", "--version"])
+@pytest.mark.parametrize("option", OPTIONS_WITHOUT)
 def test_an_option_that_takes_no_value_refuses_one(option):
     assert_refused(run(f"{option}=1", "true"), f"{option} takes no value")
 
@@ -604,9 +618,10 @@ def test_the_help_names_everything_and_needs_no_library():
     result = run("--help", env={"NEXTADDR_LIB": "/nonexistent"})
     assert (result.returncode, result.stderr) == (0, "")
     script = LAUNCHER.read_text()
-    for name in set(re.findall(r"NEXTADDR_[A-Z_]+", script)) | {"LD_PRELOAD", "125", "126", "127"}:
+    for name in set(re.findall(r"NEXTADDR_[A-Z_]+", script)) | {"LD_PRELOAD", "120", "125", "126", "127"}:
         assert name in result.stdout
-    for option in set(re.findall(r"(?<![-\w])(?:--[a-z][a-z-]*|-v)\b", script)):
+    options = set(re.findall(r"(?<![-\w])(?:--[a-z][a-z-]*|-v)\b", script))
+    for option in options - {"--default-signal"}:  # that is one of env
         assert re.search(rf"^  (--help, )?{option}\b", result.stdout, re.M), option
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
