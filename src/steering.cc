@@ -75,8 +75,11 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   // Not only closed: a forked child may have the listener too.
   shutdown(listener, SHUT_RDWR);
   close(listener);
-  // A connect that waited would have been told.
-  if (error == 0) error = pending_error(fd);
+  if (error == 0) {
+    // A connect that waited would have been told, and could be made again.
+    error = pending_error(fd);
+    if (error != 0) take_back(fd, false);
+  }
   errno = error;
   return error == 0 ? 0 : -1;
 }
