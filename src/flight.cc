@@ -303,6 +303,7 @@ Progress Flight::proceed(int fd, Step step) {
       return Progress::kTimeUp;
     default:
       take_back(fd, false);
+      if (connects_have_faults()) lift_fault(fd);
       if (trail.attempts() > 1) {
         host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));
       }
