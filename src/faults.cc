@@ -102,6 +102,10 @@ Fault draw_fault(int fd, const Address& address, const Endpoint& requested) {
   if (rule == FaultRules::kNoRule) return {};
   const Fault fault = draw(rule);
   if (fault.action == FaultAction::kNone) return fault;
+  if (!can_be_made(fd, fault)) {
+    report_problem("cannot be made on this socket: fault ", rules.text(rule));
+    return {};
+  }
   if (host.empty()) {
     some_holder(address, [&](std::string_view name, std::size_t) {
       host = copy(name, buffer);

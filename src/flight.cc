@@ -29,9 +29,11 @@ std::uint32_t milliseconds(const timeval& time) {
 }
 
 // shutdown(2) from another thread ends a connect in flight so; no packet can, before the handshake
-// is complete.
-bool was_shut_down(int fd, int outcome) {
-  return outcome == ECONNRESET && tcp_phase(fd) == TcpPhase::kClosed;
+// is complete, but a fault.
+bool was_shut_down(int fd, int outcome, const Fault& fault) {
+  const bool on_purpose =
+      fault.action == FaultAction::kReset || fault.action == FaultAction::kErrno;
+  return outcome == ECONNRESET && !on_purpose && tcp_phase(fd) == TcpPhase::kClosed;
 }
 
 // A connect(2) that does not wait, and fails so, has found no route: the socket is as before.
@@ -161,7 +163,7 @@ Progress Flight::begin(int fd, int first) {
 }
 
 Progress Flight::failed(int fd, int outcome) {
-  if (was_shut_down(fd, outcome)) return lost(outcome);
+  if (was_shut_down(fd, outcome, fault)) return lost(outcome);
   if (!planned && !plan(fd)) return lost(outcome);
   const std::uint64_t now = now_ms();
   note_outcome(outcome, now);
@@ -217,7 +219,7 @@ Progress Flight::check(int fd) {
   if (outcome == 0 && phase == TcpPhase::kClosedUnused) return conclude(fd, 0);
   // What connect(2) answers when somebody else has read the error.
   if (outcome == 0) return lost(ECONNABORTED);
-  if (was_shut_down(fd, outcome)) return lost(outcome);
+  if (was_shut_down(fd, outcome, fault)) return lost(outcome);
   note_outcome(outcome, now);
   return proceed(fd, schedule.failed(outcome, now));
 }
@@ -301,6 +303,7 @@ Progress Flight::proceed(int fd, Step step) {
       return Progress::kTimeUp;
     default:
       take_back(fd, false);
+      if (connects_have_faults()) lift_fault(fd);
       if (trail.attempts() > 1) {
         host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));
       }

@@ -117,6 +117,8 @@ class ConnectReport {
  private:
   [[nodiscard]] std::uint64_t port() const { return ntohs(requested_.port); }
   [[nodiscard]] Address address(const Trail::Attempt& attempt) const {
+    // The requested one needs no list, which may be forgotten, or have nowhere else to go.
+    if (attempt.position == list_.requested) return requested_.address;
     Address found;
     return host_table().address_at(list_, attempt.position, found) ? found : Address{};
   }

@@ -76,6 +76,10 @@ bool is_tcp(int fd) {
   return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
 }
 
+bool is_mptcp(int fd) { return flag(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP; }
+
+int bound_device(int fd) { return flag(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
+
 bool is_non_blocking(int fd) {
   const int flags = fcntl(fd, F_GETFL);
   return flags == -1 || (flags & O_NONBLOCK) != 0;

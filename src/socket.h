@@ -24,8 +24,11 @@ int briefly_connect(int fd, const sockaddr* address, socklen_t length,
 
 // TCP or MPTCP, the protocols that connect by a handshake and can be taken back.
 bool is_tcp(int fd);
+bool is_mptcp(int fd);
 bool is_non_blocking(int fd);
 bool is_ipv6_only(int fd);
+// The index of the device that the socket is bound to (SO_BINDTODEVICE); 0: none.
+int bound_device(int fd);
 
 // Turns TCP_FASTOPEN_CONNECT off on a socket that has it.
 void forgo_fastopen(int fd);

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "engine/address.h"
+#include "engine/outcome.h"
 #include "errno_kept.h"
 #include "libc.h"
 #include "report.h"
@@ -26,16 +27,28 @@ bool is_same(const sock_filter& a, const sock_filter& b) {
   return a.code == b.code && a.jt == b.jt && a.jf == b.jf && a.k == b.k;
 }
 
-bool drops_all(int fd) {
+// `lo` is the first device of every network namespace.
+constexpr int kLoopbackDevice = 1;
+
+enum class Filter : std::uint8_t { kNone, kOurs, kPrograms };
+
+Filter filter_of(int fd) {
   std::array<sock_filter, kDropAll.size()> present{};
-  // The kernel counts a filter's length in instructions.
+  // The kernel counts a filter's length in instructions. It does not show one of another length, or
+  // of eBPF.
   socklen_t length = present.size();
-  return libc::getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, present.data(), &length) == 0 &&
-         length == present.size() &&
-         std::equal(present.begin(), present.end(), kDropAll.begin(), is_same);
+  if (libc::getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, present.data(), &length) != 0) {
+    return Filter::kPrograms;
+  }
+  if (length == 0) return Filter::kNone;
+  const bool ours = length == present.size() &&
+                    std::equal(present.begin(), present.end(), kDropAll.begin(), is_same);
+  return ours ? Filter::kOurs : Filter::kPrograms;
 }
 
 bool drop_all(int fd) {
+  const Filter present = filter_of(fd);
+  if (present != Filter::kNone) return present == Filter::kOurs;
   auto filter = kDropAll;
   const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   return libc::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
@@ -75,8 +88,11 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   // Not only closed: a forked child may have the listener too.
   shutdown(listener, SHUT_RDWR);
   close(listener);
-  // A connect that waited would have been told.
-  if (error == 0) error = pending_error(fd);
+  if (error == 0) {
+    // A connect that waited would have been told, and could be made again.
+    error = pending_error(fd);
+    if (error != 0) take_back(fd, false);
+  }
   errno = error;
   return error == 0 ? 0 : -1;
 }
@@ -85,17 +101,31 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
 
 bool begins_attempt(int fd) {
   const ErrnoKept errno_kept;
-  pollfd state{fd, 0, 0};
-  return is_tcp(fd) && tcp_phase(fd) == TcpPhase::kClosed && libc::poll(&state, 1, 0) >= 0 &&
-         (state.revents & (POLLERR | POLLNVAL)) == 0;
+  if (!is_tcp(fd) || tcp_phase(fd) != TcpPhase::kClosed) return false;
+  // An attempt that has failed leaves both directions shut until connect(2) has told of it, also
+  // where its error has been read. POLLERR is no sign: taking back an attempt in flight leaves one.
+  // MPTCP has no other.
+  const short failed = is_mptcp(fd) ? POLLERR : POLLRDHUP;
+  pollfd state{fd, failed, 0};
+  return libc::poll(&state, 1, 0) >= 0 && (state.revents & (failed | POLLNVAL)) == 0;
 }
 
 void lift_fault(int fd) {
   const ErrnoKept errno_kept;
   constexpr int kUnused = 0;
-  if (drops_all(fd)) {
+  if (filter_of(fd) == Filter::kOurs) {
     libc::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &kUnused, sizeof kUnused);
   }
+}
+
+bool can_be_made(int fd, const Fault& fault) {
+  const ErrnoKept errno_kept;
+  if (fault.action == FaultAction::kErrno) return true;
+  // Packets to loopback would leave by another device.
+  if (const int device = bound_device(fd); device != 0 && device != kLoopbackDevice) return false;
+  const bool needs_filter =
+      fault.action == FaultAction::kSilent || fault.action == FaultAction::kDelay;
+  return !needs_filter || drop_all(fd);
 }
 
 int connect_with_fault(int fd, const sockaddr* address, socklen_t length, const Fault& fault) {
@@ -110,17 +140,19 @@ int connect_with_fault(int fd, const sockaddr* address, socklen_t length, const 
       return connect_and_be_reset(fd, to);
     case FaultAction::kSilent:
     case FaultAction::kDelay:
-      if (!drop_all(fd)) {
-        report_problem("cannot make a socket deaf: ", "the fault is not made");
-        return libc::connect(fd, address, length);
-      }
+      if (!drop_all(fd)) return libc::connect(fd, address, length);
       break;
     default:
       break;
   }
   sockaddr_storage nowhere{};
   length = loopback_like(to, nowhere);
-  return libc::connect(fd, reinterpret_cast<const sockaddr*>(&nowhere), length);
+  const int result = libc::connect(fd, reinterpret_cast<const sockaddr*>(&nowhere), length);
+  if (result != 0 && is_failure(errno) && errno != ECONNREFUSED && errno != ETIMEDOUT) {
+    // No IPv6 on this machine, say.
+    report_problem("loopback cannot be reached for a fault: ", error_name(errno));
+  }
+  return result;
 }
 
 }  // namespace nextaddr

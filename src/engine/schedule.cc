@@ -65,7 +65,9 @@ Schedule::Step Schedule::in_flight(std::uint64_t now_ms, std::uint32_t own_delay
 Schedule::Step Schedule::resumed(std::uint64_t now_ms, std::uint32_t program_ms) {
   limits_.program_ms = program_ms;
   program_started_ms_ = now_ms;
-  until_ms_ = std::min(std::max(until_ms_, now_ms), deadline());
+  // Nobody else is to be asked: what is in flight goes on.
+  until_ms_ =
+      candidates_.count() == 1 ? deadline() : std::min(std::max(until_ms_, now_ms), deadline());
   return {Step::Kind::kWait, current_, 0, until_ms_};
 }
 

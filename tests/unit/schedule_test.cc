@@ -265,6 +265,17 @@ TEST(Schedule, ResumedKeepsItsPatienceAndItsPlace) {
   EXPECT_EQ(step.position, 1);
 }
 
+TEST(Schedule, ResumedGoesOnWithTheOnlyOneLeft) {
+  PositionSet one;
+  one.add(0);
+  Schedule schedule(one, {}, 0, {200, 60'000, 300}, 1000);
+  EXPECT_EQ(schedule.in_flight(1000).until_ms, 1300u);
+  EXPECT_EQ(schedule.silent(1300).kind, Schedule::Step::Kind::kYield);
+  EXPECT_EQ(schedule.resumed(1310, 300).until_ms, 1610u);
+  EXPECT_EQ(schedule.silent(1610).kind, Schedule::Step::Kind::kYield);
+  EXPECT_EQ(schedule.resumed(1620, 0).until_ms, 61'000u);
+}
+
 // The contract (design 2.5 to 2.7 and 2.11) said once more, as checks on what was asked.
 void check_contract(const std::vector<Host>& hosts, std::size_t requested,
                     const Schedule::Limits& limits, const Played& run) {
