@@ -102,7 +102,7 @@ Fault draw_fault(int fd, const Address& address, const Endpoint& requested) {
   if (rule == FaultRules::kNoRule) return {};
   const Fault fault = draw(rule);
   if (fault.action == FaultAction::kNone) return fault;
-  if (!can_be_made(fd, fault)) {
+  if (!prepare_fault(fd, fault)) {
     report_problem("cannot be made on this socket: fault ", rules.text(rule));
     return {};
   }

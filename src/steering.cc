@@ -1,12 +1,9 @@
 #include "steering.h"
 
-#include <linux/filter.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "engine/address.h"
@@ -19,39 +16,36 @@
 namespace nextaddr {
 namespace {
 
-// Drops every packet. The first instruction only marks it as ours.
-constexpr std::array<sock_filter, 2> kDropAll{
-    {{BPF_LD | BPF_IMM, 0, 0, 0x6e787472}, {BPF_RET | BPF_K, 0, 0, 0}}};
-
-bool is_same(const sock_filter& a, const sock_filter& b) {
-  return a.code == b.code && a.jt == b.jt && a.jf == b.jf && a.k == b.k;
-}
+// Packets that have come a longer way are dropped: every answer from loopback, where they set out
+// with 64, and the values that programs set themselves are left apart.
+constexpr int kDeaf = 254;
 
 // `lo` is the first device of every network namespace.
 constexpr int kLoopbackDevice = 1;
 
-enum class Filter : std::uint8_t { kNone, kOurs, kPrograms };
-
-Filter filter_of(int fd) {
-  std::array<sock_filter, kDropAll.size()> present{};
-  // The kernel counts a filter's length in instructions. It does not show one of another length, or
-  // of eBPF.
-  socklen_t length = present.size();
-  if (libc::getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, present.data(), &length) != 0) {
-    return Filter::kPrograms;
-  }
-  if (length == 0) return Filter::kNone;
-  const bool ours = length == present.size() &&
-                    std::equal(present.begin(), present.end(), kDropAll.begin(), is_same);
-  return ours ? Filter::kOurs : Filter::kPrograms;
+int family_of(int fd) {
+  int family = 0;
+  socklen_t length = sizeof family;
+  libc::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
+  return family;
 }
 
-bool drop_all(int fd) {
-  const Filter present = filter_of(fd);
-  if (present != Filter::kNone) return present == Filter::kOurs;
-  auto filter = kDropAll;
-  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
-  return libc::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
+// IP_MINTTL is also for the IPv4 that an AF_INET6 socket speaks. 0: no limit.
+int nearest_heard(int fd) {
+  int limit = 0;
+  socklen_t length = sizeof limit;
+  return libc::getsockopt(fd, IPPROTO_IP, IP_MINTTL, &limit, &length) == 0 ? limit : -1;
+}
+
+bool hear_only(int fd, int limit) {
+  return libc::setsockopt(fd, IPPROTO_IP, IP_MINTTL, &limit, sizeof limit) == 0 &&
+         (family_of(fd) != AF_INET6 ||
+          libc::setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &limit, sizeof limit) == 0);
+}
+
+bool make_deaf(int fd) {
+  const int present = nearest_heard(fd);
+  return present == kDeaf || (present == 0 && hear_only(fd, kDeaf));
 }
 
 // The address of loopback, in the form and family of an attempt's, with port 0.
@@ -112,20 +106,16 @@ bool begins_attempt(int fd) {
 
 void lift_fault(int fd) {
   const ErrnoKept errno_kept;
-  constexpr int kUnused = 0;
-  if (filter_of(fd) == Filter::kOurs) {
-    libc::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &kUnused, sizeof kUnused);
-  }
+  if (nearest_heard(fd) == kDeaf) hear_only(fd, 0);
 }
 
-bool can_be_made(int fd, const Fault& fault) {
+bool prepare_fault(int fd, const Fault& fault) {
   const ErrnoKept errno_kept;
   if (fault.action == FaultAction::kErrno) return true;
   // Packets to loopback would leave by another device.
   if (const int device = bound_device(fd); device != 0 && device != kLoopbackDevice) return false;
-  const bool needs_filter =
-      fault.action == FaultAction::kSilent || fault.action == FaultAction::kDelay;
-  return !needs_filter || drop_all(fd);
+  const bool silent = fault.action == FaultAction::kSilent || fault.action == FaultAction::kDelay;
+  return !silent || make_deaf(fd);
 }
 
 int connect_with_fault(int fd, const sockaddr* address, socklen_t length, const Fault& fault) {
@@ -140,7 +130,7 @@ int connect_with_fault(int fd, const sockaddr* address, socklen_t length, const 
       return connect_and_be_reset(fd, to);
     case FaultAction::kSilent:
     case FaultAction::kDelay:
-      if (!drop_all(fd)) return libc::connect(fd, address, length);
+      if (!make_deaf(fd)) return libc::connect(fd, address, length);
       break;
     default:
       break;

@@ -22,10 +22,10 @@ bool begins_attempt(int fd);
 // Undoes what an earlier fault has left on the socket.
 void lift_fault(int fd);
 
-// Whether connect_with_fault() can make this fault on this socket, which is prepared for it: one
-// that has a filter of its own, or takes none (MPTCP), cannot be made deaf, and one that is bound
-// to a device (SO_BINDTODEVICE) cannot be sent to loopback.
-bool can_be_made(int fd, const Fault& fault);
+// Prepares the socket for a fault. False when it cannot be made there: one that is bound to a
+// device (SO_BINDTODEVICE) cannot be sent to loopback, and one that takes no IP_MINTTL (MPTCP), or
+// has its own, cannot be made deaf.
+bool prepare_fault(int fd, const Fault& fault);
 
 // connect(2) as the fault has it; without one connect(2) itself. Blocks no longer than that, and is
 // a cancellation point as that.
