@@ -230,7 +230,9 @@ class Play {
     program_start_ = now_;
     const Step step = schedule_.resumed(now_, limits_.program_ms);
     require(step.kind == Kind::kWait && step.position == current_);
-    require(step.until_ms == std::min(std::max(waiting.until_ms, now_), deadline()));
+    // It keeps its patience, and has all the time there is where nobody else is to be asked.
+    const std::uint64_t patient = std::min(std::max(waiting.until_ms, now_), deadline());
+    require(step.until_ms == (standing_ == 1 ? deadline() : patient));
     return step;
   }
 
