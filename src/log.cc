@@ -38,10 +38,12 @@ void write_to_log(Line& line) {
     }
     return;
   }
-  // Opened for each line: a descriptor kept open would be one the program does not expect.
-  const int fd =
-      open(config().log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+  // Opened for each line: a descriptor kept open would be one the program does not expect. A FIFO
+  // that nobody reads must not hold the program up.
+  const int fd = open(config().log_file,
+                      O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
   if (fd < 0) return;
+  fcntl(fd, F_SETFL, O_APPEND);
   write_quietly(fd, text.data(), text.size());
   close(fd);
 }

@@ -1,7 +1,6 @@
 #include "engine/line.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/text.h"
 
@@ -10,8 +9,10 @@ namespace nextaddr {
 Line& Line::operator<<(std::string_view text) {
   const std::size_t room = text_.size() - 1 - length_;
   const std::size_t size = std::min(room, text.size());
-  std::memcpy(text_.data() + length_, text.data(), size);
-  length_ += size;
+  for (const char c : slice(text, 0, size)) {
+    const auto byte = static_cast<unsigned char>(c);
+    text_[length_++] = byte < 0x20 || byte == 0x7f ? '?' : c;
+  }
   return *this;
 }
 
