@@ -230,7 +230,9 @@ class Play {
     program_start_ = now_;
     const Step step = schedule_.resumed(now_, limits_.program_ms);
     require(step.kind == Kind::kWait && step.position == current_);
-    require(step.until_ms == std::min(std::max(waiting.until_ms, now_), deadline()));
+    // The only one left has all the time there is.
+    const std::uint64_t until = standing_ == 1 ? deadline() : std::max(waiting.until_ms, now_);
+    require(step.until_ms == std::min(until, deadline()));
     return step;
   }
 
