@@ -405,6 +405,11 @@ void note_connected(int fd) {
   if (slot->later_attempt.load(std::memory_order_relaxed)) {
     look_at(fd);
   } else if ((slot = hold_slot_of(fd)) != nullptr) {
+    // Moved on by another thread while this one waited for the slot.
+    if (slot->later_attempt.load(std::memory_order_relaxed)) {
+      look_at_held(*table(), *slot);
+      return;
+    }
     const Flight& flight = slot->flight;
     note_success(flight.current, flight.requested.port);
     if (wants_rtt()) {
