@@ -62,11 +62,12 @@ int fail(int error) {
   return -1;
 }
 
+bool is_set(const timeval& time) { return time.tv_sec != 0 || time.tv_usec != 0; }
+
 // A signal ended a wait: would the program's own connect(2) have returned EINTR? With a timeout set
 // it always does (signal(7)).
 bool interrupts(const timeval& program_timeout, const sigset_t& mask) {
-  return program_timeout.tv_sec != 0 || program_timeout.tv_usec != 0 ||
-         !connect_would_restart(mask);
+  return is_set(program_timeout) || !connect_would_restart(mask);
 }
 
 // Asking once more is how connect(2) itself learns the result: it marks the socket connected.
@@ -137,6 +138,8 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
   }
   if (!in_flight) return fail(first);
   if (first == EINTR && interrupts(program_timeout, mask)) return fail(EINTR);
+  // The kernel's own wait begins after signals are let in.
+  if (connect_is_interrupted(mask, is_set(program_timeout))) return fail(EINTR);
   return {};
 }
 

@@ -26,6 +26,8 @@ constexpr std::size_t kDescriptors = std::size_t{1} << 20;
 // (not counted), but remembered until the descriptor's next connect.
 constexpr int kLeftToKernel = -1;
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
+// So soon it is looked again for a deadline that is just being found.
+constexpr std::uint64_t kScanMs = 5;
 // After so long it is looked whether what waits for the program still has its socket.
 constexpr std::uint64_t kForgottenMs = 2000;
 
@@ -47,7 +49,9 @@ struct Slot {
 struct Table {
   std::atomic<std::uint32_t> count;
   std::atomic<std::uint32_t> highest;                // slot ever taken
-  std::atomic<std::uint64_t> deadline_ms;            // not later than any slot's until_ms
+  std::atomic<std::uint64_t> deadline_ms;            // not later than any slot's until_ms, but
+  std::atomic<std::uint32_t> scans_begun;            // while it is found anew: from here
+  std::atomic<std::uint32_t> scans_ended;            // to here
   std::atomic<std::uint16_t> slot_of[kDescriptors];  // plus one; 0: none
   Slot slots[kSlots];
 };
@@ -405,6 +409,11 @@ void note_connected(int fd) {
   if (slot->later_attempt.load(std::memory_order_relaxed)) {
     look_at(fd);
   } else if ((slot = hold_slot_of(fd)) != nullptr) {
+    // Moved on by another thread while this one waited for the slot.
+    if (slot->later_attempt.load(std::memory_order_relaxed)) {
+      look_at_held(*table(), *slot);
+      return;
+    }
     const Flight& flight = slot->flight;
     note_success(flight.current, flight.requested.port);
     if (wants_rtt()) {
@@ -449,7 +458,10 @@ int next_in_flight(std::size_t& position) {
 std::uint64_t next_flight_deadline() {
   const Table* all = table();
   if (all == nullptr || all->count.load(std::memory_order_relaxed) == 0) return kNever;
-  const std::uint64_t deadline = all->deadline_ms.load(std::memory_order_relaxed);
+  // Another thread may begin and end meanwhile.
+  const std::uint32_t ended = all->scans_ended.load();
+  const std::uint64_t deadline = all->deadline_ms.load();
+  if (all->scans_begun.load() != ended) return now_ms() + kScanMs;
   return deadline == 0 ? kNever : deadline;
 }
 
@@ -457,8 +469,9 @@ void drive_due_flights() {
   Table* all = table();
   if (all == nullptr || now_ms() < next_flight_deadline()) return;
   const Uninterrupted uninterrupted;
+  all->scans_begun.fetch_add(1);
   // Whatever is set from here on is kept: the scan only ever finds earlier ones.
-  all->deadline_ms.store(kNever, std::memory_order_relaxed);
+  all->deadline_ms.store(kNever);
   const std::uint64_t now = now_ms();
   const std::size_t last =
       std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
@@ -472,6 +485,7 @@ void drive_due_flights() {
     }
     if (hold(slot)) look_at_held(*all, slot);
   }
+  all->scans_ended.fetch_add(1);
 }
 
 int take_error(int fd) {

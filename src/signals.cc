@@ -23,4 +23,19 @@ bool connect_would_restart(const sigset_t& mask) {
   return true;
 }
 
+bool connect_is_interrupted(const sigset_t& mask, bool any) {
+  sigset_t pending;
+  sigpending(&pending);
+  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+    struct sigaction action {};
+    if (sigismember(&pending, signal) != 1 || sigismember(&mask, signal) == 1 ||
+        sigaction(signal, nullptr, &action) != 0) {
+      continue;
+    }
+    const bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+    if (handled && (any || (action.sa_flags & SA_RESTART) == 0)) return true;
+  }
+  return false;
+}
+
 }  // namespace nextaddr

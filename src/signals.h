@@ -65,4 +65,8 @@ class Uninterrupted {
 // Used only after an EINTR, so it costs nothing otherwise.
 bool connect_would_restart(const sigset_t& mask);
 
+// True when a signal that is held back by now, and that `mask` lets in, would have ended a
+// connect(2) that waits: it has a handler, one without SA_RESTART unless `any`.
+bool connect_is_interrupted(const sigset_t& mask, bool any);
+
 }  // namespace nextaddr

@@ -36,10 +36,11 @@ class Client:
             return False
         return not self.probe or subprocess.run(self.probe, capture_output=True).returncode == 0
 
-    def run(self, scenario, **options):
+    def run(self, scenario, env=None, **options):
         """Runs it against a host of the lab; the options are those of Scenario.run."""
         words = self.words(scenario.host, scenario.port)
-        return scenario.run(words, env=self.env, hold_stdin=self.hold_stdin, **options)
+        env = {**(self.env or {}), **(env or {})}
+        return scenario.run(words, env=env, hold_stdin=self.hold_stdin, **options)
 
     def answered(self, result, address):
         """Did it get through to this address, and say so?"""

@@ -184,8 +184,8 @@ int main(int argc, char** argv) {
     writer = std::make_unique<PipeWriter>(pipes);
     control(set, EPOLL_CTL_ADD, writer->reader(), EPOLLIN | EPOLLET, pipe_data);
   }
-  begin_connect(fd, to);
   const long start = now_ms();
+  begin_connect(fd, to);
   if (!before) register_socket();
   if (during == "del") {
     must(epoll_ctl(set, EPOLL_CTL_DEL, fd, nullptr), "EPOLL_CTL_DEL");

@@ -162,6 +162,7 @@ int main(int argc, char** argv) {
 
   int fd = new_socket(to.family(), arguments.number("syncnt"));
   const Properties before = properties_of(fd);
+  const long start = now_ms();
   begin_connect(fd, to);
   if (has("dup") || has("dup-only")) {
     const int duplicate = must(fcntl(fd, F_DUPFD_CLOEXEC, 0), "dup");
@@ -189,7 +190,6 @@ int main(int argc, char** argv) {
     fds.pop_back();
   }
 
-  const long start = now_ms();
   const std::size_t socket = has("negative") ? 1 : 0;
   int ticks = 0, interrupted = 0, too_early = 0, pipe_missed = 0, miscounted = 0, timeouts = 0;
   long longest = 0;

@@ -67,12 +67,13 @@ int main(int argc, char** argv) {
     return 0;
   }
 
-  set_alarm(arguments.number("after"), arguments.number("every"));
   if (handler == "jump" && sigsetjmp(back, 1) != 0) {
     // The socket it left is in an unknown state; a new one must work as ever.
     printf("jumped=1 jumped_timeout=%d ", send_timeout_ms(fd));
     close(fd);
     fd = tcp_socket(destination.family());
+  } else {
+    set_alarm(arguments.number("after"), arguments.number("every"));
   }
   const Outcome outcome = timed_connect(fd, destination);
   const int during = signals;
