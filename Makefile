@@ -37,7 +37,7 @@ TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs lint format install uninstall clean help
+.PHONY: all demo test fuzz unit integration programs foreign lint format install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(LIBRARY) ## build build/libnextaddr.so
@@ -99,6 +99,10 @@ $(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
 
 integration: all programs ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
+
+# Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and half an hour.
+foreign: all ## test suites of other projects, with and without the library
+	$(PYTHON) tests/foreign/run.py $(FOREIGN_ARGS)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(TEST_SOURCES)

@@ -251,6 +251,11 @@ Progress Flight::end_delay(int fd) {
   return outcome == EINPROGRESS || interrupted ? Progress::kInFlight : failed(fd, outcome);
 }
 
+void Flight::take_back_for(int fd, const Address& next) {
+  const bool on_ipv6_socket = requested.family == AF_INET6;
+  take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());
+}
+
 bool Flight::address_at(std::size_t position, Address& out) const {
   if (position == list.requested) {
     out = requested.address;
@@ -271,10 +276,9 @@ Progress Flight::proceed(int fd, Step step) {
       break;
     }
     const socklen_t length = write_sockaddr(next, requested, destination);
-    const bool on_ipv6_socket = requested.family == AF_INET6;
     // To take it back raises an event, which another thread may fetch once the next attempt has
     // succeeded.
-    if (!untouched) take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());
+    if (!untouched) take_back_for(fd, next);
     untouched = false;
     current = next;
     const std::uint64_t began = now_ms();
@@ -302,7 +306,9 @@ Progress Flight::proceed(int fd, Step step) {
     case Step::Kind::kYield:
       return Progress::kTimeUp;
     default:
-      take_back(fd, false);
+      // Whoever connects it next, to the requested address again: the program, or
+      // leave_to_kernel().
+      take_back_for(fd, requested.address);
       if (connects_have_faults()) lift_fault(fd);
       if (trail.attempts() > 1) {
         host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));

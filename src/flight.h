@@ -89,6 +89,8 @@ struct Flight {
   bool plan(int fd, bool requested_is_parked = false);
   bool find_destinations(int fd, bool requested_is_parked);
   bool address_at(std::size_t position, Address& out) const;
+  // Ends the attempt at `current`: the socket is as before, ready for a connect to `next`.
+  void take_back_for(int fd, const Address& next);
   // The attempt at `current` has come to this error; parks its address if that is why.
   void note_outcome(int error, std::uint64_t now);
   void note_silence();

@@ -77,7 +77,7 @@ def test_a_wait_that_begins_late(several, kinds, pause):
 # ---- Everything fails ----
 
 
-@hosts(("refused", "refused"), ("refused",) * 6)
+@hosts(("refused", "refused"), ("refused",) * 6, ("refused6", "refused"))
 def test_the_error_is_where_it_would_have_been(several, kinds):
     cases = after_each_wait(*STEPS, *(f"{step},so_error,so_error" for step in STEPS))
     for bare, shim in side_by_side(several(*kinds), "events_result", cases):
@@ -87,8 +87,9 @@ def test_the_error_is_where_it_would_have_been(several, kinds):
 
 
 @pytest.mark.parametrize("pause", [0, 250])
-def test_whatever_is_done_after_the_error(several, pause):
-    host = several("refused", "refused")
+@hosts(("refused", "refused"), ("refused6", "refused"))
+def test_whatever_is_done_after_the_error(several, kinds, pause):
+    host = several(*kinds)
     cases = after_each_wait(
         "so_error,connect,connect",
         "connect,so_error,connect",
