@@ -1,6 +1,5 @@
 #include "socket.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -9,6 +8,7 @@
 
 #include "engine/schedule.h"
 #include "errno_kept.h"
+#include "kernel.h"
 #include "libc.h"
 #include "signals.h"
 #include "steering.h"
@@ -81,7 +81,7 @@ bool is_mptcp(int fd) { return flag(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTC
 int bound_device(int fd) { return flag(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
 
 bool is_non_blocking(int fd) {
-  const int flags = fcntl(fd, F_GETFL);
+  const int flags = kernel::fcntl(fd, F_GETFL);
   return flags == -1 || (flags & O_NONBLOCK) != 0;
 }
 
