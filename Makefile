@@ -1,8 +1,10 @@
 # Builds libnextaddr.so, its tests and its demo. `make help` lists the targets.
 # Everything goes into build/; nothing else is ever written.
 
-# Empty for this machine, or i386 or aarch64: that goes into a directory of its own in build/.
-ARCH     ?=
+# make ARCH=i386 or ARCH=aarch64 builds for another machine, into a directory of its own in build/.
+ifneq ($(origin ARCH),command line)
+ARCH     :=
+endif
 BUILD    := build$(ARCH:%=/%)
 ifeq ($(ARCH),i386)
 TARGET   := -m32

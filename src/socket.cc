@@ -95,7 +95,10 @@ void forgo_fastopen(int fd) {
 
 std::uint64_t socket_cookie(int fd) {
   std::uint64_t cookie = 0;
-  return get_option(fd, SOL_SOCKET, SO_COOKIE, cookie) ? cookie : 0;
+  if (get_option(fd, SOL_SOCKET, SO_COOKIE, cookie)) return cookie;
+  // Linux before 4.12, and what emulates Linux. No two sockets have had the same inode for long.
+  struct stat status {};
+  return kernel::fstat(fd, status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
 std::uint32_t kernel_patience_of(int fd) {

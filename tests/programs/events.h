@@ -44,7 +44,7 @@ inline Properties properties_of(int fd) {
     return static_cast<unsigned>(get_option<int>(fd, level, name));
   };
   return {
-      {"SO_COOKIE", get_option<std::uint64_t>(fd, SOL_SOCKET, SO_COOKIE)},
+      {"SO_COOKIE", cookie_of(fd)},
       {"F_GETFL", static_cast<unsigned>(must(fcntl(fd, F_GETFL), "F_GETFL"))},
       {"F_GETFD", static_cast<unsigned>(must(fcntl(fd, F_GETFD), "F_GETFD"))},
       {"SO_SNDTIMEO", static_cast<unsigned>(send_timeout_ms(fd))},
