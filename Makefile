@@ -40,6 +40,10 @@ SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/memory/*.cc src/hooks/*.cc)
 HEADERS  := $(wildcard src/*.h src/engine/*.h src/memory/*.h src/hooks/*.h)
 OBJECTS  := $(SOURCES:src/%.cc=$(BUILD)/obj/%.o)
 LIBRARY  := $(BUILD)/libnextaddr.so
+# What the loader may make of $PLATFORM (ld.so(8)) on the processors of each architecture.
+PLATFORMS_i386    := i686 i586 i486 i386
+PLATFORMS_aarch64 := aarch64
+PLATFORMS_x86_64  := x86_64 haswell xeon_phi
 
 PURE_SOURCES   := $(wildcard src/engine/*.cc) src/memory/record.cc
 UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
@@ -63,7 +67,7 @@ SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/
 .PHONY: all demo test fuzz unit integration programs lint format install uninstall clean help
 .DEFAULT_GOAL := all
 
-all: $(LIBRARY) ## build build/libnextaddr.so
+all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
@@ -72,6 +76,15 @@ $(BUILD)/obj/%.o: src/%.cc Makefile
 $(BUILD)/exports.map: src/exports.map Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(TARGET) -E -P -x c $< -o $@
+
+# link_platforms DIRECTORY ARCHITECTURE: lets one LD_PRELOAD be right for programs of this machine's
+# architecture and of that one. musl does not know $PLATFORM, and takes it for the name of a directory.
+define link_platforms
+	@for platform in '$$PLATFORM' $(PLATFORMS_$(shell uname -m)); do \
+		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../libnextaddr.so "$(1)/platform/$$platform"; done
+	@for platform in $(PLATFORMS_$(2)); do \
+		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
+endef
 
 $(LIBRARY): $(OBJECTS) $(BUILD)/exports.map
 	@$(CXX) $(LINK_FLAGS) $(OBJECTS) -Wl,--no-as-needed -l:libdl.so.2 -lc -lgcc -o $@
@@ -141,13 +154,15 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 format: ## apply .clang-format
 	clang-format -i $(SOURCES) $(HEADERS) $(TEST_SOURCES)
 
-install: all ## into PREFIX (default /usr/local), below DESTDIR
+install: all ## into PREFIX (default /usr/local), below DESTDIR; with ARCH=..: beside that of this machine
 	install -D -m 755 scripts/nextaddr $(DESTDIR)$(PREFIX)/bin/nextaddr
-	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr/libnextaddr.so
+	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so
+	$(if $(ARCH),$(call link_platforms,$(DESTDIR)$(PREFIX)/lib/nextaddr,$(ARCH)))
 
 uninstall: ## what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/nextaddr $(DESTDIR)$(PREFIX)/lib/nextaddr/libnextaddr.so
-	-rmdir $(DESTDIR)$(PREFIX)/lib/nextaddr
+	rm -f $(DESTDIR)$(PREFIX)/bin/nextaddr
+	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -name libnextaddr.so -delete
+	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -depth -type d -empty -delete
 
 clean: ## remove build/
 	rm -rf $(BUILD)
