@@ -1,8 +1,22 @@
 # Builds libnextaddr.so, its tests and its demo. `make help` lists the targets.
 # Everything goes into build/; nothing else is ever written.
 
+# make ARCH=i386 or ARCH=aarch64 builds for another machine, into a directory of its own in build/.
+ifneq ($(origin ARCH),command line)
+ARCH     :=
+endif
+BUILD    := build$(ARCH:%=/%)
+ifeq ($(ARCH),i386)
+TARGET   := -m32
+else ifeq ($(ARCH),aarch64)
+CXX      := $(shell command -v aarch64-linux-gnu-g++ || echo clang++ --target=aarch64-linux-gnu)
+ifneq ($(findstring clang,$(CXX)),)
+LINKER   := -fuse-ld=lld
+endif
+else ifneq ($(ARCH),)
+$(error ARCH is i386 or aarch64, or not given)
+endif
 CXX      ?= g++
-BUILD    := build
 VERSION  := $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
 PREFIX   ?= /usr/local
 PYTHON   ?= /usr/bin/python3
@@ -12,15 +26,24 @@ PYTEST_WORKERS ?= 4
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 # No libstdc++ runtime, and no fortified names: one missing symbol version would kill every process this is
 # preloaded into, and musl has no __poll_chk. Unwind tables stay: pthread_cancel(3) unwinds through connect.
-LIBRARY_FLAGS := -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
+# On 32-bit machines files have 64-bit offsets, but times are what older versions of glibc have: what is built
+# for 64-bit time has names of its own (src/time64.h). No helpers for atomics: they need what musl has not.
+MACROS := $(shell $(CXX) $(TARGET) -dM -E -x c++ /dev/null 2>/dev/null)
+LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BITS=64) \
+	$(if $(filter __aarch64__,$(MACROS)),-mno-outline-atomics) -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
 	-fno-threadsafe-statics -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS)
-LINK_FLAGS := -shared -nodefaultlibs -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,-O1 \
-	-Wl,--version-script=src/exports.map -Wl,-soname,libnextaddr.so
+# libdl is where dlsym was before glibc 2.34.
+LINK_FLAGS := $(TARGET) $(LINKER) -shared -nodefaultlibs -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,-O1 \
+	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so
 
 SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/memory/*.cc src/hooks/*.cc)
 HEADERS  := $(wildcard src/*.h src/engine/*.h src/memory/*.h src/hooks/*.h)
 OBJECTS  := $(SOURCES:src/%.cc=$(BUILD)/obj/%.o)
 LIBRARY  := $(BUILD)/libnextaddr.so
+# What the loader may make of $PLATFORM (ld.so(8)) on the processors of each architecture.
+PLATFORMS_i386    := i686 i586 i486 i386
+PLATFORMS_aarch64 := aarch64
+PLATFORMS_x86_64  := x86_64 haswell xeon_phi
 
 PURE_SOURCES   := $(wildcard src/engine/*.cc) src/memory/record.cc
 UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
@@ -33,6 +56,10 @@ FUZZ_OBJECTS := $(PURE_SOURCES:src/%.cc=$(BUILD)/fuzz/src/%.o)
 FUZZ_FLAGS   := -std=c++20 -O2 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Isrc $(WARNINGS)
 FUZZ_SECONDS ?= 4
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
+ifeq ($(ARCH),i386)
+# Once more, as they are built where time_t has 64 bits.
+PROGRAMS += $(patsubst tests/programs/%.cc,$(BUILD)/tests-time64/%,$(wildcard tests/programs/*.cc))
+endif
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
@@ -40,14 +67,27 @@ SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/
 .PHONY: all demo test fuzz unit integration programs foreign lint format install uninstall clean help
 .DEFAULT_GOAL := all
 
-all: $(LIBRARY) ## build build/libnextaddr.so
+all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
 
-$(LIBRARY): $(OBJECTS) src/exports.map
-	@$(CXX) $(LINK_FLAGS) $(OBJECTS) -lc -lgcc -o $@
+$(BUILD)/exports.map: src/exports.map Makefile
+	@mkdir -p $(@D)
+	@$(CXX) $(TARGET) -E -P -x c $< -o $@
+
+# link_platforms DIRECTORY ARCHITECTURE: lets one LD_PRELOAD be right for programs of this machine's
+# architecture and of that one. musl does not know $PLATFORM, and takes it for the name of a directory.
+define link_platforms
+	@for platform in '$$PLATFORM' $(PLATFORMS_$(shell uname -m)); do \
+		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../libnextaddr.so "$(1)/platform/$$platform"; done
+	@for platform in $(PLATFORMS_$(2)); do \
+		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
+endef
+
+$(LIBRARY): $(OBJECTS) $(BUILD)/exports.map
+	@$(CXX) $(LINK_FLAGS) $(OBJECTS) -Wl,--no-as-needed -l:libdl.so.2 -lc -lgcc -o $@
 
 demo: all ## before and after, with the programs found on this machine
 	$(PYTHON) scripts/demo
@@ -91,11 +131,16 @@ programs: $(PROGRAMS) $(TEST_LIBRARIES) ## the small programs of the integration
 
 $(BUILD)/tests/%: tests/programs/%.cc Makefile
 	@mkdir -p $(@D)
-	@$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< -pthread -ldl -o $@
+	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< $(LINKER) -pthread -ldl -o $@
+
+$(BUILD)/tests-time64/%: tests/programs/%.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) $(TARGET) -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< \
+		-pthread -ldl -o $@
 
 $(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
 	@mkdir -p $(@D)
-	@$(CXX) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< -ldl -o $@
+	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< $(LINKER) -ldl -o $@
 
 integration: all programs ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
@@ -114,13 +159,15 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 format: ## apply .clang-format
 	clang-format -i $(SOURCES) $(HEADERS) $(TEST_SOURCES)
 
-install: all ## into PREFIX (default /usr/local), below DESTDIR
+install: all ## into PREFIX (default /usr/local), below DESTDIR; with ARCH=..: beside that of this machine
 	install -D -m 755 scripts/nextaddr $(DESTDIR)$(PREFIX)/bin/nextaddr
-	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr/libnextaddr.so
+	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so
+	$(if $(ARCH),$(call link_platforms,$(DESTDIR)$(PREFIX)/lib/nextaddr,$(ARCH)))
 
 uninstall: ## what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/nextaddr $(DESTDIR)$(PREFIX)/lib/nextaddr/libnextaddr.so
-	-rmdir $(DESTDIR)$(PREFIX)/lib/nextaddr
+	rm -f $(DESTDIR)$(PREFIX)/bin/nextaddr
+	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -name libnextaddr.so -delete
+	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -depth -type d -empty -delete
 
 clean: ## remove build/
 	rm -rf $(BUILD)

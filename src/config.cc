@@ -1,7 +1,6 @@
 #include "config.h"
 
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +9,7 @@
 
 #include "engine/given_names.h"
 #include "engine/text.h"
+#include "kernel.h"
 
 namespace nextaddr {
 namespace {
@@ -75,7 +75,7 @@ const char* usual_memory_file(PathBuffer& buffer) {
   // for root with the environment of another.
   const char* runtime = variable("XDG_RUNTIME_DIR");
   struct stat status {};
-  const bool own = runtime != nullptr && *runtime == '/' && stat(runtime, &status) == 0 &&
+  const bool own = runtime != nullptr && *runtime == '/' && kernel::stat(runtime, status) == 0 &&
                    status.st_uid == geteuid();
   NumberText digits;
   const std::string_view parts[] = {own ? view(runtime) : "/dev/shm", "/nextaddr-memory",

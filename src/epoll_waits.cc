@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "flights.h"
+#include "kernel.h"
 #include "libc.h"
 #include "registrations.h"
 #include "slices.h"
@@ -61,7 +62,7 @@ bool is_for_program(int epoll, epoll_event& event) {
     switch (look_at_failed(fd, told)) {
       case Sight::kNotOurs:
         // A number that was closed without EPOLL_CTL_DEL is still known here.
-        tells = tells || fcntl(fd, F_GETFD) != -1;
+        tells = tells || kernel::fcntl(fd, F_GETFD) != -1;
         break;
       case Sight::kInFlight:
         held_back = true;
@@ -110,25 +111,20 @@ int sift_epoll(int epoll, epoll_event* events, int ready) {
 
 }  // namespace
 
-int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms, Woken woken) {
-  return wait_epoll_masked(epoll, events, size, timeout_ms, nullptr, woken);
-}
-
-int wait_epoll_masked(int epoll, epoll_event* events, int size, int timeout_ms,
-                      const sigset_t* mask, Woken woken) {
+int wait_epoll(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
+               const sigset_t* mask, Woken woken) {
   return wait_in_slices(
-      limit_of(timeout_ms), mask,
+      limit_ns, mask,
       [&](std::int64_t ns, const sigset_t* slice_mask) {
         return libc::epoll_pwait(epoll, events, size, slice_ms(ns), slice_mask);
       },
       [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
 }
 
-int wait_epoll_exact(int epoll, epoll_event* events, int size, const timespec* timeout,
+int wait_epoll_exact(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
                      const sigset_t* mask, Woken woken) {
-  if (!is_valid(timeout)) return libc::epoll_pwait2(epoll, events, size, timeout, mask);
   return wait_in_slices(
-      limit_of(timeout), mask,
+      limit_ns, mask,
       [&](std::int64_t ns, const sigset_t* slice_mask) {
         return libc::epoll_pwait2(epoll, events, size, SliceTime(ns).get(), slice_mask);
       },

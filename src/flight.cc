@@ -24,8 +24,12 @@ using Progress = Flight::Progress;
 
 namespace {
 
+// Weeks are forever.
 std::uint32_t milliseconds(const timeval& time) {
-  return static_cast<std::uint32_t>(time.tv_sec * 1000 + (time.tv_usec + 999) / 1000);
+  constexpr std::int64_t kMost = INT32_MAX;
+  const std::int64_t exact =
+      std::int64_t{1000} * std::min<std::int64_t>(time.tv_sec, kMost) + (time.tv_usec + 999) / 1000;
+  return static_cast<std::uint32_t>(std::min(exact, kMost));
 }
 
 // shutdown(2) from another thread ends a connect in flight so; no packet can, before the handshake

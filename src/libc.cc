@@ -7,6 +7,9 @@
 #include <atomic>
 
 #include "errno_kept.h"
+#include "symbol_versions.h"
+
+NEXTADDR_OLDEST_VERSION(dlsym);
 
 namespace nextaddr::libc {
 namespace {
@@ -56,6 +59,17 @@ constinit Next<decltype(libc::gethostbyname)> next_gethostbyname{"gethostbyname"
 constinit Next<decltype(libc::gethostbyname2)> next_gethostbyname2{"gethostbyname2"};
 constinit Next<decltype(libc::gethostbyname_r)> next_gethostbyname_r{"gethostbyname_r"};
 constinit Next<decltype(libc::gethostbyname2_r)> next_gethostbyname2_r{"gethostbyname2_r"};
+
+#ifdef NEXTADDR_HAS_TIME64
+constinit Next<decltype(libc::ppoll64)> next_ppoll64{"__ppoll64"};
+constinit Next<decltype(libc::select64)> next_select64{"__select64"};
+constinit Next<decltype(libc::pselect64)> next_pselect64{"__pselect64"};
+constinit Next<decltype(libc::epoll_pwait2_time64)> next_epoll_pwait2_time64{
+    "__epoll_pwait2_time64"};
+constinit Next<decltype(libc::sendmsg64)> next_sendmsg64{"__sendmsg64"};
+constinit Next<decltype(libc::setsockopt64)> next_setsockopt64{"__setsockopt64"};
+constinit Next<decltype(libc::getsockopt64)> next_getsockopt64{"__getsockopt64"};
+#endif
 
 }  // namespace
 
@@ -134,6 +148,40 @@ int getsockopt(int fd, int level, int name, void* value, socklen_t* length) {
   return call(next_getsockopt, fd, level, name, value, length);
 }
 
+#ifdef NEXTADDR_HAS_TIME64
+
+int ppoll64(pollfd* fds, nfds_t count, const Timespec64* timeout, const sigset_t* mask) {
+  return call(next_ppoll64, fds, count, timeout, mask);
+}
+
+int select64(int count, fd_set* read, fd_set* write, fd_set* except, Timeval64* timeout) {
+  return call(next_select64, count, read, write, except, timeout);
+}
+
+int pselect64(int count, fd_set* read, fd_set* write, fd_set* except, const Timespec64* timeout,
+              const sigset_t* mask) {
+  return call(next_pselect64, count, read, write, except, timeout, mask);
+}
+
+int epoll_pwait2_time64(int epoll, epoll_event* events, int size, const Timespec64* timeout,
+                        const sigset_t* mask) {
+  return call(next_epoll_pwait2_time64, epoll, events, size, timeout, mask);
+}
+
+ssize_t sendmsg64(int fd, const msghdr* message, int flags) {
+  return call(next_sendmsg64, fd, message, flags);
+}
+
+int setsockopt64(int fd, int level, int name, const void* value, socklen_t length) {
+  return call(next_setsockopt64, fd, level, name, value, length);
+}
+
+int getsockopt64(int fd, int level, int name, void* value, socklen_t* length) {
+  return call(next_getsockopt64, fd, level, name, value, length);
+}
+
+#endif
+
 int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** result) {
   auto* next = next_getaddrinfo.get();
   return next != nullptr ? next(node, service, hints, result) : EAI_FAIL;
@@ -184,6 +232,14 @@ void resolve_signal_safe() {
   next_sendto.get();
   next_sendmsg.get();
   next_setsockopt.get();
+#ifdef NEXTADDR_HAS_TIME64
+  next_ppoll64.get();
+  next_select64.get();
+  next_pselect64.get();
+  next_sendmsg64.get();
+  next_setsockopt64.get();
+  next_getsockopt64.get();
+#endif
 }
 
 }  // namespace nextaddr::libc

@@ -12,6 +12,8 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 
+#include "time64.h"
+
 namespace nextaddr::libc {
 
 int connect(int fd, const sockaddr* address, socklen_t length);
@@ -31,6 +33,19 @@ ssize_t sendto(int fd, const void* data, size_t size, int flags, const sockaddr*
 ssize_t sendmsg(int fd, const msghdr* message, int flags);
 int setsockopt(int fd, int level, int name, const void* value, socklen_t length);
 int getsockopt(int fd, int level, int name, void* value, socklen_t* length);
+
+#ifdef NEXTADDR_HAS_TIME64
+// The same for programs with 64-bit time: glibc has them since 2.34.
+int ppoll64(pollfd* fds, nfds_t count, const Timespec64* timeout, const sigset_t* mask);
+int select64(int count, fd_set* read, fd_set* write, fd_set* except, Timeval64* timeout);
+int pselect64(int count, fd_set* read, fd_set* write, fd_set* except, const Timespec64* timeout,
+              const sigset_t* mask);
+int epoll_pwait2_time64(int epoll, epoll_event* events, int size, const Timespec64* timeout,
+                        const sigset_t* mask);
+ssize_t sendmsg64(int fd, const msghdr* message, int flags);
+int setsockopt64(int fd, int level, int name, const void* value, socklen_t length);
+int getsockopt64(int fd, int level, int name, void* value, socklen_t* length);
+#endif
 
 int getaddrinfo(const char* node, const char* service, const addrinfo* hints, addrinfo** result);
 int getaddrinfo_a(int mode, gaicb* list[], int count, sigevent* event);

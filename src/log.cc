@@ -1,11 +1,11 @@
 #include "log.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "errno_kept.h"
+#include "kernel.h"
 #include "quiet_write.h"
 
 namespace nextaddr {
@@ -21,7 +21,7 @@ constinit File stderr_at_load{};
 
 File file_of(int fd) {
   struct stat status {};
-  if (fstat(fd, &status) != 0) return {};
+  if (kernel::fstat(fd, status) != 0) return {};
   return {true, status.st_dev, status.st_ino};
 }
 

@@ -12,6 +12,7 @@
 #include "arguments.h"
 #include "engine/text.h"
 #include "errno_kept.h"
+#include "kernel.h"
 #include "libc.h"
 #include "this_thread.h"
 
@@ -78,7 +79,7 @@ int make_timer() {
   any_timer.store(true, std::memory_order_relaxed);
   const int low = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (low < 0) return -1;
-  const int high = fcntl(low, F_DUPFD_CLOEXEC, kHighDescriptor);
+  const int high = kernel::fcntl(low, F_DUPFD_CLOEXEC, kHighDescriptor);
   if (high < 0) return low;
   close(low);
   return high;

@@ -3,10 +3,10 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config.h"
+#include "kernel.h"
 #include "process.h"
 
 namespace nextaddr {
@@ -25,7 +25,7 @@ void* map_file(const char* path) {
   const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) return nullptr;
   struct stat status {};
-  const bool good = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+  const bool good = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
                     status.st_uid == geteuid() && status.st_size >= static_cast<off_t>(sizeof(Run));
   void* memory = good ? map(fd) : nullptr;
   close(fd);
@@ -35,7 +35,7 @@ void* map_file(const char* path) {
 std::uint64_t choose_seed() {
   if (config().has_seed) return config().seed;
   std::uint32_t random = 0;
-  static_cast<void>(getrandom(&random, sizeof random, GRND_NONBLOCK));
+  static_cast<void>(kernel::getrandom(&random, sizeof random, GRND_NONBLOCK));
   return random;
 }
 

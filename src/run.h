@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "engine/fault_rules.h"
@@ -21,6 +22,10 @@ struct Run {
   std::atomic<std::uint32_t> asked;      // connects and lookups that the rules were asked about
   FaultCounters faults;
 };
+
+// Processes of 32 and of 64 bits share one, and a lock of one process would be none in another.
+static_assert(offsetof(Run, seed) == 8 && offsetof(Run, faults) == 20 && sizeof(Run) % 8 == 0);
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 inline constexpr std::uint32_t kRunMagic = 0x6e787231;
 

@@ -1,6 +1,17 @@
 #include "signals.h"
 
+#include "symbol_versions.h"
+
+// Not in the libc of a program without threads before glibc 2.34.
+#pragma weak pthread_testcancel
+NEXTADDR_OLDEST_VERSION(pthread_testcancel);
+
 namespace nextaddr {
+
+CancellationPoint::CancellationPoint() {
+  if (pthread_testcancel != nullptr) pthread_testcancel();
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state_);
+}
 
 bool connect_would_restart(const sigset_t& mask) {
   for (int signal = 1; signal <= SIGRTMAX; ++signal) {

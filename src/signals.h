@@ -6,20 +6,18 @@
 
 #include <csignal>
 
-// Not in the libc of a program without threads before glibc 2.34.
-#pragma weak pthread_testcancel
-
 namespace nextaddr {
 
-// All signals of this thread are blocked as long as this lives.
+// All signals of this thread are blocked as long as this lives. sigprocmask(2) is
+// pthread_sigmask(3) by an older name: on Linux both are about one thread.
 class SignalsBlocked {
  public:
   SignalsBlocked() {
     sigset_t all;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
+    sigprocmask(SIG_SETMASK, &all, &before_);
   }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  ~SignalsBlocked() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 
@@ -34,10 +32,7 @@ class SignalsBlocked {
 // this lives.
 class CancellationPoint {
  public:
-  CancellationPoint() {
-    if (pthread_testcancel != nullptr) pthread_testcancel();
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state_);
-  }
+  CancellationPoint();
   ~CancellationPoint() { pthread_setcancelstate(state_, nullptr); }
   CancellationPoint(const CancellationPoint&) = delete;
   CancellationPoint& operator=(const CancellationPoint&) = delete;

@@ -54,11 +54,15 @@ class Patience {
 class SliceTime {
  public:
   explicit SliceTime(std::int64_t ns)
-      : time_{static_cast<time_t>(ns / kNanoseconds), static_cast<long>(ns % kNanoseconds)},
+      : time_{static_cast<time_t>(std::min(ns / kNanoseconds, kLongestSlice)),
+              static_cast<long>(ns % kNanoseconds)},
         unlimited_(ns == kForever) {}
   [[nodiscard]] const timespec* get() const { return unlimited_ ? nullptr : &time_; }
 
  private:
+  // Seconds; more do not fit where time_t has 32 bits.
+  static constexpr std::int64_t kLongestSlice = 1'000'000'000;
+
   timespec time_;
   bool unlimited_;
 };
@@ -72,15 +76,33 @@ inline std::int64_t limit_of(int timeout_ms) {
   return timeout_ms < 0 ? kForever : std::int64_t{timeout_ms} * 1'000'000;
 }
 
-inline std::int64_t limit_of(const timespec* timeout) {
+// The times of ppoll(2) and its kin.
+template <typename Timespec>
+std::int64_t limit_of(const Timespec* timeout) {
   if (timeout == nullptr || timeout->tv_sec > kForever / kNanoseconds - 1) return kForever;
   return timeout->tv_sec * kNanoseconds + timeout->tv_nsec;
 }
 
 // What the kernel answers EINVAL to is none of ours.
-inline bool is_valid(const timespec* timeout) {
+template <typename Timespec>
+bool is_valid(const Timespec* timeout) {
   return timeout == nullptr ||
          (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < kNanoseconds);
+}
+
+// Those of select(2), which takes more than a second's microseconds.
+template <typename Timeval>
+std::int64_t limit_of_select(const Timeval* timeout) {
+  constexpr std::int64_t kMost = kForever / kNanoseconds / 2;
+  if (timeout == nullptr || timeout->tv_sec > kMost || timeout->tv_usec / 1'000'000 > kMost) {
+    return kForever;
+  }
+  return timeout->tv_sec * kNanoseconds + timeout->tv_usec * std::int64_t{1000};
+}
+
+template <typename Timeval>
+bool is_valid_for_select(const Timeval* timeout) {
+  return timeout == nullptr || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0);
 }
 
 // Waits in slices: `wait(slice_ns, mask)` is the program's call with this signal mask,

@@ -1,6 +1,5 @@
 #include "socket.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -9,6 +8,7 @@
 
 #include "engine/schedule.h"
 #include "errno_kept.h"
+#include "kernel.h"
 #include "libc.h"
 #include "signals.h"
 #include "steering.h"
@@ -81,7 +81,7 @@ bool is_mptcp(int fd) { return flag(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTC
 int bound_device(int fd) { return flag(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
 
 bool is_non_blocking(int fd) {
-  const int flags = fcntl(fd, F_GETFL);
+  const int flags = kernel::fcntl(fd, F_GETFL);
   return flags == -1 || (flags & O_NONBLOCK) != 0;
 }
 
@@ -95,7 +95,10 @@ void forgo_fastopen(int fd) {
 
 std::uint64_t socket_cookie(int fd) {
   std::uint64_t cookie = 0;
-  return get_option(fd, SOL_SOCKET, SO_COOKIE, cookie) ? cookie : 0;
+  if (get_option(fd, SOL_SOCKET, SO_COOKIE, cookie)) return cookie;
+  // Linux before 4.12, and what emulates Linux. No two sockets have had the same inode for long.
+  struct stat status {};
+  return kernel::fstat(fd, status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
 std::uint32_t kernel_patience_of(int fd) {

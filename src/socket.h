@@ -33,8 +33,8 @@ int bound_device(int fd);
 // Turns TCP_FASTOPEN_CONNECT off on a socket that has it.
 void forgo_fastopen(int fd);
 
-// SO_COOKIE: tells this socket from a later one with the same descriptor number; 0 when there is
-// none.
+// SO_COOKIE or something like it: tells this socket from a later one with the same descriptor
+// number; 0 when there is none.
 std::uint64_t socket_cookie(int fd);
 
 // How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT.

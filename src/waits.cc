@@ -48,25 +48,19 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
   return ready;
 }
 
-int poll_in_slices(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask,
-                   Woken woken) {
-  return wait_in_slices(
-      limit_ns, mask,
-      [&](std::int64_t ns, const sigset_t* slice_mask) {
-        return libc::ppoll(fds, count, SliceTime(ns).get(), slice_mask);
-      },
-      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
-}
-
 // The three sets of one select(2) call, as the program gave them: each slice starts from these.
 class SelectSets {
+  // In which the kernel reads and writes them.
+  using Word = unsigned long;
+  static constexpr int kBits = 8 * sizeof(Word);
+
  public:
   // More descriptors than FD_SETSIZE fit, as long as the program allocated its sets so.
   static constexpr int kMost = 8192;
 
   SelectSets(int count, fd_set* read, fd_set* write, fd_set* except)
       : count_(count),
-        bytes_((static_cast<std::size_t>(count) + 63) / 64 * 8),
+        bytes_((static_cast<std::size_t>(count) + kBits - 1) / kBits * sizeof(Word)),
         sets_{read, write, except} {
     for (std::size_t i = 0; i < sets_.size(); ++i) {
       if (sets_[i] != nullptr) std::memcpy(given_[i].data(), sets_[i], bytes_);
@@ -109,9 +103,6 @@ class SelectSets {
   static constexpr std::array<short, 3> kShownBy{POLLIN | POLLRDBAND | POLLHUP | POLLERR | POLLNVAL,
                                                  POLLOUT | POLLWRBAND | POLLERR | POLLNVAL,
                                                  POLLPRI | POLLNVAL};
-
-  using Word = unsigned long;
-  static constexpr int kBits = 8 * sizeof(Word);
 
   static bool has(const fd_set* set, int fd) {
     const auto* words = reinterpret_cast<const Word*>(set);
@@ -156,60 +147,31 @@ int used_count(int count) {
   return size == 0 || std::min(count, size) > SelectSets::kMost ? -1 : std::min(count, size);
 }
 
-// The sets in slices, each by pselect(2): `mask` null for that of the thread.
-int wait_with_sets(int count, fd_set* read, fd_set* write, fd_set* except, std::int64_t limit_ns,
-                   const sigset_t* mask) {
-  const SelectSets sets(count, read, write, except);
+}  // namespace
+
+int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask, Woken woken) {
+  return wait_in_slices(
+      limit_ns, mask,
+      [&](std::int64_t ns, const sigset_t* slice_mask) {
+        return libc::ppoll(fds, count, SliceTime(ns).get(), slice_mask);
+      },
+      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
+}
+
+std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* except,
+                               std::int64_t limit_ns, const sigset_t* mask) {
+  const int used = used_count(count);
+  if (used < 0) return {};
+  const SelectSets sets(used, read, write, except);
   const int ready = wait_in_slices(
       limit_ns, mask,
       [&](std::int64_t ns, const sigset_t* slice_mask) {
         sets.restore();
-        return libc::pselect(count, read, write, except, SliceTime(ns).get(), slice_mask);
+        return libc::pselect(used, read, write, except, SliceTime(ns).get(), slice_mask);
       },
       [&](int found) { return sets.sift(found); });
   if (ready == 0) sets.clear();
   return ready;
-}
-
-}  // namespace
-
-int wait_poll(pollfd* fds, nfds_t count, int timeout_ms, Woken woken) {
-  return poll_in_slices(fds, count, limit_of(timeout_ms), nullptr, woken);
-}
-
-int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
-               Woken woken) {
-  if (!is_valid(timeout)) return libc::ppoll(fds, count, timeout, mask);
-  return poll_in_slices(fds, count, limit_of(timeout), mask, woken);
-}
-
-int wait_select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
-  const int used = used_count(count);
-  // The kernel's own complaint about a bad time comes without changing the sets.
-  if (used < 0 || (timeout != nullptr && (timeout->tv_sec < 0 || timeout->tv_usec < 0))) {
-    return libc::select(count, read, write, except, timeout);
-  }
-  timespec same{};
-  if (timeout != nullptr) same = {timeout->tv_sec, timeout->tv_usec * 1000};
-  const std::int64_t limit = limit_of(timeout != nullptr ? &same : nullptr);
-  const Patience patience(limit);
-  const int ready = wait_with_sets(used, read, write, except, limit, nullptr);
-  if (limit != kForever) {
-    // Linux leaves the time not slept (select(2)).
-    const std::int64_t left = patience.left_ns();
-    *timeout = {static_cast<time_t>(left / kNanoseconds),
-                static_cast<suseconds_t>(left % kNanoseconds / 1000)};
-  }
-  return ready;
-}
-
-int wait_pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
-                 const sigset_t* mask) {
-  const int used = used_count(count);
-  if (used < 0 || !is_valid(timeout)) {
-    return libc::pselect(count, read, write, except, timeout, mask);
-  }
-  return wait_with_sets(used, read, write, except, limit_of(timeout), mask);
 }
 
 int socket_error(int fd, void* value, socklen_t* length) {

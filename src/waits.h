@@ -12,6 +12,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <optional>
 
 namespace nextaddr {
 
@@ -22,18 +23,18 @@ struct Woken {
   std::uint64_t since_ms = 0;
 };
 
-int wait_poll(pollfd* fds, nfds_t count, int timeout_ms, Woken woken);
-int wait_ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
-               Woken woken);
+// Each takes the program's time (slices.h; kForever: none) and the signal mask of this wait, or
+// null for that of the thread.
+int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask, Woken woken);
 
-int wait_select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout);
-int wait_pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
-                 const sigset_t* mask);
+// Nothing, when the sets are too large to be kept here: a wait for the kernel alone.
+std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* except,
+                               std::int64_t limit_ns, const sigset_t* mask);
 
-int wait_epoll(int epoll, epoll_event* events, int size, int timeout_ms, Woken woken);
-int wait_epoll_masked(int epoll, epoll_event* events, int size, int timeout_ms,
-                      const sigset_t* mask, Woken woken);
-int wait_epoll_exact(int epoll, epoll_event* events, int size, const timespec* timeout,
+int wait_epoll(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
+               const sigset_t* mask, Woken woken);
+// The same to the nanosecond, as epoll_pwait2(2).
+int wait_epoll_exact(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
                      const sigset_t* mask, Woken woken);
 
 // A connect has been started on `fd`, or it has been registered in an epoll set with one under way:

@@ -17,7 +17,8 @@
 
 namespace nextaddr {
 
-struct AddressEntry {
+// Copied in pieces of 64 bits, also where these need less alignment.
+struct alignas(8) AddressEntry {
   Address address{};
   std::uint16_t port = 0;       // host order; 0: the entry is free
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits

@@ -8,6 +8,7 @@
 #include "failover.h"
 #include "hooks/hook.h"
 #include "libc.h"
+#include "time64.h"
 
 namespace libc = nextaddr::libc;
 using nextaddr::errno_kept_on_success;
@@ -23,7 +24,10 @@ NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
   return libc::sendto(fd, data, size, flags, address, length);
 }
 
-NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+namespace {
+
+ssize_t sendmsg_hook(ssize_t (*plain)(int, const msghdr*, int), int fd, const msghdr* message,
+                     int flags) {
   nextaddr::Endpoint requested;
   if ((flags & MSG_FASTOPEN) != 0 && nextaddr::may_be_read(message) &&
       nextaddr::wants_failover(static_cast<const sockaddr*>(message->msg_name),
@@ -31,7 +35,13 @@ NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     return errno_kept_on_success(
         [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
   }
-  return libc::sendmsg(fd, message, flags);
+  return plain(fd, message, flags);
+}
+
+}  // namespace
+
+NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  return sendmsg_hook(libc::sendmsg, fd, message, flags);
 }
 
 NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,
@@ -39,3 +49,17 @@ NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,
   nextaddr::note_option(level, name);
   return libc::setsockopt(fd, level, name, value, length);
 }
+
+#ifdef NEXTADDR_HAS_TIME64
+
+NEXTADDR_HOOK ssize_t __sendmsg64(int fd, const msghdr* message, int flags) {
+  return sendmsg_hook(libc::sendmsg64, fd, message, flags);
+}
+
+NEXTADDR_HOOK int __setsockopt64(int fd, int level, int name, const void* value,
+                                 socklen_t length) noexcept {
+  nextaddr::note_option(level, name);
+  return libc::setsockopt64(fd, level, name, value, length);
+}
+
+#endif

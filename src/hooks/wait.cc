@@ -1,16 +1,21 @@
 // The waits: poll(2), select(2) and their variants, and SO_ERROR, by which programs learn a
 // connect's result. With no connect under way each costs one atomic load.
+//
+// The variants of 64-bit time differ in the time they take, and in libc's function behind them.
 #include "clock.h"
 #include "errno_kept.h"
 #include "flights.h"
 #include "hooks/hook.h"
 #include "libc.h"
 #include "registrations.h"
+#include "slices.h"
+#include "time64.h"
 #include "waits.h"
 
 namespace libc = nextaddr::libc;
 using nextaddr::any_in_flight;
 using nextaddr::errno_kept_on_success;
+using nextaddr::limit_of;
 using nextaddr::Woken;
 
 namespace {
@@ -28,12 +33,93 @@ int wait(bool has_limit, Plain plain, Driven driven) {
   return errno_kept_on_success([&] { return driven(Woken{found, since}); });
 }
 
+template <typename Timespec>
+using Ppoll = int (*)(pollfd*, nfds_t, const Timespec*, const sigset_t*);
+
+template <typename Timespec>
+int ppoll_hook(Ppoll<Timespec> plain, pollfd* fds, nfds_t count, const Timespec* timeout,
+               const sigset_t* mask) {
+  return wait(
+      timeout != nullptr, [&] { return plain(fds, count, timeout, mask); },
+      [&](Woken woken) {
+        if (!nextaddr::is_valid(timeout)) return plain(fds, count, timeout, mask);
+        return nextaddr::wait_poll(fds, count, limit_of(timeout), mask, woken);
+      });
+}
+
+// select(2) writes its result over what it was asked, so a wait that has begun cannot be gone on
+// with.
+template <typename Timeval>
+using Select = int (*)(int, fd_set*, fd_set*, fd_set*, Timeval*);
+
+template <typename Timeval>
+int select_hook(Select<Timeval> plain, int count, fd_set* read, fd_set* write, fd_set* except,
+                Timeval* timeout) {
+  if (!any_in_flight() || !nextaddr::is_valid_for_select(timeout)) {
+    return plain(count, read, write, except, timeout);
+  }
+  return errno_kept_on_success([&] {
+    const std::int64_t limit = nextaddr::limit_of_select(timeout);
+    const nextaddr::Patience patience(limit);
+    const auto found = nextaddr::wait_select(count, read, write, except, limit, nullptr);
+    if (!found) return plain(count, read, write, except, timeout);
+    if (limit != nextaddr::kForever) {
+      // Linux leaves the time not slept (select(2)).
+      const std::int64_t left = patience.left_ns();
+      timeout->tv_sec = static_cast<decltype(timeout->tv_sec)>(left / nextaddr::kNanoseconds);
+      timeout->tv_usec =
+          static_cast<decltype(timeout->tv_usec)>(left % nextaddr::kNanoseconds / 1000);
+    }
+    return *found;
+  });
+}
+
+template <typename Timespec>
+using Pselect = int (*)(int, fd_set*, fd_set*, fd_set*, const Timespec*, const sigset_t*);
+
+template <typename Timespec>
+int pselect_hook(Pselect<Timespec> plain, int count, fd_set* read, fd_set* write, fd_set* except,
+                 const Timespec* timeout, const sigset_t* mask) {
+  if (!any_in_flight() || !nextaddr::is_valid(timeout)) {
+    return plain(count, read, write, except, timeout, mask);
+  }
+  return errno_kept_on_success([&] {
+    const auto found = nextaddr::wait_select(count, read, write, except, limit_of(timeout), mask);
+    return found ? *found : plain(count, read, write, except, timeout, mask);
+  });
+}
+
+template <typename Timespec>
+using EpollPwait2 = int (*)(int, epoll_event*, int, const Timespec*, const sigset_t*);
+
+template <typename Timespec>
+int epoll_pwait2_hook(EpollPwait2<Timespec> plain, int epoll, epoll_event* events, int size,
+                      const Timespec* timeout, const sigset_t* mask) {
+  nextaddr::note_waiter(epoll);
+  return wait(
+      timeout != nullptr, [&] { return plain(epoll, events, size, timeout, mask); },
+      [&](Woken woken) {
+        if (!nextaddr::is_valid(timeout)) return plain(epoll, events, size, timeout, mask);
+        return nextaddr::wait_epoll_exact(epoll, events, size, limit_of(timeout), mask, woken);
+      });
+}
+
+int getsockopt_hook(int (*plain)(int, int, int, void*, socklen_t*), int fd, int level, int name,
+                    void* value, socklen_t* length) {
+  if (level == SOL_SOCKET && name == SO_ERROR && any_in_flight()) {
+    return errno_kept_on_success([&] { return nextaddr::socket_error(fd, value, length); });
+  }
+  return plain(fd, level, name, value, length);
+}
+
 }  // namespace
 
 NEXTADDR_HOOK int poll(pollfd* fds, nfds_t count, int timeout_ms) {
   return wait(
       timeout_ms > 0, [&] { return libc::poll(fds, count, timeout_ms); },
-      [&](Woken woken) { return nextaddr::wait_poll(fds, count, timeout_ms, woken); });
+      [&](Woken woken) {
+        return nextaddr::wait_poll(fds, count, limit_of(timeout_ms), nullptr, woken);
+      });
 }
 
 NEXTADDR_HOOK int __poll(pollfd* fds, nfds_t count, int timeout_ms) {
@@ -47,9 +133,7 @@ NEXTADDR_HOOK int __poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t s
 }
 
 NEXTADDR_HOOK int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-  return wait(
-      timeout != nullptr, [&] { return libc::ppoll(fds, count, timeout, mask); },
-      [&](Woken woken) { return nextaddr::wait_ppoll(fds, count, timeout, mask, woken); });
+  return ppoll_hook(libc::ppoll, fds, count, timeout, mask);
 }
 
 NEXTADDR_HOOK int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
@@ -58,12 +142,8 @@ NEXTADDR_HOOK int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout
   return ppoll(fds, count, timeout, mask);
 }
 
-// select(2) writes its result over what it was asked, so a wait that has begun cannot be gone on
-// with.
 NEXTADDR_HOOK int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
-  if (!any_in_flight()) return libc::select(count, read, write, except, timeout);
-  return errno_kept_on_success(
-      [&] { return nextaddr::wait_select(count, read, write, except, timeout); });
+  return select_hook(libc::select, count, read, write, except, timeout);
 }
 
 NEXTADDR_HOOK int __select(int count, fd_set* read, fd_set* write, fd_set* except,
@@ -73,9 +153,7 @@ NEXTADDR_HOOK int __select(int count, fd_set* read, fd_set* write, fd_set* excep
 
 NEXTADDR_HOOK int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
                           const timespec* timeout, const sigset_t* mask) {
-  if (!any_in_flight()) return libc::pselect(count, read, write, except, timeout, mask);
-  return errno_kept_on_success(
-      [&] { return nextaddr::wait_pselect(count, read, write, except, timeout, mask); });
+  return pselect_hook(libc::pselect, count, read, write, except, timeout, mask);
 }
 
 NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
@@ -90,7 +168,9 @@ NEXTADDR_HOOK int epoll_wait(int epoll, epoll_event* events, int size, int timeo
   nextaddr::note_waiter(epoll);
   return wait(
       timeout_ms > 0, [&] { return libc::epoll_wait(epoll, events, size, timeout_ms); },
-      [&](Woken woken) { return nextaddr::wait_epoll(epoll, events, size, timeout_ms, woken); });
+      [&](Woken woken) {
+        return nextaddr::wait_epoll(epoll, events, size, limit_of(timeout_ms), nullptr, woken);
+      });
 }
 
 NEXTADDR_HOOK int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms,
@@ -99,23 +179,54 @@ NEXTADDR_HOOK int epoll_pwait(int epoll, epoll_event* events, int size, int time
   return wait(
       timeout_ms > 0, [&] { return libc::epoll_pwait(epoll, events, size, timeout_ms, mask); },
       [&](Woken woken) {
-        return nextaddr::wait_epoll_masked(epoll, events, size, timeout_ms, mask, woken);
+        return nextaddr::wait_epoll(epoll, events, size, limit_of(timeout_ms), mask, woken);
       });
 }
 
 NEXTADDR_HOOK int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,
                                const sigset_t* mask) {
-  nextaddr::note_waiter(epoll);
-  return wait(
-      timeout != nullptr, [&] { return libc::epoll_pwait2(epoll, events, size, timeout, mask); },
-      [&](Woken woken) {
-        return nextaddr::wait_epoll_exact(epoll, events, size, timeout, mask, woken);
-      });
+  return epoll_pwait2_hook(libc::epoll_pwait2, epoll, events, size, timeout, mask);
 }
 
 NEXTADDR_HOOK int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
-  if (level == SOL_SOCKET && name == SO_ERROR && any_in_flight()) {
-    return errno_kept_on_success([&] { return nextaddr::socket_error(fd, value, length); });
-  }
-  return libc::getsockopt(fd, level, name, value, length);
+  return getsockopt_hook(libc::getsockopt, fd, level, name, value, length);
 }
+
+#ifdef NEXTADDR_HAS_TIME64
+
+using nextaddr::Timespec64;
+using nextaddr::Timeval64;
+
+NEXTADDR_HOOK int __ppoll64(pollfd* fds, nfds_t count, const Timespec64* timeout,
+                            const sigset_t* mask) {
+  return ppoll_hook(libc::ppoll64, fds, count, timeout, mask);
+}
+
+// Not before glibc 2.37.
+NEXTADDR_HOOK int __ppoll64_chk(pollfd* fds, nfds_t count, const Timespec64* timeout,
+                                const sigset_t* mask, size_t size) {
+  if (size / sizeof *fds < count) libc::buffer_overflow_detected();
+  return __ppoll64(fds, count, timeout, mask);
+}
+
+NEXTADDR_HOOK int __select64(int count, fd_set* read, fd_set* write, fd_set* except,
+                             Timeval64* timeout) {
+  return select_hook(libc::select64, count, read, write, except, timeout);
+}
+
+NEXTADDR_HOOK int __pselect64(int count, fd_set* read, fd_set* write, fd_set* except,
+                              const Timespec64* timeout, const sigset_t* mask) {
+  return pselect_hook(libc::pselect64, count, read, write, except, timeout, mask);
+}
+
+NEXTADDR_HOOK int __epoll_pwait2_time64(int epoll, epoll_event* events, int size,
+                                        const Timespec64* timeout, const sigset_t* mask) {
+  return epoll_pwait2_hook(libc::epoll_pwait2_time64, epoll, events, size, timeout, mask);
+}
+
+NEXTADDR_HOOK int __getsockopt64(int fd, int level, int name, void* value,
+                                 socklen_t* length) noexcept {
+  return getsockopt_hook(libc::getsockopt64, fd, level, name, value, length);
+}
+
+#endif

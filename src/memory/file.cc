@@ -1,7 +1,6 @@
 #include "memory/file.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -9,6 +8,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "kernel.h"
 #include "memory/record.h"
 #include "quiet_write.h"
 
@@ -57,7 +57,7 @@ int open_file(bool for_writing, struct stat& status) {
   const int flags = O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   const int fd = open(path, flags | (for_writing ? O_RDWR | O_CREAT : O_RDONLY), 0600);
   if (fd < 0) return -1;
-  bool ours = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+  bool ours = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
               (status.st_mode & 077) == 0 && status.st_nlink == 1;
   if (ours) {
     RecordText buffer;
@@ -74,7 +74,7 @@ bool lock(int fd, short type) {
   struct flock whole {};
   whole.l_type = type;
   whole.l_whence = SEEK_SET;
-  return fcntl(fd, F_OFD_SETLK, &whole) == 0;
+  return kernel::fcntl(fd, F_OFD_SETLK, &whole) == 0;
 }
 
 // What is no record counts as free.

@@ -105,7 +105,7 @@ def samples(tmp_path_factory):
         "static-pie": (EXIT_STATUS, "-static-pie"),
         "go": (GO_MARKER + EXIT_STATUS,),
         "static-go": (GO_MARKER + EXIT_STATUS, "-static"),
-        "musl": (EXIT_STATUS, "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1"),
+        "uClibc": (EXIT_STATUS, "-Wl,--dynamic-linker=/lib/ld-uClibc.so.0"),
         "probe": ("", "-shared", "-fPIC"),
     }
 
@@ -698,7 +698,7 @@ def test_a_program_for_another_machine_is_warned_about(crafted):
 
 
 def test_a_program_for_another_libc_is_warned_about(samples):
-    assert_warned(run(samples("musl")), "ld-musl-x86_64.so.1")
+    assert_warned(run(samples("uClibc")), "ld-uClibc.so.0")
 
 
 @pytest.mark.parametrize("line", ["#!{}", "#! \t{} -x", "#!/usr/bin/env {}", "#!/usr/bin/env -S A=1 {} -x"])
@@ -807,7 +807,7 @@ def test_check_says_that_a_dynamic_program_can_be_helped(samples):
         ("static-pie", "it is statically linked"),
         ("static-go", "it is statically linked, and written in Go"),
         ("go", "it is written in Go"),
-        ("musl", "its libc (ld-musl-x86_64.so.1) is not the glibc"),
+        ("uClibc", "its libc (ld-uClibc.so.0) is not the glibc"),
     ],
 )
 def test_check_gives_the_reason(samples, kind, reason):

@@ -13,11 +13,15 @@ def output_of(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def names_of_map(path):
+    names = re.search(r"global:(.*)local:", path.read_text(), re.DOTALL)[1]
+    return sorted(re.findall(r"(\w+);", names))
+
+
 @pytest.fixture
 def listed():
     """The names of the export map."""
-    names = re.search(r"global:(.*)local:", (ROOT / "src" / "exports.map").read_text(), re.DOTALL)[1]
-    return sorted(names.replace(";", "").split())
+    return names_of_map(ROOT / "src" / "exports.map")
 
 
 @pytest.fixture
@@ -33,12 +37,14 @@ def undefined(require):
 
 
 def test_needs_libc_alone(dynamic_section):
-    assert re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic_section) == ["libc.so.6"]
+    # libdl is a part of libc: empty since glibc 2.34, and where dlsym was before.
+    assert re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic_section) == ["libdl.so.2", "libc.so.6"]
 
 
-def test_exports_what_the_map_lists(listed, require):
+def test_exports_what_the_map_lists(require):
+    # The preprocessed one: some names are those of 32-bit machines only.
     symbols = output_of(require("nm"), "-D", "--defined-only", LIBRARY).splitlines()
-    assert sorted(line.split()[-1] for line in symbols) == listed
+    assert sorted(line.split()[-1] for line in symbols) == names_of_map(LIBRARY.parent / "exports.map")
 
 
 def test_every_listed_name_is_a_hook(listed):

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -196,6 +197,13 @@ Value get_option(int fd, int level, int name) {
 
 inline void set_send_timeout(int fd, int ms) {
   set_option(fd, SOL_SOCKET, SO_SNDTIMEO, timeval{ms / 1000, ms % 1000 * 1000});
+}
+
+// 0 where the kernel, or what emulates it, does not tell.
+inline std::uint64_t cookie_of(int fd) {
+  std::uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
 }
 
 inline int send_timeout_ms(int fd) {

@@ -37,18 +37,19 @@ inline std::string event_names(std::uint32_t events) {
 }
 
 // What a connect must leave as it was.
-using Properties = std::map<std::string, long>;
+using Properties = std::map<std::string, std::uint64_t>;
 
 inline Properties properties_of(int fd) {
-  const auto option = [fd](int level, int name) -> long {
-    return get_option<int>(fd, level, name);
+  const auto option = [fd](int level, int name) -> std::uint64_t {
+    return static_cast<unsigned>(get_option<int>(fd, level, name));
   };
   return {
-      {"SO_COOKIE", get_option<long>(fd, SOL_SOCKET, SO_COOKIE)},
-      {"F_GETFL", must(fcntl(fd, F_GETFL), "F_GETFL")},
-      {"F_GETFD", must(fcntl(fd, F_GETFD), "F_GETFD")},
-      {"SO_SNDTIMEO", send_timeout_ms(fd)},
-      {"SO_RCVTIMEO", get_option<timeval>(fd, SOL_SOCKET, SO_RCVTIMEO).tv_sec},
+      {"SO_COOKIE", cookie_of(fd)},
+      {"F_GETFL", static_cast<unsigned>(must(fcntl(fd, F_GETFL), "F_GETFL"))},
+      {"F_GETFD", static_cast<unsigned>(must(fcntl(fd, F_GETFD), "F_GETFD"))},
+      {"SO_SNDTIMEO", static_cast<unsigned>(send_timeout_ms(fd))},
+      {"SO_RCVTIMEO",
+       static_cast<std::uint64_t>(get_option<timeval>(fd, SOL_SOCKET, SO_RCVTIMEO).tv_sec)},
       {"SO_KEEPALIVE", option(SOL_SOCKET, SO_KEEPALIVE)},
       {"SO_PRIORITY", option(SOL_SOCKET, SO_PRIORITY)},
       {"TCP_NODELAY", option(IPPROTO_TCP, TCP_NODELAY)},
@@ -101,11 +102,11 @@ inline std::string registration_of(int epoll, int fd) {
   for (std::string line; std::getline(info, line);) {
     int registered = -1;
     unsigned bits = 0;
-    unsigned long data = 0;
-    if (sscanf(line.c_str(), "tfd: %d events: %x data: %lx", &registered, &bits, &data) == 3 &&
+    unsigned long long data = 0;
+    if (sscanf(line.c_str(), "tfd: %d events: %x data: %llx", &registered, &bits, &data) == 3 &&
         registered == fd) {
       char text[40];
-      snprintf(text, sizeof text, "%x:%lx", bits, data);
+      snprintf(text, sizeof text, "%x:%llx", bits, data);
       return text;
     }
   }

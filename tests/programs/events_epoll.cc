@@ -212,7 +212,7 @@ int main(int argc, char** argv) {
   }
   const std::string registration = registration_of(set, fd);
   char expected[40];
-  snprintf(expected, sizeof expected, ":%lx", data);
+  snprintf(expected, sizeof expected, ":%llx", static_cast<unsigned long long>(data));
 
   printf("events=%s registered=%s data_kept=%d", found_events.c_str(),
          registration.substr(0, registration.find(':')).c_str(),

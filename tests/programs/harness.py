@@ -2,6 +2,7 @@
 # addresses are live, refuse, are silent or cannot be reached, in any order a test asks for.
 # It must never use an address that the lab did not give it, and never leave a process behind.
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,9 +13,54 @@ import pytest
 import lab as labs
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "build" / "libnextaddr.so"
-PROGRAMS = ROOT / "build" / "tests"
 HOST = "several.test"
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """The library and the small programs of one architecture."""
+
+    directory: Path = ROOT / "build"
+    programs: str = "tests"
+    emulator: str = ""  # what runs the programs; they find their libc below `sysroot`
+    sysroot: str = ""
+
+    @property
+    def library(self):
+        return self.directory / "libnextaddr.so"
+
+    def program(self, name):
+        path = self.directory / self.programs / name
+        assert path.is_file(), f"{path} is not built: run make programs"
+        return str(path)
+
+    def words(self, name):
+        return [self.emulator, self.program(name)] if self.emulator else [self.program(name)]
+
+    def preload(self, *libraries):
+        """The variables that preload these in this order, by default ours alone."""
+        preloaded = ":".join(str(library) for library in libraries or (self.library,))
+        if not self.emulator:
+            return {"LD_PRELOAD": preloaded}
+        # The emulator's own loader must not see it.
+        return {"QEMU_SET_ENV": f"LD_PRELOAD={preloaded}"}
+
+    def environment(self):
+        return {"QEMU_LD_PREFIX": self.sysroot} if self.emulator else {}
+
+
+I386 = ROOT / "build" / "i386"
+BUILDS = {
+    "native": Build(),
+    "i386": Build(I386),
+    "i386-time64": Build(I386, "tests-time64"),
+    "aarch64": Build(ROOT / "build" / "aarch64", emulator="qemu-aarch64", sysroot="/usr/aarch64-linux-gnu"),
+}
+# TEST_BUILD=i386 runs any test of the small programs with these; not all hold everywhere.
+NATIVE = BUILDS[os.environ.get("TEST_BUILD", "native")]
+LIBRARY = NATIVE.library
+PROGRAMS = NATIVE.directory / NATIVE.programs
+preload = NATIVE.preload
 
 
 class Addresses(labs.Loopback):
@@ -93,38 +139,28 @@ class Run:
         return f"{self._process.args}: exit status {self.returncode}\n{self.stdout}{self.stderr}"
 
 
-def program(name):
-    path = PROGRAMS / name
-    assert path.is_file(), f"{path} is not built: run make programs"
-    return str(path)
-
-
-def preload(*libraries):
-    """The variable that preloads these in this order, by default ours alone."""
-    return {"LD_PRELOAD": ":".join(str(library) for library in libraries or (LIBRARY,))}
-
-
-def start(lab, name, env, /, before=(), as_user=None, **arguments):
+def start(lab, name, env, /, before=(), as_user=None, build=NATIVE, **arguments):
     """Starts a program with KEY=VALUE arguments in the network of a lab, with `env` added to the environment.
     `before` is a command that runs it (strace, valgrind); `as_user` holds what Popen has to say who it runs as."""
-    words = [*before, program(name), *(f"{key}={value}" for key, value in arguments.items())]
+    env = {**build.environment(), **env}
+    words = [*before, *build.words(name), *(f"{key}={value}" for key, value in arguments.items())]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
     return Run(lab.spawn(words, env={**lab.environment(), **env}, **streams, **(as_user or {})))
 
 
-def start_shim(scenario, name, /, env=None, before=(), **arguments):
+def start_shim(scenario, name, /, env=None, before=(), build=NATIVE, **arguments):
     """With the library. The program is given the name of the host, and so gets all addresses of it."""
-    ours = preload()
+    ours = build.preload()
     if scenario.lab.needs_resolve:
         ours["NEXTADDR_RESOLVE"] = scenario.resolve
     arguments = {"host": scenario.host, "port": scenario.port, **arguments}
-    return start(scenario.lab, name, {**ours, **(env or {})}, before, **arguments)
+    return start(scenario.lab, name, {**ours, **(env or {})}, before, build=build, **arguments)
 
 
-def start_bare(scenario, name, /, before=(), **arguments):
+def start_bare(scenario, name, /, before=(), build=NATIVE, **arguments):
     """Without the library. Where names need it the program is given the first address, which is all it uses."""
     host = scenario.addresses[0] if scenario.lab.needs_resolve else scenario.host
-    return start(scenario.lab, name, {}, before, **{"host": host, "port": scenario.port, **arguments})
+    return start(scenario.lab, name, {}, before, build=build, **{"host": host, "port": scenario.port, **arguments})
 
 
 def run_shim(scenario, name, /, within=30, **arguments):

@@ -78,7 +78,7 @@ class Worker {
     int watched = -1;  // fd, or a duplicate of it
     std::uint32_t trigger = 0;
     std::uint64_t data = 0;
-    long cookie = 0;
+    std::uint64_t cookie = 0;
     bool begun = false, done = false;
     std::string how;  // what was done with it, for the report of a failure
   };
@@ -124,7 +124,7 @@ class Worker {
     connect.fd = must(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
     // Leaves no TIME_WAIT behind.
     set_option(connect.fd, SOL_SOCKET, SO_LINGER, linger{1, 0});
-    connect.cookie = get_option<long>(connect.fd, SOL_SOCKET, SO_COOKIE);
+    connect.cookie = get_option<std::uint64_t>(connect.fd, SOL_SOCKET, SO_COOKIE);
     connect.watched = chance(15) ? must(fcntl(connect.fd, F_DUPFD_CLOEXEC, 0), "dup") : connect.fd;
     story_ += " " + connect.host->name + (connect.watched != connect.fd ? "/dup" : "");
   }
@@ -158,7 +158,8 @@ class Worker {
     expect(error == 0, connect.host->name + " came to " + error_name(error));
     const std::string peer = peer_of(connect.fd);
     expect(connect.host->has(peer), connect.host->name + " is connected to " + peer);
-    expect(get_option<long>(connect.fd, SOL_SOCKET, SO_COOKIE) == connect.cookie, "another socket");
+    expect(get_option<std::uint64_t>(connect.fd, SOL_SOCKET, SO_COOKIE) == connect.cookie,
+           "another socket");
     expect((fcntl(connect.fd, F_GETFL) & O_NONBLOCK) != 0, "O_NONBLOCK is gone");
     if (chance(25)) {
       connect.how += " transfer";
