@@ -43,7 +43,7 @@ void write_to_log(Line& line) {
   const int fd = open(config().log_file,
                       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
   if (fd < 0) return;
-  fcntl(fd, F_SETFL, O_APPEND);
+  kernel::fcntl(fd, F_SETFL, O_APPEND);
   write_quietly(fd, text.data(), text.size());
   close(fd);
 }

@@ -57,8 +57,8 @@ int open_file(bool for_writing, struct stat& status) {
   const int flags = O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   const int fd = open(path, flags | (for_writing ? O_RDWR | O_CREAT : O_RDONLY), 0600);
   if (fd < 0) return -1;
-  bool ours = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
-              (status.st_mode & 077) == 0 && status.st_nlink == 1;
+  bool ours = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
+              status.st_uid == geteuid() && (status.st_mode & 077) == 0 && status.st_nlink == 1;
   if (ours) {
     RecordText buffer;
     const std::string_view found = read_header(fd, buffer);
