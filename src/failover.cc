@@ -161,6 +161,7 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   timeval program_timeout{};
   if (send_timeout_used.load(std::memory_order_relaxed)) program_timeout = send_timeout(fd);
   int first = 0;
+  Fault fault;
   {
     // A signal that comes between two steps must not be lost: it ends the next wait.
     const SignalsBlocked blocked;
@@ -168,7 +169,7 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
       const auto result = connect_elsewhere(fd, requested, program_timeout, blocked.before());
       if (result) return *result;
     }
-    const Fault fault = draw_fault(fd, requested.address, requested);
+    fault = draw_fault(fd, requested.address, requested);
     const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
     if (briefly_connect(fd, address, length, program_timeout, fault) == 0) {
       note_success(requested.address, requested.port);
@@ -180,8 +181,9 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
         after_first_attempt(fd, requested, program_timeout, first, fault, blocked.before());
     if (result) return *result;
   }
-  // The kernel waits on as it would have.
-  const int result = libc::connect(fd, address, length);
+  // The kernel waits on as it would have. It looks at no address, unless somebody has shut the
+  // socket down meanwhile.
+  const int result = connect_with_fault(fd, address, length, fault);
   if (result != 0 && errno == EALREADY && first == EINPROGRESS) errno = EINPROGRESS;
   return result;
 }

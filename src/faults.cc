@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "config.h"
@@ -56,6 +57,8 @@ FaultAction draw_lookup_fault(const char* name) {
   if (rule == FaultRules::kNoRule) return FaultAction::kNone;
   const Fault fault = draw(rule);
   if (fault.action != FaultAction::kNone) report_fault(rules.text(rule), fault, name, nullptr);
+  // As glibc leaves it.
+  if (fault.action == FaultAction::kTryAgain) errno = EAGAIN;
   return fault.action;
 }
 

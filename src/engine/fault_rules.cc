@@ -344,7 +344,9 @@ bool FaultRules::covers_address(const Rule& rule, const Address& address) {
     case Target::kIpv6:
       return !address.is_ipv4();
     default:
-      return in_network(address, rule.network, rule.prefix);
+      // IPv4 is kept as a part of IPv6, which "::/0" does not mean.
+      return address.is_ipv4() == rule.network.is_ipv4() &&
+             in_network(address, rule.network, rule.prefix);
   }
 }
 

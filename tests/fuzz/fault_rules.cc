@@ -152,6 +152,7 @@ bool covers_address(std::string network, const Address& address) {
   const std::size_t all = base->is_ipv4() ? 32 : 128;
   const std::size_t bits = has_prefix ? number(prefix) : all;
   require(bits <= all);
+  if (address.is_ipv4() != base->is_ipv4()) return false;
   for (std::size_t i = 0; i < 128 - all + bits; ++i) {
     if (bit_of(*base, i) != bit_of(address, i)) return false;
   }

@@ -213,6 +213,8 @@ def test_privileged_programs_are_left_alone(several, linked, require, privilege)
     run = start(host.lab, linked, env, as_user=nobody, **arguments).finish()
     expected = ("0", "0", host.live[0]) if privilege == "none" else ("-1", "ECONNREFUSED", "none")
     assert run.values("result", "error", "peer") == expected, run
+    faulted = start(host.lab, linked, {"NEXTADDR_FAULTS": "*=unreachable"}, as_user=nobody, **arguments).finish()
+    assert faulted.first["error"] == ("EHOSTUNREACH" if privilege == "none" else "ECONNREFUSED"), faulted
 
 
 # ---- Never to a stranger ----

@@ -92,6 +92,9 @@ TEST_F(Faults, TargetsAddresses) {
   given("@0.0.0.0/0=refuse");
   EXPECT_TRUE(covers("203.0.113.1"));
   EXPECT_FALSE(covers("2001:db8::1"));
+  given("@::/0=refuse");
+  EXPECT_TRUE(covers("2001:db8::1"));
+  EXPECT_FALSE(covers("203.0.113.1"));
 }
 
 TEST_F(Faults, TargetsAFamilyOrEverything) {

@@ -1,0 +1,200 @@
+# The JSON log: every line of every run is one object as the README documents it, whatever programs and hosts are called,
+# and however many write to it. What the events of faults say is tested where these are.
+# Nothing here may read a line by itself: tests/log_schema.py checks all of it.
+import os
+import shutil
+import time
+
+import pytest
+
+import log_schema
+from programs.faults import events_of, faults
+from programs.harness import HOST, address_lab, preload, program, run_shim, several, start, start_shim
+
+
+def logged(path, **more):
+    return {**preload(), "NEXTADDR_LOG": "info", "NEXTADDR_LOG_FORMAT": "json", "NEXTADDR_LOG_FILE": str(path), **more}
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "log"
+
+
+# ---- What it says of a connect ----
+
+
+def test_a_failover(several, log):
+    host = several("refused", "silent", "unreachable", "live")
+    run_shim(host, "connect_first", env=logged(log))
+    [event] = events_of(log)
+    assert (event["program"], event["event"], event["host"], event["port"]) == ("connect_first", "connect", HOST, host.port)
+    assert (event["asked"], event["used"]) == (host.addresses[0], host.addresses[3])
+    assert event["failover"] and event["error"] is None
+    expected = [("refused", "ECONNREFUSED"), ("silent", None), ("network unreachable", "ENETUNREACH"), ("connected", None)]
+    assert [(each["outcome"], each["error"]) for each in event["attempts"]] == expected
+    assert [each["address"] for each in event["attempts"]] == host.addresses
+    assert event["attempts"][1]["ms"] >= 190 and event["total_ms"] >= 190
+    assert sum(each["ms"] for each in event["attempts"]) <= event["total_ms"] + 3
+
+
+@pytest.mark.parametrize("kinds, error", [(("refused", "refused"), "ECONNREFUSED"), (("silent", "refused"), "ETIMEDOUT")], ids=str)
+@pytest.mark.parametrize("nonblocking", [0, 1])
+def test_all_have_failed(several, log, kinds, error, nonblocking):
+    run_shim(several(*kinds), "steps", env=logged(log), nonblocking=nonblocking, syncnt=1, steps="connect,poll:9000,so_error")
+    [event] = events_of(log)
+    assert (event["used"], event["error"], event["failover"]) == (None, error, False)
+    assert event["attempts"][0]["outcome"] == kinds[0]
+
+
+def test_a_connect_that_worked_at_once_is_no_event(several, log):
+    run_shim(several("live", "refused"), "connect_first", env=logged(log))
+    assert not log.exists()
+
+
+def test_of_many_attempts_the_middle_is_left_out(several, log):
+    host = several(*["refused"] * 30, "live")
+    run_shim(host, "connect_first", env=logged(log))
+    [event] = events_of(log)
+    assert event["attempts_left_out"] == 31 - 13
+    assert [each["address"] for each in event["attempts"]] == host.addresses[:12] + host.addresses[-1:]
+
+
+def test_ipv6_has_no_brackets(several, log):
+    host = several("refused6", "live")
+    run_shim(host, "connect_first", env=logged(log))
+    [event] = events_of(log)
+    assert (event["asked"], event["used"]) == ("::1", host.live[0])
+
+
+# ---- Times, processes, levels ----
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "<+11>-11", "America/St_Johns"])
+def test_times_are_utc(several, log, zone):
+    began = time.time()
+    run_shim(several("refused", "live"), "connect_first", env=logged(log, TZ=zone))
+    [event] = events_of(log)
+    # It has milliseconds.
+    assert began - 0.001 <= log_schema.time_of(event) <= time.time()
+
+
+@pytest.mark.parametrize(
+    "level, expected",
+    [
+        ("off", []),
+        ("error", ["unmatched"]),
+        ("info", ["fault", "connect", "unmatched"]),
+        ("debug", ["debug", "fault", "connect", "unmatched"]),
+    ],
+)
+def test_levels(several, log, level, expected):
+    host = several("live", "live")
+    env = {**logged(log), **faults(f"{HOST}#1=refuse", "typo.test=refuse", LOG=level, LOG_FILE=log)}
+    run_shim(host, "connect_first", env=env)
+    assert [event["event"] for event in (events_of(log) if log.exists() else [])] == expected
+
+
+def test_a_format_that_is_unknown_is_told_as_text(several, log):
+    run = run_shim(several("refused", "live"), "connect_first", env={"NEXTADDR_LOG": "error", "NEXTADDR_LOG_FORMAT": "xml"})
+    assert run.stderr.endswith("] bad value ignored in NEXTADDR_LOG_FORMAT\n") and run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", ["directory", "missing directory", "full"])
+def test_a_file_that_cannot_be_written(several, tmp_path, what):
+    path = {"directory": tmp_path, "missing directory": tmp_path / "no" / "log", "full": "/dev/full"}[what]
+    host = several("live", "live")
+    run = run_shim(host, "connect_first", env=faults(f"{HOST}#1=refuse", LOG_FILE=path))
+    assert run.first["peer"] == host.addresses[1] and run.stderr == ""
+
+
+# ---- Odd names ----
+
+ODD = b'o"d\\d\n\x01 \x7f\xff\xc3\xa9\xe2\x82\xac{}'
+
+
+def copy_of(name, directory):
+    """connect_first under this name."""
+    path = os.path.join(os.fsencode(directory), name)
+    shutil.copy(program("connect_first"), path)
+    return path
+
+
+def run_as(host, path, env):
+    words = [path, f"host={host.host}", f"port={host.port}"]
+    process = host.lab.spawn(words, env={**host.lab.environment(), "NEXTADDR_RESOLVE": host.resolve, **env})
+    assert process.wait(30) == 0
+    return process.pid
+
+
+@pytest.mark.parametrize("name", [ODD, b"\xff" * 255, b'"' * 255, b"\n" * 255, b"\\" * 200])
+def test_a_program_with_an_odd_name(several, tmp_path, log, name):
+    host = several("live", "live", "live")
+    env = faults(f"{HOST}=2*refuse->off", "typo.test=refuse", LOG_FILE=log, LOG="debug")
+    pid = run_as(host, copy_of(name, tmp_path), env)
+    events = events_of(log)
+    # A byte stands for itself as in Latin-1.
+    assert {(event["pid"], event["program"]) for event in events} == {(pid, name.decode("latin-1"))}
+    assert {event["event"] for event in events} == {"debug", "fault", "connect", "unmatched"}
+
+
+def test_the_longest_line(several, tmp_path, log):
+    # A name of 255 bytes for the program, each of which takes six, and of 250 for the host; long addresses and words.
+    name, longest = b"\xff" * 255, ".".join(["n" * 61] * 4) + ".te"
+    addresses = [f"2001:db8:1111:2222:3333:4444:5555:{number:x}" for number in range(0x6000, 0x6000 + 40)]
+    host = several("live", "live")
+    env = faults("*=unreachable", LOG_FILE=log, RESOLVE=f"{longest}={','.join(addresses)}")
+    path = copy_of(name, tmp_path)
+    words = [path, f"host={longest}", f"port={host.port}"]
+    assert host.lab.spawn(words, env={**host.lab.environment(), **env}).wait(30) == 0
+    events = events_of(log)
+    [event] = log_schema.of_kind(events, "connect")
+    assert (event["program"], event["host"]) == (name.decode("latin-1"), longest)
+    assert event["attempts_left_out"] == 40 - 13 and len(event["attempts"]) == 13
+    assert len(events) == 41
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "b\u00fccher.example", "<x>", "a{b}"])
+def test_a_host_with_an_odd_name(several, log, name):
+    host = several("live", "live")
+    env = faults(f"*#1=refuse", LOG_FILE=log, RESOLVE=f"{name}={','.join(host.addresses)}")
+    run = start_shim(host, "connect_first", env=env, host=name).finish()
+    assert run.first["peer"] == host.addresses[1]
+    seen = name.encode().decode("latin-1")
+    assert [event["host"] for event in events_of(log)] == [seen, seen]
+
+
+def test_a_rule_that_is_very_long_or_odd(several, log):
+    host = several("live")
+    rules = ["x" * 400 + "=refuse", '"\\\u00fc=silent', f"{HOST}=" + "->".join(["1*refuse"] * 60)]
+    run_shim(host, "connect_first", env=faults(*rules, LOG_FILE=log))
+    events = events_of(log)
+    said = [rules[2][:255], "x" * 255, rules[1].encode().decode("latin-1")]
+    assert [event["rule"] for event in events] == said
+
+
+# ---- Many writers ----
+
+
+@pytest.mark.parametrize("threads, times", [(1, 200), (8, 25)])
+def test_many_processes_write_one_file(several, log, threads, times):
+    host = several("live", "live")
+    env = faults(f"{HOST}#1=refuse", LOG_FILE=log)
+    arguments = {"processes": 2, "threads": threads, "times": times, "steps": "connect,peer"}
+    runs = [start_shim(host, "steps", env=env, **arguments) for _ in range(4)]
+    for run in runs:
+        run.finish()
+        assert {line["peer"] for line in run.lines[:-1]} == {host.addresses[1]}, run
+    events = events_of(log)
+    connects = log_schema.of_kind(events, "connect")
+    assert len(connects) == len(log_schema.of_kind(events, "fault")) == 1600 and len(events) == 3200
+    by_process = {pid: sum(event["pid"] == pid for event in connects) for pid in {event["pid"] for event in connects}}
+    assert list(by_process.values()) == [200] * 8
+
+
+def test_many_threads_write_to_stderr(several):
+    host = several("live", "live")
+    env = faults(f"{HOST}#1=refuse")
+    run = start_shim(host, "steps", env=env, processes=4, threads=4, times=25, steps="connect").finish()
+    events = events_of(run)
+    assert len(log_schema.of_kind(events, "connect")) == 400 and len(events) == 800
