@@ -297,7 +297,7 @@ class Curl(Suite):
         super().prepare(work)
 
         def build(place):
-            run(self.directory / "configure", "--with-openssl", "--enable-debug", "--disable-ldap", "--disable-manual",
+            run(self.directory / "configure", "--with-openssl", "--disable-ldap", "--disable-manual",
                 "--without-libpsl", "--without-brotli", "--without-zstd", "--without-librtmp", "--without-libssh2",
                 "CFLAGS=-O1 -w", directory=place)
             run("make", "-j2", directory=place)
