@@ -64,7 +64,8 @@ TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs foreign lint format install uninstall clean help
+.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign lint format \
+	install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
@@ -142,7 +143,21 @@ $(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< $(LINKER) -ldl -o $@
 
-integration: all programs ## pytest with real programs and real sockets
+# What tests/integration/test_reach.py runs. Where there is no compiler for it, that is noted.
+REACH_PROGRAMS := connect_first events_poll events_epoll
+
+reach: ## build for the other architectures, as far as there are compilers
+	@for arch in i386 aarch64; do $(MAKE) -s ARCH=$$arch reach-of-arch || exit; done
+
+reach-of-arch:
+	@mkdir -p $(BUILD)
+	@if echo '#include <string>' | $(CXX) $(TARGET) $(LINKER) -shared -fPIC -x c++ - -o $(BUILD)/trial 2>/dev/null; \
+		then rm -f $(BUILD)/no-compiler; $(MAKE) -s $(if $(filter -j%,$(MAKEFLAGS)),,-j2) ARCH=$(ARCH) all reach-programs; \
+		else touch $(BUILD)/no-compiler; fi
+
+reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROGRAMS)))
+
+integration: all programs reach ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
 
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and half an hour.

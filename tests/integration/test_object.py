@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from programs.harness import HOST, LIBRARY, ROOT, Run, address_lab, preload, several
+from programs.harness import BUILDS, LIBRARY, ROOT
 
 
 def output_of(*command):
@@ -85,11 +85,23 @@ def test_thread_local_storage_is_small_and_needs_no_allocation(dynamic_section, 
     assert size is None or int(size[1], 16) <= 64
 
 
-def test_serves_a_program_of_another_libc(several, require, tmp_path):
-    program = tmp_path / "other_libc"
-    output_of(require("musl-gcc"), "-Wall", "-Wextra", "-Werror", "-o", program, ROOT / "tests/programs/other_libc.c")
-    host = several("refused", "silent", "live")
-    environment = {**host.lab.environment(), **preload(), "NEXTADDR_RESOLVE": host.resolve}
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    run = Run(host.lab.spawn([program, HOST, str(host.port)], env=environment, **output)).finish()
-    assert (run.stdout, run.stderr) == (f"{host.live[0]}\n", "")
+@pytest.mark.parametrize("name", ["native", "i386", "aarch64"])
+def test_loads_on_every_glibc_since_2_17(name, require):
+    library = BUILDS[name].library
+    if not library.is_file():
+        pytest.skip(f"{library} is not built")
+    versions = {tuple(map(int, found.split("."))) for found in re.findall(r"Name: GLIBC_([\d.]+)", output_of(require("readelf"), "-VW", library))}
+    assert versions and max(versions) <= (2, 17)
+    # Those of musl and of a libc to come have no private ones.
+    assert "GLIBC_PRIVATE" not in output_of(require("readelf"), "-VW", library)
+
+
+@pytest.mark.parametrize("name", ["i386", "aarch64"])
+def test_needs_no_helpers_of_the_compiler(name, require):
+    # 64-bit atomics on 32-bit machines, and those of aarch64: nothing that preloading would have to bring along.
+    library = BUILDS[name].library
+    if not library.is_file():
+        pytest.skip(f"{library} is not built")
+    names = output_of(require("nm"), "-D", "--undefined-only", library)
+    assert re.findall(r"__atomic_\w+|__aarch64_\w+|__getauxval|___tls_get_addr", names) == []
+    assert "TEXTREL" not in output_of(require("readelf"), "-dW", library)

@@ -32,7 +32,7 @@ State state_of(int fd) {
       {"SO_RCVLOWAT", option(SOL_SOCKET, SO_RCVLOWAT)},
       {"SO_LINGER", get_option<linger>(fd, SOL_SOCKET, SO_LINGER).l_linger},
       {"SO_PRIORITY", option(SOL_SOCKET, SO_PRIORITY)},
-      {"SO_COOKIE", static_cast<long>(get_option<std::uint64_t>(fd, SOL_SOCKET, SO_COOKIE))},
+      {"SO_COOKIE", static_cast<long>(cookie_of(fd))},
       {"SO_ERROR", option(SOL_SOCKET, SO_ERROR)},
       {"TCP_NODELAY", option(IPPROTO_TCP, TCP_NODELAY)},
       {"TCP_USER_TIMEOUT", option(IPPROTO_TCP, TCP_USER_TIMEOUT)},

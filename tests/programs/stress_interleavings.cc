@@ -124,7 +124,7 @@ class Worker {
     connect.fd = must(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
     // Leaves no TIME_WAIT behind.
     set_option(connect.fd, SOL_SOCKET, SO_LINGER, linger{1, 0});
-    connect.cookie = get_option<std::uint64_t>(connect.fd, SOL_SOCKET, SO_COOKIE);
+    connect.cookie = cookie_of(connect.fd);
     connect.watched = chance(15) ? must(fcntl(connect.fd, F_DUPFD_CLOEXEC, 0), "dup") : connect.fd;
     story_ += " " + connect.host->name + (connect.watched != connect.fd ? "/dup" : "");
   }
@@ -158,8 +158,7 @@ class Worker {
     expect(error == 0, connect.host->name + " came to " + error_name(error));
     const std::string peer = peer_of(connect.fd);
     expect(connect.host->has(peer), connect.host->name + " is connected to " + peer);
-    expect(get_option<std::uint64_t>(connect.fd, SOL_SOCKET, SO_COOKIE) == connect.cookie,
-           "another socket");
+    expect(cookie_of(connect.fd) == connect.cookie, "another socket");
     expect((fcntl(connect.fd, F_GETFL) & O_NONBLOCK) != 0, "O_NONBLOCK is gone");
     if (chance(25)) {
       connect.how += " transfer";
