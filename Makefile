@@ -5,7 +5,11 @@
 ifneq ($(origin ARCH),command line)
 ARCH     :=
 endif
-BUILD    := build$(ARCH:%=/%)
+# CHECK=address, thread or coverage builds library, tests and programs with checks (see below), likewise.
+ifneq ($(origin CHECK),command line)
+CHECK    :=
+endif
+BUILD    := build$(ARCH:%=/%)$(CHECK:%=/%)
 ifeq ($(ARCH),i386)
 TARGET   := -m32
 else ifeq ($(ARCH),aarch64)
@@ -17,12 +21,17 @@ else ifneq ($(ARCH),)
 $(error ARCH is i386 or aarch64, or not given)
 endif
 CXX      ?= g++
+INSTRUMENT_address  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+INSTRUMENT_thread   := -fsanitize=thread
+INSTRUMENT_coverage := --coverage -fprofile-update=atomic
+INSTRUMENT := $(INSTRUMENT_$(CHECK))
 VERSION  := $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
 PREFIX   ?= /usr/local
 PYTHON   ?= /usr/bin/python3
 # More than there are processors, because most tests wait; not many more, because some measure how long.
 PYTEST_WORKERS ?= 4
 
+comma := ,
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 # No libstdc++ runtime, and no fortified names: one missing symbol version would kill every process this is
 # preloaded into, and musl has no __poll_chk. Unwind tables stay: pthread_cancel(3) unwinds through connect.
@@ -31,9 +40,9 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 MACROS := $(shell $(CXX) $(TARGET) -dM -E -x c++ /dev/null 2>/dev/null)
 LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BITS=64) \
 	$(if $(filter __aarch64__,$(MACROS)),-mno-outline-atomics) -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
-	-fno-threadsafe-statics -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS)
+	-fno-threadsafe-statics -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS) $(INSTRUMENT)
 # libdl is where dlsym was before glibc 2.34.
-LINK_FLAGS := $(TARGET) $(LINKER) -shared -nodefaultlibs -Wl,--no-undefined -Wl,-z,now -Wl,-z,relro -Wl,-O1 \
+LINK_FLAGS := $(TARGET) $(LINKER) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so
 
 SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/memory/*.cc src/hooks/*.cc)
@@ -49,7 +58,7 @@ PURE_SOURCES   := $(wildcard src/engine/*.cc) src/memory/record.cc
 UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
 UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
 	$(PURE_SOURCES:src/%.cc=$(BUILD)/unit/src/%.o)
-UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS)
+UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS) $(INSTRUMENT)
 
 FUZZERS      := $(patsubst tests/fuzz/%.cc,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.cc))
 FUZZ_OBJECTS := $(PURE_SOURCES:src/%.cc=$(BUILD)/fuzz/src/%.o)
@@ -64,8 +73,8 @@ TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign lint format \
-	install uninstall clean help
+.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign sanitize checked lint \
+	format install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
@@ -107,7 +116,7 @@ $(BUILD)/unit/%.o: tests/unit/%.cc Makefile
 	@$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/unit/engine_tests: $(UNIT_OBJECTS)
-	@$(CXX) $^ -lgtest -lgtest_main -pthread -o $@
+	@$(CXX) $(INSTRUMENT) $^ -lgtest -lgtest_main -pthread -o $@
 
 # A short run each, from the seeds kept; `make fuzz FUZZ_SECONDS=3600` for a long one.
 fuzz: $(FUZZERS) ## libFuzzer over everything that is read from outside
@@ -132,7 +141,8 @@ programs: $(PROGRAMS) $(TEST_LIBRARIES) ## the small programs of the integration
 
 $(BUILD)/tests/%: tests/programs/%.cc Makefile
 	@mkdir -p $(@D)
-	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< $(LINKER) -pthread -ldl -o $@
+	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror $(filter -fsanitize%,$(INSTRUMENT)) -MMD -MP $< $(LINKER) \
+		-pthread -ldl -o $@
 
 $(BUILD)/tests-time64/%: tests/programs/%.cc Makefile
 	@mkdir -p $(@D)
@@ -163,6 +173,20 @@ integration: all programs reach ## pytest with real programs and real sockets
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and half an hour.
 foreign: all ## test suites of other projects, with and without the library
 	$(PYTHON) tests/foreign/run.py $(FOREIGN_ARGS)
+
+# The tests of the engine, and the small programs in all their ways to wait, with checks in the library and in them;
+# those that measure what the library costs, or look at the object itself, are left out.
+CHECKED := blocking events_poll events_epoll events_results events_disturbed events_stress process_life memory lookup \
+	resolve faults_waits faults_sockets
+
+sanitize: ## the same under ASan and UBSan, under TSan, and under valgrind
+	$(MAKE) CHECK=address unit checked
+	$(MAKE) CHECK=thread unit checked
+	TEST_UNDER="valgrind -q --error-exitcode=99 --exit-on-first-error=yes" $(MAKE) CHECKED="blocking events_poll" checked
+
+checked: all programs
+	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) \
+		$(wildcard $(CHECKED:%=tests/integration/test_%.py)) $(PYTEST_ARGS)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(TEST_SOURCES)
