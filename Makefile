@@ -184,8 +184,11 @@ sanitize: ## the same under ASan and UBSan, under TSan, and under valgrind
 	$(MAKE) CHECK=thread unit checked
 	TEST_UNDER="valgrind -q --error-exitcode=99 --exit-on-first-error=yes" $(MAKE) CHECKED="blocking events_poll" checked
 
+# ASan does not follow a stack that pthread_cancel(3) has unwound; it and valgrind have memory measured in vain.
+UNCHECKED := not cancel and not no_memory and not memory_is
+
 checked: all programs
-	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) \
+	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) -k "$(UNCHECKED)" \
 		$(wildcard $(CHECKED:%=tests/integration/test_%.py)) $(PYTEST_ARGS)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck

@@ -24,6 +24,7 @@ class Build:
     programs: str = "tests"
     emulator: str = ""  # what runs the programs; they find their libc below `sysroot`
     sysroot: str = ""
+    runtime: tuple = ()  # libraries that must be loaded before ours: that of a sanitizer
 
     @property
     def library(self):
@@ -39,14 +40,22 @@ class Build:
 
     def preload(self, *libraries):
         """The variables that preload these in this order, by default ours alone."""
-        preloaded = ":".join(str(library) for library in libraries or (self.library,))
+        preloaded = ":".join(str(library) for library in (*self.runtime, *(libraries or (self.library,))))
         if not self.emulator:
             return {"LD_PRELOAD": preloaded}
         # The emulator's own loader must not see it.
         return {"QEMU_SET_ENV": f"LD_PRELOAD={preloaded}"}
 
     def environment(self):
-        return {"QEMU_LD_PREFIX": self.sysroot} if self.emulator else {}
+        # What a program under test does with its memory is its own affair, and it may be killed.
+        sanitizer = {"ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "report_signal_unsafe=0"} if self.runtime else {}
+        return {"QEMU_LD_PREFIX": self.sysroot} if self.emulator else sanitizer
+
+
+def runtime_of(sanitizer):
+    """Where the compiler has it; its name alone when it has not."""
+    found = subprocess.run(["g++", f"-print-file-name=lib{sanitizer}.so"], capture_output=True, text=True)
+    return (os.path.realpath(found.stdout.strip()),)
 
 
 I386 = ROOT / "build" / "i386"
@@ -55,10 +64,15 @@ BUILDS = {
     "i386": Build(I386),
     "i386-time64": Build(I386, "tests-time64"),
     "aarch64": Build(ROOT / "build" / "aarch64", emulator="qemu-aarch64", sysroot="/usr/aarch64-linux-gnu"),
+    "address": Build(ROOT / "build" / "address", runtime=runtime_of("asan")),
+    "thread": Build(ROOT / "build" / "thread", runtime=runtime_of("tsan")),
+    "coverage": Build(ROOT / "build" / "coverage"),
 }
 # TEST_BUILD=i386 runs any test of the small programs with these; not all hold everywhere.
 NATIVE = BUILDS[os.environ.get("TEST_BUILD", "native")]
 LIBRARY = NATIVE.library
+# TEST_UNDER=valgrind runs each of them by this command.
+UNDER = os.environ.get("TEST_UNDER", "").split()
 PROGRAMS = NATIVE.directory / NATIVE.programs
 preload = NATIVE.preload
 
@@ -143,7 +157,7 @@ def start(lab, name, env, /, before=(), as_user=None, build=NATIVE, **arguments)
     """Starts a program with KEY=VALUE arguments in the network of a lab, with `env` added to the environment.
     `before` is a command that runs it (strace, valgrind); `as_user` holds what Popen has to say who it runs as."""
     env = {**build.environment(), **env}
-    words = [*before, *build.words(name), *(f"{key}={value}" for key, value in arguments.items())]
+    words = [*UNDER, *before, *build.words(name), *(f"{key}={value}" for key, value in arguments.items())]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
     return Run(lab.spawn(words, env={**lab.environment(), **env}, **streams, **(as_user or {})))
 
