@@ -138,7 +138,7 @@ int connect_with_fault(int fd, const sockaddr* address, socklen_t length, const 
   sockaddr_storage nowhere{};
   length = loopback_like(to, nowhere);
   const int result = libc::connect(fd, reinterpret_cast<const sockaddr*>(&nowhere), length);
-  if (result != 0 && is_failure(errno) && errno != ECONNREFUSED && errno != ETIMEDOUT) {
+  if (result != 0 && moves_on(errno) && !parks(errno)) {
     // No IPv6 on this machine, say.
     report_problem("loopback cannot be reached for a fault: ", error_name(errno));
   }

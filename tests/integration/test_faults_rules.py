@@ -181,6 +181,12 @@ def test_numbers_are_exact_over_threads_and_forked_processes(several, threads, p
     assert ways([run]) == {REFUSED: 123, NO_ROUTE: 45, OK: threads * processes * times - 168}, run
 
 
+def test_numbers_are_exact_where_threads_draw_as_fast_as_they_can(several):
+    env = faults("*=15000*unreachable->refuse", LOG="off")
+    run = run_shim(several("live"), "steps", env=env, threads=8, times=2500, steps="connect")
+    assert ways([run]) == {REFUSED: 5000, NO_ROUTE: 15000}, run
+
+
 def test_each_program_has_numbers_of_its_own_without_a_run(several):
     host = several("live")
     before = ["sh", "-c", '"$@"; "$@"; exec "$@"', "sh"]
