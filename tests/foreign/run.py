@@ -212,9 +212,10 @@ def main():
     if reason:
         print(f"SKIPPED: {reason}")
         return 0
-    # A copy, so that one may go on building.
+    # A copy, so that one may go on building. A new file: to write over one that a process has mapped kills that process.
     arguments.work.mkdir(parents=True, exist_ok=True)
-    shutil.copy(LIBRARY, arguments.work)
+    shutil.copy(LIBRARY, arguments.work / "copying")
+    os.replace(arguments.work / "copying", arguments.work / LIBRARY.name)
     lock = threading.Lock()
 
     def progress(message):
