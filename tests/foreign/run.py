@@ -7,6 +7,7 @@
 import argparse
 import collections
 import concurrent.futures
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,8 @@ import suites
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "build" / "libnextaddr.so"
 REPEATS = 3
+# So many tests of a job are repeated one by one, more of them by all of the job.
+FEW = 5
 
 # Settings of the caller that would change what the tests do.
 FOREIGN_SETTINGS = re.compile(r"NEXTADDR_.*|LD_PRELOAD|.*_PROXY|PYTHON.*|NODE_.*|RUBY.*|PERL.*|TMPDIR|XDG_.*", re.IGNORECASE)
@@ -130,32 +133,33 @@ class Runner:
             progress(f"{self.suite.name}: {job.name}")
         different, settled = {}, {}
         for setting in settings[1:]:
+            by_job = collections.defaultdict(list)
             for test in sorted(self.outcomes):
-                if not self.differs(test, setting):
-                    continue
-                first = self.differs(test, setting)
-                again = self.repeat(test, setting)
-                progress(f"{self.suite.name}: {setting}: {test} {sorted(first)}, again: {again}")
-                bare = set(self.outcomes[test]["bare"])
-                ends = f"{test} ({'/'.join(sorted(bare))}, with the library {'/'.join(sorted(first | set(again)))})"
-                (different if set(again) - bare else settled).setdefault(setting, []).append(ends)
+                if self.differs(test, setting):
+                    by_job[self.job_of[test].name].append(test)
+            for tests in by_job.values():
+                again = self.repeat(tests, setting)
+                for test in tests:
+                    bare = set(self.outcomes[test]["bare"])
+                    shown = sorted(set(self.outcomes[test][setting]) | set(again[test]))
+                    ends = f"{test} ({'/'.join(sorted(bare))}, with the library {'/'.join(shown)})"
+                    (different if set(again[test]) - bare else settled).setdefault(setting, []).append(ends)
+                    progress(f"{self.suite.name}: {setting}: {ends}")
         return different, settled
 
-    def repeat(self, test, setting):
-        """Runs both sides again, in turn: how the one with the library ended."""
-        whole = self.job_of[test]
-        job = whole.only(test) if whole.only else whole
-        if job is not whole and test not in self.run(job, "bare"):
-            # Not to be had alone.
-            job = whole
-        again = []
-        for _ in range(REPEATS):
-            for side in ("bare", setting):
-                status = self.run(job, side).get(test, "absent")
-                if side == "bare":
-                    self.outcomes[test]["bare"].append(status)
-                else:
-                    again.append(status)
+    def repeat(self, tests, setting):
+        """Runs both sides of tests of one job again, in turn: how those with the library ended, by test."""
+        whole = self.job_of[tests[0]]
+        alone = [whole.only(test) for test in tests] if whole.only and len(tests) <= FEW else []
+        # Not all are to be had alone.
+        if not all(test in self.run(job, "bare") for job, test in zip(alone, tests)):
+            alone = []
+        again = {test: [] for test in tests}
+        for _, job in itertools.product(range(REPEATS), alone or [whole]):
+            ends = {side: self.run(job, side) for side in ("bare", setting)}
+            for test in [tests[alone.index(job)]] if alone else tests:
+                self.outcomes[test]["bare"].append(ends["bare"].get(test, "absent"))
+                again[test].append(ends[setting].get(test, "absent"))
         return again
 
 
@@ -212,9 +216,10 @@ def main():
     if reason:
         print(f"SKIPPED: {reason}")
         return 0
-    # A copy, so that one may go on building.
+    # A copy, so that one may go on building. A new file: to write over one that a process has mapped kills that process.
     arguments.work.mkdir(parents=True, exist_ok=True)
-    shutil.copy(LIBRARY, arguments.work)
+    shutil.copy(LIBRARY, arguments.work / "copying")
+    os.replace(arguments.work / "copying", arguments.work / LIBRARY.name)
     lock = threading.Lock()
 
     def progress(message):
