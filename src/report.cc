@@ -20,6 +20,8 @@ namespace {
 bool logs(LogLevel level) { return config().log_level >= level; }
 
 std::string_view program() {
+  // The launcher has this process report, which is none of its command's.
+  if (config().ends_run) return "nextaddr";
   const char* name = program_invocation_short_name;
   return name != nullptr ? std::string_view(name) : "?";
 }

@@ -43,10 +43,13 @@ std::uint64_t choose_seed() {
 
 void open_run() {
   if (config().faults.empty() && config().run_file == nullptr) return;
-  void* memory = config().run_file != nullptr ? map_file(config().run_file) : nullptr;
-  if (memory == nullptr) memory = map(-1);
+  auto* memory =
+      config().run_file != nullptr ? static_cast<Run*>(map_file(config().run_file)) : nullptr;
+  // A file with anything else in it is none of the launcher's.
+  if (memory != nullptr && memory->magic != 0 && memory->magic != kRunMagic) memory = nullptr;
+  if (memory == nullptr) memory = static_cast<Run*>(map(-1));
   if (memory == nullptr) return;
-  the_run = static_cast<Run*>(memory);
+  the_run = memory;
   std::uint64_t none = 0;
   the_run->seed.compare_exchange_strong(none, choose_seed() + 1);
   the_run->magic.store(kRunMagic);

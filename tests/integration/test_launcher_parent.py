@@ -139,7 +139,7 @@ def test_the_exit_status_is_the_commands(launcher, status):
 def test_a_command_that_a_signal_kills_gives_128_and_its_number(launcher, name):
     result = launcher.run("sh", "-c", f"ulimit -c 0; kill -{name} $$")
     assert result.returncode == 128 + getattr(signal, f"SIG{name}")
-    assert re.fullmatch(r"(nextaddr: true\[\d+\] .*\n)?", result.stderr)
+    assert re.fullmatch(r"(nextaddr: nextaddr\[\d+\] .*\n)?", result.stderr)
 
 
 def test_arguments_arrive_as_they_are(launcher):
@@ -452,7 +452,7 @@ def test_the_interrupt_key_ends_both(terminal):
     run.type(INTERRUPT)
     status, said = run.wait()
     assert status == 130
-    assert re.fullmatch(r"\s*\^C(nextaddr: true\[\d+\] fault .*: never matched)?\s*", said)
+    assert re.fullmatch(r"\s*\^C(nextaddr: nextaddr\[\d+\] fault .*: never matched)?\s*", said)
 
 
 @pytest.mark.parametrize(("key", "name"), [(INTERRUPT, "SIGINT"), (QUIT, "SIGQUIT")])
@@ -644,7 +644,7 @@ def test_a_rule_that_never_matched_is_reported_at_the_end(launcher, tmp_path, le
     assert result.returncode == 3
     first, *rest = result.stderr.splitlines()
     assert first == "last"
-    assert all(re.fullmatch(r"nextaddr: true\[\d+\] fault .*: never matched", line) for line in rest)
+    assert all(re.fullmatch(r"nextaddr: nextaddr\[\d+\] fault .*: never matched", line) for line in rest)
     assert UNMATCHED in rest[-1]
     log = tmp_path / "log"
     result = launcher.run("true", options=[*options, "--log-file", log, "--log-format=json"])
