@@ -304,7 +304,7 @@ Progress Flight::proceed(int fd, Step step) {
     case Step::Kind::kYield:
       return Progress::kTimeUp;
     default:
-      // Whoever connects it next, to the requested address again: the program, or leave_to_kernel().
+      // It is next connected to the requested address, by leave_to_kernel() or the program.
       take_back_for(fd, requested.address);
       if (trail.attempts() > 1) {
         host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));
