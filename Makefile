@@ -170,7 +170,7 @@ reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROG
 integration: all programs reach ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
 
-# Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and half an hour.
+# Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.
 foreign: all ## test suites of other projects, with and without the library
 	$(PYTHON) tests/foreign/run.py $(FOREIGN_ARGS)
 

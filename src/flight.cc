@@ -310,8 +310,7 @@ Progress Flight::proceed(int fd, Step step) {
     case Step::Kind::kYield:
       return Progress::kTimeUp;
     default:
-      // Whoever connects it next, to the requested address again: the program, or
-      // leave_to_kernel().
+      // It is next connected to the requested address, by leave_to_kernel() or the program.
       take_back_for(fd, requested.address);
       if (connects_have_faults()) lift_fault(fd);
       if (trail.attempts() > 1) {

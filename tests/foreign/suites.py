@@ -260,8 +260,7 @@ class Redis(Suite):
     units = ("unit/auth", "unit/networking", "unit/pubsub", "unit/querybuf", "unit/introspection", "unit/limits",
              "unit/protocol", "unit/quit", "unit/pause", "unit/wait", "unit/obuf-limits", "unit/tracking", "unit/shutdown",
              "unit/cluster", "unit/multi", "unit/other", "unit/type/list", "integration/redis-cli", "integration/redis-benchmark",
-             "integration/block-repl", "integration/failover", "integration/replication", "integration/replication-2",
-             "integration/replication-psync", "integration/psync2-pingoff", "integration/shutdown")
+             "integration/block-repl", "integration/failover", "integration/replication-2", "integration/shutdown")
 
     def prepare(self, work):
         super().prepare(work)
@@ -356,7 +355,6 @@ class Ruby(Suite):
     name = "ruby"
     source = "ruby3.1"
     needs = ("ruby",)
-    places = ("socket", "net", "fiddle", "webrick", "drb", "openssl", "io/wait", "io/nonblock", "resolv", "open-uri")
 
     def jobs(self):
         tests = self.directory / "test"
