@@ -160,7 +160,7 @@ def test_used_again_after_a_fault(several, action, nonblocking):
         words += ["disconnect"]
     elif nonblocking and action in ("refuse", "reset"):
         words += ["connect"]  # ECONNABORTED
-    words += ["then", "poll:2000", "transfer", "so_error", "filter", "changed"]
+    words += ["then", "poll:2000", "transfer", "so_error", "min_ttl", "changed"]
     timeout = {} if action.startswith("delay") or nonblocking else {"timeout": 300}
     rules = [f"*=1*{action}->off"]
     arguments = {"nonblocking": nonblocking, "syncnt": 1, **timeout, **other(then)}
@@ -175,7 +175,7 @@ def test_used_again_after_silence_to_the_end(several, nonblocking, failover):
     host, then = several(*["live"] * (1 + failover)), several("live")
     # With failover it was taken back before; else connect(2) tells of it once more.
     asked = ["poll:9000", "so_error", *["connect"] * (not failover)]
-    words = ["connect", *asked * nonblocking, "then", "poll:2000", "transfer", "filter"]
+    words = ["connect", *asked * nonblocking, "then", "poll:2000", "transfer", "min_ttl"]
     rules = [f"@{address}=silent" for address in host.addresses]
     arguments = {"nonblocking": nonblocking, "syncnt": 1, "to": "" if failover else host.addresses[0], **other(then)}
     ends, run = steps(host, *words, rules=rules, failover=failover, **arguments)
@@ -254,14 +254,23 @@ def problems(run):
     return [event["message"] + event["subject"] for event in events_of(run, "problem")]
 
 
-@pytest.mark.parametrize("own", ["own", "locked"])
 @BLOCKING
-@actions("silent", "delay(50)", "refuse", "reset", "unreachable")
-def test_a_filter_of_the_programs_own_stays(several, action, nonblocking, own):
+@actions(*ACTIONS)
+def test_a_filter_of_the_programs_own_stays(several, action, nonblocking):
+    # A socket that takes what it is sent anyhow is made deaf in another way.
+    words = ["filter", "connect", "poll:100", "so_error", "filter"]
+    ends, run = steps(several("live"), *words, rules=[f"*={action}"], filter=1, timeout=100, nonblocking=nonblocking)
+    assert (ends[0], ends[-1]) == ("3", "3") and made(run) == [action.partition("(")[0]], run
+
+
+@BLOCKING
+@actions(*ACTIONS)
+def test_a_limit_of_the_programs_own_stays(several, action, nonblocking):
+    # The "generalized TTL security mechanism" (RFC 5082), of which it is made otherwise.
     host = several("live")
-    words = ["filter", "connect", "poll:2000", "so_error", "filter"]
-    ends, run = steps(host, *words, rules=[f"*={action}"], filter=own, nonblocking=nonblocking)
-    assert (ends[0], ends[-1]) == ("3", "3"), run
+    words = ["min_ttl", "connect", "poll:2000", "so_error", "min_ttl"]
+    ends, run = steps(host, *words, rules=[f"*={action}"], min_ttl=60, nonblocking=nonblocking)
+    assert (ends[0], ends[-1]) == ("60", "60"), run
     if action in ("silent", "delay(50)"):
         # Told, and the connect is as without it.
         assert ends[2:4] == ["OUT", "0"] and made(run) == [], run
@@ -335,10 +344,10 @@ LIKE = {"refuse": "refused", "silent": "silent"}
 @pytest.mark.parametrize("v6only", [0, 1])
 def test_ipv6(several, action, nonblocking, v6only):
     host = several("live6")
-    words = ["connect", "poll:300", "so_error", "disconnect", "then", "poll:2000", "transfer", "filter", "changed"]
+    words = ["connect", "poll:300", "so_error", "disconnect", "then", "poll:2000", "transfer", "min_ttl", "changed"]
     arguments = {"nonblocking": nonblocking, "v6only": v6only, "syncnt": 1, "timeout": 200, **other(host)}
     ends, run = steps(host, *words, rules=["@v4=refuse", f"@v6=1*{action}->off"], **arguments)
-    assert ends[-5:] == ["EINPROGRESS" if nonblocking else "0", "OUT", "::1", "0", "none"], run
+    assert ends[-5:] == ["EINPROGRESS" if nonblocking else "0", "OUT", "::1", "0/0", "none"], run
     assert made(run) == [action.partition("(")[0]], run
     if action in LIKE:
         bare, _ = steps(several(LIKE[action] + "6"), *words[:3], bare=True, **arguments)
@@ -349,10 +358,10 @@ def test_ipv6(several, action, nonblocking, v6only):
 @actions(*ACTIONS)
 def test_ipv4_on_an_ipv6_socket(several, action, nonblocking):
     host = several("live")
-    words = ["connect", "poll:300", "so_error", "disconnect", "then", "poll:2000", "transfer", "filter", "changed"]
+    words = ["connect", "poll:300", "so_error", "disconnect", "then", "poll:2000", "transfer", "min_ttl", "changed"]
     arguments = {"nonblocking": nonblocking, "mapped": 1, "syncnt": 1, "timeout": 200, **other(host)}
     ends, run = steps(host, *words, rules=["@v6=refuse", f"@{host.addresses[0]}=1*{action}->off"], **arguments)
-    assert ends[-5:] == ["EINPROGRESS" if nonblocking else "0", "OUT", host.addresses[0], "0", "none"], run
+    assert ends[-5:] == ["EINPROGRESS" if nonblocking else "0", "OUT", host.addresses[0], "0/0", "none"], run
     assert made(run) == [action.partition("(")[0]], run
     if action in LIKE:
         bare, _ = steps(several(LIKE[action]), *words[:3], bare=True, **arguments)

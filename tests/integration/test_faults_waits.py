@@ -194,7 +194,7 @@ def test_an_error_that_connect_itself_tells(several, way, action, nonblocking):
     # ECONNREFUSED as a firewall's reject has it.
     host, arguments = named(several, way, action)
     arguments["to"] = arguments.pop("host", "")
-    steps = "connect,state,so_error,peer,local,filter,changed"
+    steps = "connect,state,so_error,peer,local,min_ttl,changed"
     run = run_shim(host, "steps", nonblocking=nonblocking, steps=steps, **arguments)
     ends = [next(iter(line.items())) for line in run.lines[:-1]]
     error = {"unreachable": "EHOSTUNREACH"}.get(action, action[6:-1])
@@ -278,12 +278,12 @@ def test_so_sndtimeo_that_is_shorter_than_the_delay(several, way):
     # As at a slow server: each call waits for so long, and the last one is told.
     host, arguments = named(several, way, "delay(1000)")
     arguments["to"] = arguments.pop("host", "")
-    steps = "connect,connect,connect,connect,connect,connect,transfer,filter,changed"
+    steps = "connect,connect,connect,connect,connect,connect,transfer,min_ttl,changed"
     run = run_shim(host, "steps", timeout=300, steps=steps, **arguments)
-    *connects, transferred, instructions, changed = ends_of(run)
+    *connects, transferred, limit, changed = ends_of(run)
     assert connects[:3] == ["EINPROGRESS", "EALREADY", "EALREADY"], run
     assert connects[connects.index("0") :] == ["0"] + ["EISCONN"] * (5 - connects.index("0")), run
-    assert (transferred, instructions, changed) == (host.addresses[0], "0", "none"), run
+    assert (transferred, limit, changed) == (host.addresses[0], "0", "none"), run
     assert sum(int(line["ms"]) for line in run.lines[:6]) >= 990
     assert all(int(line["ms"]) >= 290 for line in run.lines[:3]), run
 

@@ -9,7 +9,7 @@ import pytest
 
 import log_schema
 from programs.faults import events_of, faults
-from programs.harness import HOST, address_lab, preload, program, run_shim, several, start, start_shim
+from programs.harness import HOST, NATIVE, address_lab, preload, run_shim, several, start, start_shim
 
 
 def logged(path, **more):
@@ -116,7 +116,7 @@ ODD = b'o"d\\d\n\x01 \x7f\xff\xc3\xa9\xe2\x82\xac{}'
 def copy_of(name, directory):
     """connect_first under this name."""
     path = os.path.join(os.fsencode(directory), name)
-    shutil.copy(program("connect_first"), path)
+    shutil.copy(NATIVE.program("connect_first"), path)
     return path
 
 

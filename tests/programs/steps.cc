@@ -3,8 +3,8 @@
 //
 // The socket: to=ADDRESS, or the first address of host=, and port=; kind=tcp|udp|mptcp;
 // nonblocking=1; mapped=1 (an AF_INET6 socket for an IPv4 address), v6only=1; bind=ADDRESS,
-// device=NAME; timeout=MS (SO_SNDTIMEO), user_timeout=MS, syncnt=N; filter=own|locked (one that
-// lets everything pass). steps= any of these, each of which is a line STEP=RESULT ms=MS:
+// device=NAME; timeout=MS (SO_SNDTIMEO), user_timeout=MS, syncnt=N; min_ttl=N (IP_MINTTL), filter=1
+// (one that lets everything pass). steps= any of these, each of which is a line STEP=RESULT ms=MS:
 //   connect, then (connects to then=ADDRESS then_port=), disconnect (AF_UNSPEC), so_error, peer,
 //   local, state, transfer, poll:MS, sleep:MS, blocking, nonblocking, shutdown, listen, fork:MS (a
 //   child, which takes the further steps after so long; the parent waits for it and takes them as
@@ -34,12 +34,11 @@ Destination mapped(const Destination& ipv4) {
   return destination_of(AF_INET6, bytes, port_of(ipv4));
 }
 
-void attach_own_filter(int fd, bool lock) {
+void attach_filter(int fd) {
   sock_filter pass[] = {{BPF_LD | BPF_W | BPF_LEN, 0, 0, 0},
                         {BPF_ALU | BPF_OR | BPF_K, 0, 0, 0},
                         {BPF_RET | BPF_K, 0, 0, 0xffffffff}};
   set_option(fd, SOL_SOCKET, SO_ATTACH_FILTER, sock_fprog{3, pass});
-  if (lock) set_option(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
 }
 
 std::string filter_of(int fd) {
@@ -48,6 +47,12 @@ std::string filter_of(int fd) {
     return error_name(errno);
   }
   return std::to_string(instructions);
+}
+
+std::string min_ttl_of(int fd, int family) {
+  const std::string ttl = std::to_string(get_option<int>(fd, IPPROTO_IP, IP_MINTTL));
+  if (family != AF_INET6) return ttl;
+  return ttl + "/" + std::to_string(get_option<int>(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT));
 }
 
 std::string end_of(int result) { return result < 0 ? error_name(errno) : std::to_string(result); }
@@ -113,8 +118,10 @@ class Steps {
                       static_cast<socklen_t>(device.size())),
            "SO_BINDTODEVICE");
     }
-    const std::string filter = arguments_.text("filter");
-    if (!filter.empty()) attach_own_filter(fd_, filter == "locked");
+    if (const int limit = arguments_.number("min_ttl")) {
+      set_option(fd_, IPPROTO_IP, IP_MINTTL, limit);
+    }
+    if (arguments_.number("filter") != 0) attach_filter(fd_);
     if (kind == "tcp") before_ = properties_of(fd_);
   }
 
@@ -146,6 +153,7 @@ class Steps {
     if (name == "state") return tcp_state_of(fd_);
     if (name == "transfer") return transfer(fd_);
     if (name == "filter") return filter_of(fd_);
+    if (name == "min_ttl") return min_ttl_of(fd_, to_.family());
     if (name == "shutdown") return end_of(shutdown(fd_, SHUT_RDWR));
     if (name == "listen") return end_of(listen(fd_, 1));
     if (name == "changed") return changes(before_, properties_of(fd_));
