@@ -123,7 +123,9 @@ def assert_moves_on(several, name, cases, action, descriptors=0):
     env = faults(f"{host.host}#1={action}")
     for run in together(host, name, [{"env": env, **case} for case in cases]):
         assert set(run.first["events"].split(",")) == {"OUT"}, run
-        assert run.first.get("again", "none") == "none", run
+        # An edge may be told twice: see events_many.cc.
+        again = {"none", "OUT"} if "trigger=edge" in repr(run) else {"none"}
+        assert run.first.get("again", "none") in again, run
         assert run.values("so_error", "peer", "transfer", "changed") == ("0", *host.addresses[1:] * 2, "none"), run
         assert int(run.lines[-1]["descriptors_left"]) <= descriptors, run
         [event] = events_of(run, "connect")
