@@ -177,11 +177,13 @@ def test_used_again_after_silence_to_the_end(several, nonblocking, failover):
     host, then = several(*["live"] * (1 + failover)), several("live")
     # With failover it was taken back before; else connect(2) tells of it once more.
     asked = ["poll:9000", "so_error", *["connect"] * (not failover)]
-    words = ["connect", *asked * nonblocking, "then", "poll:2000", "transfer", "min_ttl"]
+    words = ["connect", *asked * nonblocking, "min_ttl", "then", "poll:2000", "transfer", "min_ttl"]
     rules = [f"@{address}=silent" for address in host.addresses]
     arguments = {"nonblocking": nonblocking, "syncnt": 1, "to": "" if failover else host.addresses[0], **other(then)}
     ends, run = steps(host, *words, rules=rules, failover=failover, **arguments)
     assert "ETIMEDOUT" in ends and ends[-3:] == ["OUT", then.addresses[0], "0"], run
+    # What the kernel has waited for to the end is left deaf until then.
+    assert ends[words.index("min_ttl")] == "0" or not failover, run
 
 
 @BLOCKING
@@ -434,7 +436,7 @@ def test_goes_on_when_disturbed(several, what, wait, action):
 
 @pytest.mark.parametrize("what", ["connecting", "udp", "listener", "file", "give-up"])
 @pytest.mark.parametrize("wait", ["poll", "epoll"])
-@actions("silent", "delay(150)")
+@actions("silent", "delay(400)")
 def test_what_gets_the_number_of_a_faulted_socket_is_never_touched(several, what, wait, action):
     host, silent = several("live"), several("silent")
     arguments = {"silent": silent.addresses[0], "silent_port": silent.port, "what": what, "wait": wait}
