@@ -232,7 +232,6 @@ int Flight::leave_to_kernel(int fd) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(requested.address, requested, destination);
   // The same fault once more, not the next one of its rule. Nobody would end a delay.
-  if (connects_have_faults()) lift_fault(fd);
   if (requested_fault.action == FaultAction::kDelay) requested_fault = {};
   if (connect_without_waiting(fd, destination, length, program_timeout, requested_fault) == 0) {
     return 0;

@@ -15,21 +15,27 @@ namespace {
 constinit Run* the_run = nullptr;
 constinit std::uint32_t opened_by = 0;
 
-void* map(int fd) {
+Run* map(int fd) {
   const int kind = fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
   void* memory = mmap(nullptr, sizeof(Run), PROT_READ | PROT_WRITE, kind, fd, 0);
-  return memory == MAP_FAILED ? nullptr : memory;
+  return memory == MAP_FAILED ? nullptr : static_cast<Run*>(memory);
 }
 
-void* map_file(const char* path) {
+// Null for what is no file of the launcher's: it holds zeros, or what the library has written.
+Run* map_file(const char* path) {
+  if (path == nullptr) return nullptr;
   const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) return nullptr;
   struct stat status {};
   const bool good = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
                     status.st_uid == geteuid() && status.st_size >= static_cast<off_t>(sizeof(Run));
-  void* memory = good ? map(fd) : nullptr;
+  Run* mapped = good ? map(fd) : nullptr;
   close(fd);
-  return memory;
+  if (mapped != nullptr && mapped->magic != 0 && mapped->magic != kRunMagic) {
+    munmap(mapped, sizeof(Run));
+    return nullptr;
+  }
+  return mapped;
 }
 
 std::uint64_t choose_seed() {
@@ -43,13 +49,9 @@ std::uint64_t choose_seed() {
 
 void open_run() {
   if (config().faults.empty() && config().run_file == nullptr) return;
-  auto* memory =
-      config().run_file != nullptr ? static_cast<Run*>(map_file(config().run_file)) : nullptr;
-  // A file with anything else in it is none of the launcher's.
-  if (memory != nullptr && memory->magic != 0 && memory->magic != kRunMagic) memory = nullptr;
-  if (memory == nullptr) memory = static_cast<Run*>(map(-1));
-  if (memory == nullptr) return;
-  the_run = memory;
+  the_run = map_file(config().run_file);
+  if (the_run == nullptr) the_run = map(-1);
+  if (the_run == nullptr) return;
   std::uint64_t none = 0;
   the_run->seed.compare_exchange_strong(none, choose_seed() + 1);
   the_run->magic.store(kRunMagic);

@@ -30,11 +30,6 @@ bool get_option(int fd, int level, int name, Value& out) {
   return libc::getsockopt(fd, level, name, &out, &length) == 0;
 }
 
-int flag(int fd, int level, int name) {
-  int value = 0;
-  return get_option(fd, level, name, value) ? value : 0;
-}
-
 // TCP_INFO as Linux has it since 4.6: glibc's tcp_info ends before these.
 struct LongTcpInfo {
   tcp_info start;
@@ -51,6 +46,11 @@ void disconnect(int fd) {
 }
 
 }  // namespace
+
+int option_value(int fd, int level, int name) {
+  int value = 0;
+  return get_option(fd, level, name, value) ? value : 0;
+}
 
 timeval send_timeout(int fd) {
   timeval timeout{};
@@ -72,23 +72,23 @@ int briefly_connect(int fd, const sockaddr* address, socklen_t length,
 }
 
 bool is_tcp(int fd) {
-  const int protocol = flag(fd, SOL_SOCKET, SO_PROTOCOL);
+  const int protocol = option_value(fd, SOL_SOCKET, SO_PROTOCOL);
   return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
 }
 
-bool is_mptcp(int fd) { return flag(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP; }
+bool is_mptcp(int fd) { return option_value(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP; }
 
-int bound_device(int fd) { return flag(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
+int bound_device(int fd) { return option_value(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
 
 bool is_non_blocking(int fd) {
   const int flags = kernel::fcntl(fd, F_GETFL);
   return flags == -1 || (flags & O_NONBLOCK) != 0;
 }
 
-bool is_ipv6_only(int fd) { return flag(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0; }
+bool is_ipv6_only(int fd) { return option_value(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0; }
 
 void forgo_fastopen(int fd) {
-  if (flag(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT) == 0) return;
+  if (option_value(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT) == 0) return;
   constexpr int kOff = 0;
   libc::setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &kOff, sizeof kOff);
 }
@@ -106,7 +106,7 @@ std::uint32_t kernel_patience_of(int fd) {
   int retries = kDefaultSynRetries;
   get_option(fd, IPPROTO_TCP, TCP_SYNCNT, retries);
   const std::uint32_t patience = kernel_patience_ms(retries);
-  const int user_timeout = flag(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
+  const int user_timeout = option_value(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
   return user_timeout > 0 ? std::min(patience, static_cast<std::uint32_t>(user_timeout)) : patience;
 }
 
@@ -135,7 +135,7 @@ std::uint32_t round_trip_us(int fd) {
   return get_option(fd, IPPROTO_TCP, TCP_INFO, info) ? info.tcpi_rtt : 0;
 }
 
-int pending_error(int fd) { return flag(fd, SOL_SOCKET, SO_ERROR); }
+int pending_error(int fd) { return option_value(fd, SOL_SOCKET, SO_ERROR); }
 
 void take_back(int fd, bool leave_ipv4_mode) {
   disconnect(fd);

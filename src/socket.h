@@ -11,6 +11,9 @@
 
 namespace nextaddr {
 
+// An option that is an int; 0 when the socket has none such.
+int option_value(int fd, int level, int name);
+
 // The program's SO_SNDTIMEO; zero: none.
 timeval send_timeout(int fd);
 

@@ -23,23 +23,12 @@ constexpr int kDeaf = 254;
 // `lo` is the first device of every network namespace.
 constexpr int kLoopbackDevice = 1;
 
-int family_of(int fd) {
-  int family = 0;
-  socklen_t length = sizeof family;
-  libc::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
-  return family;
-}
-
-// IP_MINTTL is also for the IPv4 that an AF_INET6 socket speaks. 0: no limit.
-int nearest_heard(int fd) {
-  int limit = 0;
-  socklen_t length = sizeof limit;
-  return libc::getsockopt(fd, IPPROTO_IP, IP_MINTTL, &limit, &length) == 0 ? limit : -1;
-}
+// IP_MINTTL is also for the IPv4 that an AF_INET6 socket speaks. 0: no limit, or no such option.
+int nearest_heard(int fd) { return option_value(fd, IPPROTO_IP, IP_MINTTL); }
 
 bool hear_only(int fd, int limit) {
   return libc::setsockopt(fd, IPPROTO_IP, IP_MINTTL, &limit, sizeof limit) == 0 &&
-         (family_of(fd) != AF_INET6 ||
+         (option_value(fd, SOL_SOCKET, SO_DOMAIN) != AF_INET6 ||
           libc::setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &limit, sizeof limit) == 0);
 }
 
