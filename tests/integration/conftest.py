@@ -37,13 +37,3 @@ def require():
         return shutil.which(tool) or pytest.skip(f"{tool} is not installed")
 
     return path_of
-
-
-@pytest.fixture
-def program():
-    def path_of(name):
-        path = TESTS.parent / "build" / "tests" / name
-        assert path.is_file(), f"{path} is not built: run make programs"
-        return str(path)
-
-    return path_of
