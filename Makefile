@@ -179,13 +179,17 @@ foreign: all ## test suites of other projects, with and without the library
 CHECKED := blocking events_poll events_epoll events_results events_disturbed events_stress process_life memory lookup \
 	resolve faults_waits faults_sockets
 
-sanitize: ## both under ASan and UBSan, the engine under TSan, some programs under valgrind
+sanitize: ## both under ASan and UBSan, then under TSan, some programs under valgrind
 	$(MAKE) CHECK=address unit checked
-	$(MAKE) CHECK=thread unit
+	$(MAKE) CHECK=thread unit checked
 	TEST_UNDER="valgrind -q --error-exitcode=99 --exit-on-first-error=yes" $(MAKE) CHECKED="blocking events_poll" checked
 
-# ASan does not follow a stack that pthread_cancel(3) has unwound; it and valgrind have memory measured in vain.
+# ASan does not follow a stack that pthread_cancel(3) has unwound; it and valgrind have memory measured in vain. TSan
+# makes vfork(2) a fork, holds signals back, and writes a report, then suppressed, before a close(2) in another thread.
 UNCHECKED := not cancel and not no_memory and not memory_is
+ifeq ($(CHECK),thread)
+UNCHECKED += and not vfork and not closed_descriptor and not reused_descriptor and not signals_interrupt
+endif
 
 checked: all programs
 	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) -k "$(UNCHECKED)" \

@@ -474,13 +474,15 @@ class Worker {
       });
     }
     story_ += "(" + std::to_string(many) + ")";
+    int pause = 0;
     for (Connect& each : connects_) {
-      if (chance(50)) sleep_ms(pick(4));
+      sleep_ms(pause);
       const std::lock_guard lock(mutex);
       prepare(each);
       choose_trigger(each);
       begin(each);
       control(set, EPOLL_CTL_ADD, each);
+      pause = chance(50) ? pick(4) : 0;
     }
     for (std::thread& each : sleepers) each.join();
     close(set);
