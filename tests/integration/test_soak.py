@@ -21,11 +21,13 @@ from network import Network, schedule  # noqa: E402
 def test_many_programs_while_addresses_come_and_go(require):
     for tool in ("node", "perl"):
         require(tool)
-    run = subprocess.run([sys.executable, SOAK / "soak.py", "--seconds", "10"], capture_output=True, text=True, timeout=120)
+    words = [sys.executable, SOAK / "soak.py", "--seconds", "10"]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0 and not run.stderr, f"{run.stdout}{run.stderr}"
     figures = dict(re.findall(r"^([^:\n]+): (\d+)", run.stdout, re.MULTILINE))
-    at_least = {"connects": 300, "failovers": 30, "with one live all the time": 150, "refused by all": 5, "short programs": 10}
-    assert {name: int(figures[name]) for name in at_least if int(figures[name]) < at_least[name]} == {}, run.stdout
+    assert int(figures["connects"]) > 300 and int(figures["with one live all the time"]) > 150, run.stdout
+    assert int(figures["failovers"]) > 30 and int(figures["refused by all"]) > 5, run.stdout
+    assert int(figures["short programs"]) > 10, run.stdout
 
 
 def test_the_same_seed_has_the_same_changes():

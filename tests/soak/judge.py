@@ -53,7 +53,7 @@ class Judge:
         steady = [address for address in allowed if during[address] == {"live"}]
         if connect.outcome.startswith("!no answer") or "answered" in connect.outcome:
             return "connected, and not answered by who it is connected to"
-        if steady and self._is_of_a_loop(connect, addresses):
+        if connect.outcome == "!own timer after a stall" or steady and self._is_of_a_loop(connect, addresses):
             self.counts["not judged"] += 1
             return None
         if steady:
@@ -79,7 +79,7 @@ class Judge:
         return any(asked != connect.asked and (asked is None or asked in addresses) for _, asked in before)
 
     def _complaint_of_failure(self, connect, addresses, allowed, during):
-        if connect.outcome == "!timeout":
+        if connect.outcome in ("!timeout", "!own timer"):
             self.counts["time up"] += 1
             if all(during[address] == {"refused"} for address in allowed):
                 return "not ended, though all refused all the time"

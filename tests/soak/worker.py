@@ -1,8 +1,8 @@
 # A program of the soak that runs for long and connects again and again, in one of the WAYS below. It only notes what
 # happened; soak.py judges that.
 #     worker.py WAY SEED WARM_UP UNTIL LIMIT PORT RECORDS HOST..
-# Works for WARM_UP seconds, says "ready", and when it has read a line works on UNTIL this time of CLOCK_MONOTONIC; then it
-# says "done", and ends after one more line.
+# Works for WARM_UP seconds, says "ready", and when it has read a line works on UNTIL this time of CLOCK_MONOTONIC; then
+# it says "done", and ends after one more line.
 # RECORDS gets a line of JSON for each connect: [BEGIN, END, HOST, ASKED, OUTCOME], OUTCOME the address that answered or
 # "!" and what went wrong; or ["complaint", TEXT]. It must never keep a socket when it says that it is ready or done.
 import asyncio
@@ -95,7 +95,8 @@ class Attempt:
         else:
             outcome = error if isinstance(error, str) else f"!{errno.errorcode[error]}"
         if limit_of(self.socket) != self.limit:
-            write("complaint", f"SO_SNDTIMEO of {self.host} ({outcome}): {self.limit} has become {limit_of(self.socket)}")
+            found = limit_of(self.socket)
+            write("complaint", f"SO_SNDTIMEO of {self.host} ({outcome}): {self.limit} has become {found}")
         if (os.get_blocking(self.socket.fileno())) != self.flags:
             write("complaint", f"O_NONBLOCK of {self.host} ({outcome}) is another one")
         self.socket.close()
@@ -180,9 +181,9 @@ def looping():
     write(begin, time.monotonic(), host, None, outcome)
 
 
-def several():
+def several(most=6):
     attempts = {}
-    for _ in range(choice.randint(1, 6)):
+    for _ in range(choice.randint(1, most)):
         attempt = Attempt(socket.SOCK_NONBLOCK)
         attempts[attempt.socket.fileno()] = attempt
     return attempts
@@ -263,7 +264,8 @@ class Sleepers:
 
     def run(self):
         self.waiting = select.epoll()
-        self.attempts = several()
+        # Mostly alone in its set: the event of another one would wake them as well.
+        self.attempts = several(choice.choice([1, 1, 4]))
         stop = os.eventfd(0)
         self.waiting.register(stop, select.EPOLLIN)
         self.threads = [threading.Thread(target=self.sleep, args=(stop,)) for _ in range(self.count)]
@@ -326,7 +328,7 @@ WAYS = {
     "select": selects,
     "epoll": epolls,
     "threads": in_threads(lambda: choice.choice([blocking, polls, epolls, selects, with_timeout])(), 4),
-    "sleepers": Sleepers(2).run,
+    "sleepers": in_threads(lambda: Sleepers(2).run(), 4),
     "asyncio": asynchronous,
 }
 
