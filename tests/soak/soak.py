@@ -153,6 +153,15 @@ class Soak:
         self.complaints = []
         self.figures = {}
         self.stopped = False
+        # Before anything begins: to find out takes some of them a second.
+        self.clients = [
+            client
+            for client in CLIENTS
+            if client.protocol in PROTOCOLS
+            and not {"silent-first", "two-silent"} & client.unhelped
+            and not LEFT_OUT.search(client.name)
+            and client.installed
+        ]
 
     def environment(self, number):
         # Some remember for long, some ask again soon.
@@ -231,19 +240,11 @@ class Soak:
     def run_programs(self, number, until):
         """One short program after the other."""
         choice = random.Random(self.seed * 100 + number)
-        programs = [
-            client
-            for client in CLIENTS
-            if client.protocol in PROTOCOLS
-            and not {"silent-first", "two-silent"} & client.unhelped
-            and not LEFT_OUT.search(client.name)
-            and client.installed
-        ]
         # dark.test would keep most of them for minutes.
         names = [host for host in self.hosts if host.endswith(".test") and host != "dark.test"]
         connects = []
         while time.monotonic() < until and not self.stopped:
-            client = choice.choice(programs)
+            client = choice.choice(self.clients)
             host = choice.choice(names)
             scenario = labs.Scenario(self.lab, 0, host, self.network.port, [], self.hosts[host])
             begin = time.monotonic()
