@@ -362,6 +362,8 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--programs", type=int, default=4, help="short programs at the same time")
     arguments = parser.parse_args()
+    # Ended early it leaves nothing either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {arguments.seed}", flush=True)
     with Lab() as lab:
         soak = Soak(lab, arguments.seed, arguments.seconds, arguments.programs)
