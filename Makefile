@@ -73,7 +73,7 @@ TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign sanitize checked lint \
+.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak sanitize checked lint \
 	format install uninstall clean help
 .DEFAULT_GOAL := all
 
@@ -173,6 +173,11 @@ integration: all programs reach ## pytest with real programs and real sockets
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.
 foreign: all ## test suites of other projects, with and without the library
 	$(PYTHON) tests/foreign/run.py $(FOREIGN_ARGS)
+
+# As long and as often as one likes: SOAK_ARGS="--seed 42" has the same changes again. `test` has a short run.
+SOAK_SECONDS ?= 60
+soak: all ## thousands of connects while addresses come and go
+	$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS) $(SOAK_ARGS)
 
 # The tests of the engine, and the small programs in all their ways to wait, with checks in the library and in them;
 # those that measure what the library costs, or look at the object itself, are left out.
