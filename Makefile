@@ -73,7 +73,7 @@ TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak sanitize checked lint \
+.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak sanitize coverage checked lint \
 	format install uninstall clean help
 .DEFAULT_GOAL := all
 
@@ -195,10 +195,24 @@ UNCHECKED := not cancel and not no_memory and not memory_is
 ifeq ($(CHECK),thread)
 UNCHECKED += and not vfork and not closed_descriptor and not reused_descriptor and not signals_interrupt
 endif
+ifeq ($(CHECK),coverage)
+# The counts are written to files at the end of each program, which those that look for that would see.
+CHECKED := $(filter-out launcher launcher_parent object reach real_programs soak examples, \
+	$(patsubst tests/integration/test_%.py,%,$(wildcard tests/integration/test_*.py)))
+UNCHECKED := not test_left_alone and not test_off and not numeric_destination and not never_looked_up and not limit_on_the_size
+endif
 
 checked: all programs
 	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) -k "$(UNCHECKED)" \
 		$(wildcard $(CHECKED:%=tests/integration/test_%.py)) $(PYTEST_ARGS)
+
+coverage: ## which lines of src the tests run: a table, and build/coverage/html
+	$(MAKE) CHECK=coverage all programs
+	find build/coverage -name '*.gcda' -delete
+	chmod -R a+rwX build/coverage
+	GCOV_ERROR_FILE=/dev/null $(MAKE) CHECK=coverage unit checked
+	@mkdir -p build/coverage/html
+	gcovr --root . --filter src/ --gcov-ignore-parse-errors --html-details build/coverage/html/index.html --txt - build/coverage
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(TEST_SOURCES)
