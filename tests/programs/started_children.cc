@@ -5,7 +5,7 @@
 // program=PATH of this one; host= port=; times=N children; connecting=N threads that do so all the
 // time; how=
 //   posix_spawn, actions (with file actions), sigmask (POSIX_SPAWN_SETSIGMASK), vfork (and exec, in
-//   a thread), system, popen daemon (daemon(3)), exec (forks, closes all descriptors and executes)
+//   a thread), system, popen, daemon (daemon(3)), exec (forks, closes all descriptors, executes),
 //   clearenv, no_environ (environ = NULL) before the exec
 // role=child is the child: looks up and connects.
 #include <fcntl.h>
