@@ -65,7 +65,7 @@ FaultAction draw_lookup_fault(const char* name) {
 // At the end of the run, so that no test passes because of a mistyped name. Without the launcher
 // there is one run for each program, and a shell that only runs others has nothing to tell.
 __attribute__((destructor)) void on_exit() {
-  if (rules.size() == 0 || !ends_run()) return;
+  if (rules.size() == 0 || sandbox() != Sandbox::kNone || !ends_run()) return;
   if (config().run_file == nullptr && run()->asked.load(std::memory_order_relaxed) == 0) return;
   if (rules.has_chances()) report_seed(seed());
   for (std::size_t i = 0; i < rules.size(); ++i) {

@@ -60,6 +60,9 @@ constinit Next<decltype(libc::gethostbyname2)> next_gethostbyname2{"gethostbynam
 constinit Next<decltype(libc::gethostbyname_r)> next_gethostbyname_r{"gethostbyname_r"};
 constinit Next<decltype(libc::gethostbyname2_r)> next_gethostbyname2_r{"gethostbyname2_r"};
 
+// Variadic, as libc declares it: that may be another way to be called.
+constinit Next<int(int, ...)> next_prctl{"prctl"};
+
 #ifdef NEXTADDR_HAS_TIME64
 constinit Next<decltype(libc::ppoll64)> next_ppoll64{"__ppoll64"};
 constinit Next<decltype(libc::select64)> next_select64{"__select64"};
@@ -219,6 +222,13 @@ int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer,
   return next != nullptr ? next(name, family, entry, buffer, size, result, error) : ENOSYS;
 }
 
+int prctl(int option, unsigned long second, unsigned long third, unsigned long fourth,
+          unsigned long fifth) {
+  auto* next = next_prctl.get();
+  if (next != nullptr) return next(option, second, third, fourth, fifth);
+  return static_cast<int>(syscall(SYS_prctl, option, second, third, fourth, fifth));
+}
+
 void resolve_signal_safe() {
   next_connect.get();
   next_poll.get();
@@ -232,6 +242,7 @@ void resolve_signal_safe() {
   next_sendto.get();
   next_sendmsg.get();
   next_setsockopt.get();
+  next_prctl.get();
 #ifdef NEXTADDR_HAS_TIME64
   next_ppoll64.get();
   next_select64.get();

@@ -57,6 +57,9 @@ int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size,
 int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer, size_t size,
                      hostent** result, int* error);
 
+int prctl(int option, unsigned long second, unsigned long third, unsigned long fourth,
+          unsigned long fifth);
+
 // Resolves what signal handlers may call. Not async-signal-safe itself.
 void resolve_signal_safe();
 

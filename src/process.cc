@@ -20,6 +20,7 @@ namespace {
 enum State : std::uint32_t { kNew, kStarting, kActive, kInert };
 
 constinit std::atomic<std::uint32_t> state{kNew};
+constinit std::atomic<Sandbox> known_sandbox{Sandbox::kNone};
 constinit HostTable table;
 constinit AddressMemory entries;
 
@@ -95,6 +96,13 @@ bool owns_memory() {
 }
 
 std::uint32_t own_pid() { return own_page->pid.load(std::memory_order_relaxed); }
+
+void note_sandbox(Sandbox next) {
+  if (!active() || !owns_memory() || next < sandbox()) return;
+  known_sandbox.store(next, std::memory_order_relaxed);
+}
+
+Sandbox sandbox() { return known_sandbox.load(std::memory_order_relaxed); }
 
 HostTable& host_table() { return table; }
 

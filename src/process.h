@@ -21,6 +21,17 @@ bool owns_memory();
 // The id under which owns_memory() was last true.
 std::uint32_t own_pid();
 
+// A program that forbids itself system calls (seccomp(2)) is ended by one too many, and to ask the
+// kernel whether it has done so may be that one. kPossible: it has taken the step before
+// (PR_SET_NO_NEW_PRIVS), which some take for its own sake; nothing is left for its end to do then.
+// kCertain: no file is opened any more either.
+enum class Sandbox : std::uint8_t { kNone, kPossible, kCertain };
+
+// It is about to do this. Nothing in a vfork child, which does it for what it will execute.
+// Async-signal-safe.
+void note_sandbox(Sandbox next);
+Sandbox sandbox();
+
 // What lookups taught us, shared with forked children; not usable() when there was no memory for
 // it.
 HostTable& host_table();

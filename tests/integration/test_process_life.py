@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from programs.harness import HOST, LIBRARY, PROGRAMS, address_lab, preload, run_shim, several, start, start_bare, start_shim
+from programs.events import assert_connected, together
+from programs.harness import HOST, LIBRARY, NATIVE, PROGRAMS, address_lab, preload, run_shim, several, start_bare, start_shim
 
 LIBRARIES = PROGRAMS / "lib"
 
@@ -44,6 +45,45 @@ def test_executed_children(several):
     host = several("refused", "live")
     run = start_shim(host, "connect_first", before=["sh", "-c", '"$@" && exec "$@"', "sh"]).finish()
     assert [line["peer"] for line in run.lines if "peer" in line] == [host.live[0]] * 2, run
+
+
+WAYS_TO_START = ["posix_spawn", "actions", "sigmask", "vfork", "system", "popen", "exec"]
+
+
+def start_children(host, how, **arguments):
+    program = NATIVE.program("started_children")
+    return start_shim(host, "started_children", how=how, program=program, **arguments)
+
+
+@pytest.mark.parametrize("how", WAYS_TO_START)
+@pytest.mark.parametrize("kinds", [("live", "refused"), ("refused", "silent", "live")], ids="-".join)
+def test_children_started_while_other_threads_connect(several, how, kinds):
+    host = several(*kinds)
+    run = start_children(host, how, connecting=3, times=5).finish()
+    children = [line for line in run.lines if line["who"] == "child"]
+    assert len(children) == 5, run
+    for child in children:
+        assert (child["result"], child["error"], child["transfer"]) == ("0", "0", host.live[0]), run
+        assert child["usr1_blocked"] == str(int(how == "sigmask")), run
+    [threads] = [line for line in run.lines if line["who"] == "threads"]
+    assert threads["failed"] == "0", run
+
+
+@pytest.mark.parametrize("kinds", [("live", "refused"), ("refused", "silent", "live")], ids="-".join)
+def test_a_daemon(several, tmp_path, kinds):
+    host = several(*kinds)
+    log = tmp_path / "log"
+    run = start_children(host, "daemon", env={"NEXTADDR_LOG": "info", "NEXTADDR_LOG_FILE": str(log)}).finish()
+    assert run.values("result", "error", "transfer") == ("0", "0", host.live[0]), run
+    assert log.exists() == (kinds[0] == "refused")
+
+
+@pytest.mark.parametrize("how", ["exec", "clearenv", "no_environ"])
+def test_a_child_that_is_executed_without_an_environment_is_as_without_us(namespace, how):
+    with namespace.scenario("refused-first", "banner") as host:
+        run = start_children(host, how).finish()
+    expected = ("0", "0", host.live[0]) if how == "exec" else ("-1", "ECONNREFUSED", "none")
+    assert run.values("result", "error", "peer") == expected, run
 
 
 # ---- Before main and after it ----
@@ -127,6 +167,48 @@ def test_no_memory_is_to_be_had(namespace):
     # Where even the program has too little it says so itself: C++ calls terminate(3) for want of an exception.
     own = "terminate called"
     assert [run for run in loaded if run.returncode < 0 and own not in run.stderr] == []
+
+
+WAYS_TO_CLOSE = ["closefrom", "close_range", "loop"]
+
+
+@pytest.mark.parametrize("after", [20, 250])
+@pytest.mark.parametrize("kinds", [("silent", "live"), ("silent", "refused", "silent", "live")], ids="-".join)
+def test_all_descriptors_closed_while_a_connect_is_in_flight(several, kinds, after):
+    host = several(*kinds)
+    cases = [{"closing": closing, "wait": wait} for closing in WAYS_TO_CLOSE for wait in ("poll", "select", "epoll")]
+    for run in together(host, "all_closed", [{**case, "after": after} for case in cases]):
+        assert run.values("events", "had_timer") == ("OUT", "0"), run
+        assert_connected(run, host.live[0])
+
+
+def test_the_timer_of_a_sleeping_thread_closed(several):
+    # Nobody wakes that thread before the kernel gives up, as without us; and what has the number now is left alone.
+    host = several("silent", "live")
+    cases = [{"closing": closing, "wait": "thread", "after": 20, "syncnt": 1} for closing in WAYS_TO_CLOSE]
+    bare = start_bare(host, "all_closed", **cases[0])
+    for run in together(host, "all_closed", cases):
+        assert run.values("had_timer", "timer_armed") == ("1", "0"), run
+        assert run.values("changed", "descriptors_left") == ("none", "0"), run
+        assert run.values("events", "so_error") == ("OUT|ERR|HUP", "ETIMEDOUT"), run
+    assert bare.finish().values("events", "so_error") == ("OUT|ERR|HUP", "ETIMEDOUT"), bare
+
+
+# ---- Signal handlers in a wait ----
+
+
+@pytest.mark.parametrize("handler", ["jump", "poll", "connect"])
+@pytest.mark.parametrize("kinds", [("silent", "live"), ("silent", "refused", "silent", "live")], ids="-".join)
+def test_a_handler_in_the_middle_of_a_wait(several, handler, kinds):
+    host = several(*kinds)
+    # Before the library first moves on, about then, and after.
+    moments = [20, 195, 300] if kinds.count("silent") > 1 else [20, 150]
+    cases = [{"wait": wait, "after": after, "handler": handler} for wait in ("poll", "select", "epoll") for after in moments]
+    for run in together(host, "waits_in_signals", cases):
+        assert run.values("ready", "signals") == ("1", "1"), run
+        assert_connected(run, host.live[0])
+        if handler == "connect":
+            assert run.values("handlers_events", "handlers_error", "handlers_peer") == ("OUT", "0", host.live[0]), run
 
 
 # ---- A log that nobody asked the program to write ----
