@@ -89,6 +89,11 @@ void check_failures() {
   const Result library = run(dead, with(Program::kNextaddr, 200));
   expect("never longer than the kernel", static_cast<double>(library.window.longest_failure()),
          static_cast<double>(kKernelMs * kMs), 1.0 * kMs);
+  // Of each of the two 1, 1, 2, 4 and 5 in passes of 0.2, 1, 3, 9 and 27 s, and 5 in what is left
+  // then.
+  expect("the library's SYNs",
+         static_cast<double>(library.syns_in_window) / static_cast<double>(library.window.count()),
+         36, 0);
   expect("all silent is a failure", library.window.share_above(kSecond), 1, 0);
   const Result refused = run(alone({kRefuses, kRefuses, kRefuses}), with(Program::kNextaddr, 200));
   expect("all refused", static_cast<double>(refused.window.longest_failure()), 3.0 * kRtt, 0);
@@ -110,6 +115,7 @@ void check_resends() {
   lossy.network.loss = 0.05;
   const Latencies lost = run(lossy, with(Program::kFirstOnly, 0)).window;
   expect("one SYN lost", lost.share_above(kSecond), 0.05, 0.002);
+  expect("the second SYN after 1 s", lost.share_above(1100 * kMs), 0.0025, 0.0005);
   expect("two SYNs lost", lost.share_above(3 * kSecond), 0.0025, 0.0005);
 }
 

@@ -340,10 +340,12 @@ class Fleet {
   void go_on(std::uint32_t number) {
     Flight& flight = flights_[number];
     const bool over = [&] {
-      // An answer that comes at the very moment the patience ends is heard.
+      // An answer that comes at the very moment the patience ends is heard; no SYN is sent again
+      // then.
+      const bool leaves = flight.timer <= now_;
       for (std::size_t i = 0; i < flight.begun; ++i) {
         Attempt& attempt = flight.attempts[i];
-        if (attempt.over || attempt.due > now_) continue;
+        if (attempt.over || attempt.due > now_ || (leaves && !attempt.answered)) continue;
         if (ends(flight, attempt) && ended(flight, attempt)) return true;
       }
       return flight.timer <= now_ && time_is_up(flight);
