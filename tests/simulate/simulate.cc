@@ -135,14 +135,15 @@ class Report {
         loads.back_after);
     std::fflush(stdout);
     std::fprintf(
-        results_, "%s,%s,%s,%s,%s,%s,%s,%.4f,%.4f,%.4f,%.3f,%.3f,%.1f,%.4f,%.4f,%.4f,%.4f,%.0f\n",
+        results_,
+        "\"%s\",\"%s\",%s,%s,%s,%s,%s,%.4f,%.4f,%.4f,%.3f,%.3f,%.1f,%.4f,%.4f,%.4f,%.4f,%.0f\n",
         of.group.c_str(), of.name.c_str(), p50.c_str(), p90.c_str(), p99.c_str(), p999.c_str(),
         most.c_str(), failed, 100 * window.share_above(kSecond), attempts, needless, parked,
         loads.fair, loads.dead, loads.survivor, loads.spread, loads.revived, loads.back_after);
     if (!of.timeline) return;
     for (std::uint64_t s = 0; s < of.setting.lasts / kSecond; ++s) {
       for (std::size_t i = 0; i < of.setting.network.servers.size(); ++i) {
-        std::fprintf(timeline_, "%s,%s,%llu,%zu,%u,%u\n", of.group.c_str(), of.name.c_str(),
+        std::fprintf(timeline_, "\"%s\",\"%s\",%llu,%zu,%u,%u\n", of.group.c_str(), of.name.c_str(),
                      static_cast<unsigned long long>(s), i, result.seconds[s].syns[i],
                      result.seconds[s].connections[i]);
       }
