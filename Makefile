@@ -64,6 +64,9 @@ FUZZERS      := $(patsubst tests/fuzz/%.cc,$(BUILD)/fuzz/%,$(wildcard tests/fuzz
 FUZZ_OBJECTS := $(PURE_SOURCES:src/%.cc=$(BUILD)/fuzz/src/%.o)
 FUZZ_FLAGS   := -std=c++20 -O2 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Isrc $(WARNINGS)
 FUZZ_SECONDS ?= 4
+SIMULATE_OBJECTS := $(patsubst tests/simulate/%.cc,$(BUILD)/simulate/%.o,$(wildcard tests/simulate/*.cc)) \
+	$(PURE_SOURCES:src/%.cc=$(BUILD)/simulate/src/%.o)
+SIMULATE_FLAGS   := -std=c++20 -O2 -g -Isrc -Itests/simulate $(WARNINGS)
 PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
 ifeq ($(ARCH),i386)
 # Once more, as they are built where time_t has 64 bits.
@@ -73,8 +76,8 @@ TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak sanitize coverage checked lint \
-	format install uninstall clean help
+.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate \
+	sanitize checked coverage lint format install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
@@ -179,6 +182,22 @@ SOAK_SECONDS ?= 60
 soak: all ## thousands of connects while addresses come and go
 	$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS) $(SOAK_ARGS)
 
+# Not part of `test`: the drawings need a package of tests/bench/packages.txt, and it takes minutes.
+simulate: $(BUILD)/simulate/simulate ## a fleet of a million clients with the real engine, on a simulated clock
+	$< $(BUILD)/simulate
+	$(PYTHON) tests/simulate/plot.py $(BUILD)/simulate
+
+$(BUILD)/simulate/src/%.o: src/%.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) $(SIMULATE_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/simulate/%.o: tests/simulate/%.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) $(SIMULATE_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/simulate/simulate: $(SIMULATE_OBJECTS)
+	@$(CXX) $^ -o $@
+
 # The tests of the engine, and the small programs in all their ways to wait, with checks in the library and in them;
 # those that measure what the library costs, or look at the object itself, are left out.
 CHECKED := blocking events_poll events_epoll events_results events_disturbed events_stress process_life memory lookup \
@@ -239,4 +258,4 @@ clean: ## remove build/
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
 
--include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)
+-include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(SIMULATE_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)

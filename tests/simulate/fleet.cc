@@ -1,0 +1,613 @@
+#include "fleet.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "engine/outcome.h"
+
+namespace simulate {
+namespace {
+
+using nextaddr::PositionSet;
+using nextaddr::Schedule;
+using nextaddr::Standing;
+using nextaddr::Turn;
+
+constexpr Microseconds kNever = ~Microseconds{0};
+// A clock that starts at 0 would hide mistakes with times before anything happened.
+constexpr std::uint64_t kEpochMs = 1'700'000'000'000;
+// When the kernel sends a SYN again (tcp(7), tcp_syn_retries 6), and gives up.
+constexpr Microseconds kResends[] = {1 * kSecond,  3 * kSecond,  7 * kSecond,
+                                     15 * kSecond, 31 * kSecond, 63 * kSecond};
+constexpr Microseconds kGivesUp = Microseconds{kKernelMs} * 1000;
+// As in src/memory/memory.cc. A round trip of less than a tick does not leave connect(2), where it
+// is measured in one of so many only.
+constexpr std::uint64_t kSilentMs = 3000;
+constexpr std::uint32_t kConnectsPerRtt = 16;
+constexpr Microseconds kTick = 4000;
+
+std::uint64_t mixed(std::uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+  return x ^ x >> 31;
+}
+
+// splitmix64
+class Chance {
+ public:
+  explicit Chance(std::uint64_t seed) : state_(mixed(seed)) {}
+  std::uint64_t bits() { return mixed(state_ += 0x9e3779b97f4a7c15u); }
+  double unit() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
+  std::uint32_t below(std::uint32_t end) {
+    return static_cast<std::uint32_t>((bits() >> 32) * end >> 32);
+  }
+  bool happens(double chance) { return chance > 0 && unit() < chance; }
+  double exponential(double mean) { return -mean * std::log(1 - unit()); }
+  double between(double from, double to) { return from + (to - from) * unit(); }
+
+ private:
+  std::uint64_t state_;
+};
+
+// The distances of kInternet: quantiles of a log-normal distribution (by Box and Muller).
+std::vector<float> internet_distances() {
+  Chance chance(7);
+  std::vector<float> distances(4096);
+  for (float& ms : distances) {
+    const double normal = std::sqrt(chance.exponential(2)) * std::cos(2 * M_PI * chance.unit());
+    ms = static_cast<float>(std::clamp(20 * std::exp(0.8 * normal), 1.0, 250.0));
+  }
+  return distances;
+}
+
+struct Attempt {
+  Microseconds began = 0;
+  Microseconds due = kNever;  // its answer, the next SYN, or the kernel's end
+  int error = 0;              // what the answer is
+  std::uint8_t server = 0;
+  std::uint8_t syns = 0;
+  bool answered = false;  // the answer is on its way
+  bool over = false;
+};
+
+// One connect() of a client. These are used again and again; FlightState is what begins anew.
+struct FlightState {
+  Microseconds began = 0;
+  Microseconds timer = kNever;  // the program's or the library's next decision
+  std::uint32_t client = 0;
+  std::uint8_t addresses_asked = 0;  // addresses asked, of a program that walks or races
+  bool planned = false;
+  bool in_window = false;
+  int first_error = 0;
+  std::uint8_t begun = 0;   // of `attempts`
+  std::uint8_t silent = 0;  // positions, as bits
+  std::array<std::uint8_t, kMaxServers> order{};
+};
+
+struct Flight : FlightState {
+  std::array<Attempt, kMaxServers> attempts;  // one at a time, but in a race
+  std::unique_ptr<Schedule> schedule;
+};
+
+struct Event {
+  Microseconds at = 0;
+  std::uint64_t number = 0;  // those of one moment in the order they were made
+  std::uint32_t flight = 0;
+  bool operator>(const Event& other) const {
+    return std::pair(at, number) > std::pair(other.at, other.number);
+  }
+};
+
+// What is still to happen, by time: a wheel of slices of a millisecond or so, and a heap of those
+// of the present one, because a heap of millions of events would take most of the time.
+class Events {
+ public:
+  [[nodiscard]] bool any() const { return waiting_ != 0; }
+
+  // `at` is not more than kGivesUp from the event taken last.
+  void add(Microseconds at, std::uint32_t flight) {
+    const Event event{at, ++made_, flight};
+    ++waiting_;
+    if (at / kSlice > slice_) {
+      wheel_[at / kSlice % kSlices].push_back(event);
+    } else {
+      present_.push_back(event);
+      std::push_heap(present_.begin(), present_.end(), std::greater<>());
+    }
+  }
+
+  // False when there is none before `end`, which must not be earlier than that of the call before.
+  bool take_before(Microseconds end, Event& out) {
+    if (waiting_ == 0) {
+      if (end != kNever) slice_ = std::max(slice_, end / kSlice);
+      return false;
+    }
+    while (present_.empty() && slice_ < end / kSlice) {
+      present_.swap(wheel_[++slice_ % kSlices]);
+      std::make_heap(present_.begin(), present_.end(), std::greater<>());
+    }
+    if (present_.empty() || present_.front().at >= end) return false;
+    std::pop_heap(present_.begin(), present_.end(), std::greater<>());
+    out = present_.back();
+    present_.pop_back();
+    --waiting_;
+    return true;
+  }
+
+ private:
+  static constexpr Microseconds kSlice = 1024;
+  static constexpr std::size_t kSlices = std::size_t{1} << 17;
+  static_assert(kSlice * kSlices > kGivesUp + kSecond);
+
+  std::vector<std::vector<Event>> wheel_{kSlices};
+  std::vector<Event> present_;
+  std::uint64_t slice_ = 0;
+  std::uint64_t made_ = 0;
+  std::size_t waiting_ = 0;
+};
+
+class Fleet {
+ public:
+  Fleet(const Setting& setting, const Rules& rules)
+      : setting_(setting),
+        rules_(rules),
+        servers_(setting.network.servers.size()),
+        chance_(setting.seed),
+        distances_(internet_distances()),
+        cursors_(servers_) {
+    result_.seconds.resize(setting.lasts / kSecond + kKernelMs / 1000 * kMaxServers + 2);
+    if (rules.program == Program::kNextaddr && rules.memory != Memory::kOff) {
+      standings_.resize(setting.clients * servers_);
+      connects_.resize(setting.clients);
+      if (rules.memory == Memory::kProcess) silent_until_ms_.resize(standings_.size());
+    }
+    result_.bytes_a_client = setting.clients == 0
+                                 ? 0
+                                 : (standings_.size() * sizeof(Standing) + connects_.size() +
+                                    silent_until_ms_.size() * sizeof(std::uint32_t)) /
+                                       setting.clients;
+  }
+
+  Result play() {
+    const double mean = 1e6 / (setting_.connects_per_s * setting_.clients);
+    double arrival = chance_.exponential(mean);
+    const auto lasts = static_cast<double>(setting_.lasts);
+    while (arrival < lasts || events_.any()) {
+      const Microseconds next = arrival < lasts ? static_cast<Microseconds>(arrival) : kNever;
+      Event event;
+      if (events_.take_before(next, event)) {
+        now_ = event.at;
+        go_on(event.flight);
+      } else {
+        now_ = next;
+        arrival += chance_.exponential(mean);
+        start(chance_.below(setting_.clients));
+      }
+    }
+    return std::move(result_);
+  }
+
+ private:
+  [[nodiscard]] std::uint64_t now_ms() const { return kEpochMs + now_ / 1000; }
+  [[nodiscard]] bool remembers() const { return !standings_.empty(); }
+
+  // --- the network ---
+
+  State state_of(std::size_t server) {
+    const auto& phases = setting_.network.servers[server].phases;
+    std::size_t& cursor = cursors_[server];  // of phases that have begun
+    while (cursor < phases.size() && phases[cursor].from <= now_) ++cursor;
+    return cursor == 0 ? State::kLive : phases[cursor - 1].state;
+  }
+
+  Microseconds round_trip(std::uint32_t client, std::size_t server) {
+    const std::uint64_t place = mixed(client * kMaxServers + server + 1);
+    double ms = 20;
+    switch (setting_.network.distance) {
+      case Distance::kExact:
+        break;
+      case Distance::kDatacentre:
+        ms = 0.5 + chance_.exponential(0.2);
+        if (chance_.happens(0.001)) ms += chance_.between(5, 50);
+        break;
+      case Distance::kInternet:
+        ms = distances_[place % distances_.size()];
+        ms += chance_.exponential(0.5 + ms * 0.05);
+        if (chance_.happens(0.005)) ms += chance_.between(20, 200);
+        break;
+      case Distance::kFar:
+        ms = 150 + static_cast<double>(place % 351);
+        ms += chance_.exponential(ms * 0.05);
+        break;
+      case Distance::kMobile:
+        ms = 40 + static_cast<double>(place % 41) + chance_.exponential(60);
+        if (chance_.happens(0.02)) ms += chance_.between(100, 1000);
+        break;
+    }
+    return static_cast<Microseconds>(ms * 1000);
+  }
+
+  bool has_room(std::size_t server) {
+    const double capacity = setting_.network.servers[server].capacity;
+    if (capacity == 0) return true;
+    // In slices of a tenth of a second, as the accept queue evens it out.
+    const std::uint64_t slice = now_ / (kSecond / 10);
+    if (slice != slice_[server]) {
+      slice_[server] = slice;
+      taken_[server] = 0;
+    }
+    return ++taken_[server] <= capacity / 10;
+  }
+
+  // A SYN of this attempt goes out now.
+  void send(const Flight& flight, Attempt& attempt) {
+    ++result_.seconds[now_ / kSecond].syns[attempt.server];
+    if (flight.in_window) ++result_.syns_in_window;
+    const std::uint8_t sent = attempt.syns++;
+    attempt.due = attempt.began + (sent < std::size(kResends) ? kResends[sent] : kGivesUp);
+    const State state = state_of(attempt.server);
+    const bool heard = !chance_.happens(setting_.network.loss) && state != State::kSilent &&
+                       (state == State::kRefuses || has_room(attempt.server));
+    if (!heard) return;
+    attempt.answered = true;
+    attempt.error = state == State::kRefuses ? ECONNREFUSED : 0;
+    attempt.due = now_ + round_trip(flight.client, attempt.server);
+  }
+
+  void begin(Flight& flight, std::uint8_t place, std::uint8_t server) {
+    flight.begun = std::max<std::uint8_t>(flight.begun, place + 1);
+    Attempt& attempt = flight.attempts[place];
+    attempt = {};
+    attempt.began = now_;
+    attempt.server = server;
+    send(flight, attempt);
+  }
+
+  // What is due of an attempt happens. True when it has ended, with its error.
+  bool ends(const Flight& flight, Attempt& attempt) {
+    if (!attempt.answered && attempt.syns <= std::size(kResends)) {
+      send(flight, attempt);
+      return false;
+    }
+    if (!attempt.answered) attempt.error = ETIMEDOUT;
+    attempt.over = true;
+    return true;
+  }
+
+  // --- connects ---
+
+  void start(std::uint32_t client) {
+    const std::uint32_t number = free_flight();
+    Flight& flight = flights_[number];
+    static_cast<FlightState&>(flight) = {};
+    flight.client = client;
+    flight.began = now_;
+    flight.in_window = now_ >= setting_.window_from && now_ < setting_.window_to;
+    make_order(flight);
+    switch (rules_.program) {
+      case Program::kNextaddr:
+        if (start_with_library(flight)) {
+          free_.push_back(number);
+          return;
+        }
+        break;
+      case Program::kRaces:
+        join_race(flight);
+        break;
+      default:
+        begin(flight, 0, flight.order[0]);
+        flight.addresses_asked = 1;
+    }
+    await(number);
+  }
+
+  std::uint32_t free_flight() {
+    if (free_.empty()) {
+      flights_.emplace_back();
+      return static_cast<std::uint32_t>(flights_.size() - 1);
+    }
+    const std::uint32_t number = free_.back();
+    free_.pop_back();
+    return number;
+  }
+
+  void make_order(Flight& flight) {
+    const auto count = static_cast<std::uint32_t>(servers_);
+    const std::uint32_t first = setting_.order == Order::kRotated ? chance_.below(count) : 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      flight.order[i] = static_cast<std::uint8_t>((first + i) % count);
+    }
+    if (setting_.order != Order::kShuffled) return;
+    for (std::uint32_t i = count; i > 1; --i) {
+      std::swap(flight.order[i - 1], flight.order[chance_.below(i)]);
+    }
+  }
+
+  // The next thing that happens to this connect.
+  void await(std::uint32_t number) {
+    const Flight& flight = flights_[number];
+    Microseconds next = flight.timer;
+    for (std::size_t i = 0; i < flight.begun; ++i) {
+      if (!flight.attempts[i].over) next = std::min(next, flight.attempts[i].due);
+    }
+    events_.add(std::max(next, now_), number);
+  }
+
+  void go_on(std::uint32_t number) {
+    Flight& flight = flights_[number];
+    const bool over = [&] {
+      // An answer that comes at the very moment the patience ends is heard; no SYN is sent again
+      // then.
+      const bool leaves = flight.timer <= now_;
+      for (std::size_t i = 0; i < flight.begun; ++i) {
+        Attempt& attempt = flight.attempts[i];
+        if (attempt.over || attempt.due > now_ || (leaves && !attempt.answered)) continue;
+        if (ends(flight, attempt) && ended(flight, attempt)) return true;
+      }
+      return flight.timer <= now_ && time_is_up(flight);
+    }();
+    if (over) {
+      flight.schedule.reset();
+      free_.push_back(number);
+    } else {
+      await(number);
+    }
+  }
+
+  // An attempt has ended. True when with it the connect has.
+  bool ended(Flight& flight, const Attempt& attempt) {
+    if (rules_.program == Program::kNextaddr) return ended_with_library(flight, attempt);
+    if (attempt.error == 0) return conclude(flight, 0, attempt.server);
+    if (flight.first_error == 0) flight.first_error = attempt.error;
+    if (rules_.program == Program::kRaces) {
+      if (flight.addresses_asked < servers_) {
+        join_race(flight);
+        return false;
+      }
+      const auto runs = [](const Attempt& each) { return !each.over; };
+      const auto end = flight.attempts.begin() + flight.begun;
+      if (std::any_of(flight.attempts.begin(), end, runs)) return false;
+    } else if (rules_.walks() && flight.addresses_asked < servers_) {
+      begin(flight, 0, flight.order[flight.addresses_asked++]);
+      return false;
+    }
+    return conclude(flight, flight.first_error, 0);
+  }
+
+  bool time_is_up(Flight& flight) {
+    if (rules_.program == Program::kNextaddr) return silent_with_library(flight);
+    join_race(flight);
+    return false;
+  }
+
+  void join_race(Flight& flight) {
+    const std::uint8_t next = flight.addresses_asked++;
+    begin(flight, next, flight.order[next]);
+    const bool more = flight.addresses_asked < servers_;
+    flight.timer = more ? now_ + Microseconds{rules_.delay_ms} * 1000 : kNever;
+  }
+
+  bool conclude(const Flight& flight, int error, std::size_t server) {
+    const Microseconds took = now_ - flight.began;
+    if (error == 0) ++result_.seconds[now_ / kSecond].connections[server];
+    if (!flight.in_window) return true;
+    if (error == 0) {
+      result_.window.add(took);
+    } else {
+      result_.window.add_failed(took);
+    }
+    return true;
+  }
+
+  // --- what src/memory/memory.cc does ---
+
+  Standing& standing(const Flight& flight, std::size_t server) {
+    return standings_[flight.client * servers_ + server];
+  }
+
+  bool is_parked(const Flight& flight, std::size_t server) {
+    if (!remembers()) return false;
+    Standing& known = standing(flight, server);
+    const Turn turn = rules_.parking.turn_of(known, now_ms());
+    if (turn == Turn::kClaim) nextaddr::claim(known, now_ms());
+    return turn == Turn::kLast;
+  }
+
+  bool is_asked_last(const Flight& flight, std::size_t server) {
+    if (!remembers()) return false;
+    if (rules_.parking.turn_of(standing(flight, server), now_ms()) != Turn::kUsual) return true;
+    return !silent_until_ms_.empty() &&
+           now_ / 1000 < silent_until_ms_[flight.client * servers_ + server];
+  }
+
+  void note_failure(const Flight& flight, std::size_t server) {
+    if (!remembers()) return;
+    Standing& known = standing(flight, server);
+    if (known.failures != 0 && now_ms() < known.until_ms) return;
+    if (flight.in_window && state_of(server) == State::kLive) ++result_.parked_well;
+    rules_.parking.fail(known, now_ms(), rules_.first_parking_ms,
+                        static_cast<std::uint32_t>(chance_.bits() >> 32));
+  }
+
+  void note_silent(const Flight& flight, std::size_t server) {
+    if (silent_until_ms_.empty()) return;
+    silent_until_ms_[flight.client * servers_ + server] =
+        static_cast<std::uint32_t>(now_ / 1000 + kSilentMs);
+  }
+
+  void note_connected(const Flight& flight, std::size_t server, Microseconds round_trip_us) {
+    if (!remembers()) return;
+    Standing& known = standing(flight, server);
+    if (known.failures != 0) nextaddr::succeed(known, now_ms());
+    if (round_trip_us >= kTick || connects_[flight.client]++ % kConnectsPerRtt == 0) {
+      nextaddr::note_rtt(known, static_cast<std::uint32_t>(round_trip_us), now_ms());
+    }
+  }
+
+  std::uint32_t own_delay(const Flight& flight, std::size_t server) {
+    if (!remembers() || rules_.own_delay == nullptr) return 0;
+    return rules_.own_delay(standing(flight, server));
+  }
+
+  // --- what src/flight.cc does ---
+
+  // True when the connect is over: nothing but a round trip that no clock of the library ends.
+  bool start_with_library(Flight& flight) {
+    const std::size_t requested = flight.order[0];
+    if (is_parked(flight, requested)) {
+      plan(flight, true);
+      const std::uint16_t first = flight.schedule->position();
+      if (first != 0) {
+        proceed(flight, {Schedule::Step::Kind::kAttempt, first, 0, 0});
+        return false;
+      }
+      flight.schedule.reset();
+      flight.planned = false;
+    }
+    begin(flight, 0, flight.order[0]);
+    const Attempt& attempt = flight.attempts[0];
+    // (src/flight.cc waits for the shortest delay of any address, then plans, and then waits for
+    // the rest of this address's own: the same, but for what happens to this client's other
+    // connects meanwhile.)
+    const std::uint32_t own_ms = own_delay(flight, requested);
+    flight.timer = now_ + Microseconds{own_ms != 0 ? own_ms : rules_.delay_ms} * 1000;
+    // Most connects: they need no event of their own.
+    if (!attempt.answered || attempt.error != 0 || attempt.due >= flight.timer) return false;
+    if (remembers() && standing(flight, requested).failures != 0) return false;
+    note_connected(flight, requested, attempt.due - now_);
+    ++result_.seconds[attempt.due / kSecond].connections[requested];
+    if (flight.in_window) result_.window.add(attempt.due - now_);
+    return true;
+  }
+
+  void plan(Flight& flight, bool requested_is_parked) {
+    PositionSet candidates;
+    PositionSet parked;
+    for (std::size_t i = 0; i < servers_; ++i) {
+      candidates.add(i);
+      if (i != 0 && is_asked_last(flight, flight.order[i])) parked.add(i);
+    }
+    if (requested_is_parked) parked.add(0);
+    const Schedule::Limits limits{rules_.delay_ms, kKernelMs, 0};
+    const std::uint64_t began_ms = kEpochMs + flight.began / 1000;
+    flight.schedule = std::make_unique<Schedule>(candidates, PositionSet{}, std::size_t{0}, limits,
+                                                 began_ms, parked);
+    flight.planned = true;
+    wait_until(flight,
+               flight.schedule->in_flight(began_ms, own_delay(flight, flight.order[0])).until_ms);
+  }
+
+  // From whole milliseconds of the connect's begin, so that these are not lost by rounding.
+  void wait_until(Flight& flight, std::uint64_t until_ms) const {
+    flight.timer = (until_ms - kEpochMs) * 1000 + flight.began % 1000;
+  }
+
+  bool ended_with_library(Flight& flight, const Attempt& attempt) {
+    if (attempt.error == 0) {
+      // The kernel measures from the SYN that was answered.
+      const std::uint8_t resent = attempt.syns - 1;
+      const Microseconds sent = attempt.began + (resent == 0 ? 0 : kResends[resent - 1]);
+      note_connected(flight, attempt.server, now_ - sent);
+      note_silence(flight, attempt.server);
+      return conclude(flight, 0, attempt.server);
+    }
+    if (!flight.planned) plan(flight, false);
+    if (nextaddr::parks(attempt.error)) note_failure(flight, attempt.server);
+    return proceed(flight, flight.schedule->failed(attempt.error, now_ms()));
+  }
+
+  void note_silence(const Flight& flight, std::size_t connected) {
+    for (std::size_t i = 0; flight.silent >> i != 0; ++i) {
+      if ((flight.silent >> i & 1) != 0 && flight.order[i] != connected) {
+        note_failure(flight, flight.order[i]);
+      }
+    }
+  }
+
+  bool silent_with_library(Flight& flight) {
+    if (!flight.planned) {
+      plan(flight, false);
+      if (now_ < flight.timer) return false;
+    }
+    const Attempt& attempt = flight.attempts[0];
+    flight.silent |= static_cast<std::uint8_t>(1u << flight.schedule->position());
+    note_silent(flight, attempt.server);
+    if (flight.in_window && attempt.answered && attempt.error == 0) ++result_.needless;
+    return proceed(flight, flight.schedule->silent(now_ms()));
+  }
+
+  // True when the connect is over.
+  bool proceed(Flight& flight, Schedule::Step step) {
+    if (step.kind != Schedule::Step::Kind::kAttempt) return conclude(flight, step.error, 0);
+    const std::uint8_t server = flight.order[step.position];
+    begin(flight, 0, server);
+    wait_until(flight, flight.schedule->in_flight(now_ms(), own_delay(flight, server)).until_ms);
+    return false;
+  }
+
+  const Setting& setting_;
+  const Rules& rules_;
+  const std::size_t servers_;
+  Chance chance_;
+  std::vector<float> distances_;
+  std::vector<std::size_t> cursors_;
+  std::array<std::uint64_t, kMaxServers> slice_{};
+  std::array<double, kMaxServers> taken_{};
+  std::vector<Standing> standings_;             // by client and server
+  std::vector<std::uint32_t> silent_until_ms_;  // likewise
+  std::vector<std::uint8_t> connects_;          // by client
+  std::vector<Flight> flights_;
+  std::vector<std::uint32_t> free_;
+  Events events_;
+  Microseconds now_ = 0;
+  Result result_;
+};
+
+}  // namespace
+
+void Latencies::add(Microseconds took) {
+  const std::uint64_t value = std::max<Microseconds>(took, 1);
+  const int power = std::bit_width(value) - 1;
+  const double fraction = static_cast<double>(value) / std::exp2(power) - 1;
+  ++buckets_[static_cast<std::size_t>(power) * kSteps +
+             static_cast<std::size_t>(fraction * kSteps)];
+  ++connected_;
+  sum_ += static_cast<double>(took);
+  longest_ = std::max(longest_, took);
+}
+
+void Latencies::add_failed(Microseconds took) {
+  ++failed_;
+  longest_failure_ = std::max(longest_failure_, took);
+}
+
+Microseconds Latencies::percentile(double percent) const {
+  const double wanted = std::max(1.0, static_cast<double>(count()) * percent / 100);
+  double seen = 0;
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    seen += buckets_[i];
+    if (seen < wanted) continue;
+    const double begin = std::exp2(static_cast<double>(i / kSteps));
+    return std::min(longest_, static_cast<Microseconds>(
+                                  begin * (1 + (static_cast<double>(i % kSteps) + 0.5) / kSteps)));
+  }
+  return kFailed;
+}
+
+double Latencies::share_above(Microseconds took) const {
+  std::uint64_t above = failed_;
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    const double begin =
+        std::exp2(static_cast<double>(i / kSteps)) * (1 + static_cast<double>(i % kSteps) / kSteps);
+    if (begin >= static_cast<double>(took)) above += buckets_[i];
+  }
+  return count() == 0 ? 0 : static_cast<double>(above) / static_cast<double>(count());
+}
+
+Result run(const Setting& setting, const Rules& rules) { return Fleet(setting, rules).play(); }
+
+}  // namespace simulate

@@ -1,0 +1,443 @@
+// `make simulate`: what a fleet gets from nextaddr, and whether its numbers (design 2.7 and 2.9)
+// are right. Plays each case with fleet.h, prints a table, and writes results.csv and timeline.csv
+// into the directory it is given. tests/simulate/README.md says what came out.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "fleet.h"
+
+namespace simulate {
+namespace {
+
+using nextaddr::Standing;
+
+constexpr Microseconds kMs = 1000;
+constexpr Microseconds kDies = 60 * kSecond;
+constexpr Microseconds kRevives = 420 * kSecond;
+constexpr Microseconds kEnds = 840 * kSecond;
+constexpr std::uint64_t kStep = 5;  // peaks are of so many seconds
+
+struct Case {
+  std::string group;
+  std::string name;
+  Setting setting;
+  Rules rules;
+  bool timeline = false;
+};
+
+// --- what is measured ---
+
+struct Loads {
+  double fair = 0;  // connections a second, if all addresses had the same
+  double dead = 0;  // the others are in multiples of it: SYNs to the first address in the window
+  double survivor = 0;  // SYNs to the most loaded one of the others in the window
+  double spread = 0;    // connections of the most loaded one to their mean
+  double revived = 0;   // most connections of the first address within 5 s, after the window
+  double back_after =
+      -1;  // seconds from the end of the window until it has 90 % of what it had; -1: never
+};
+
+double mean_of(const Result& result, std::uint64_t from, std::uint64_t to, std::size_t server,
+               bool connections) {
+  double sum = 0;
+  for (std::uint64_t s = from; s < to; ++s) {
+    const Counts& counts = result.seconds[s];
+    sum += connections ? counts.connections[server] : counts.syns[server];
+  }
+  return to > from ? sum / static_cast<double>(to - from) : 0;
+}
+
+Loads loads_of(const Case& of, const Result& result) {
+  Loads loads;
+  const std::size_t servers = of.setting.network.servers.size();
+  const std::uint64_t from = of.setting.window_from / kSecond;
+  const std::uint64_t to = of.setting.window_to / kSecond;
+  const std::uint64_t end = of.setting.lasts / kSecond;
+  loads.fair = of.setting.clients * of.setting.connects_per_s / static_cast<double>(servers);
+  loads.dead = mean_of(result, from, to, 0, false) / loads.fair;
+  double most = 0;
+  double sum = 0;
+  for (std::size_t i = 1; i < servers; ++i) {
+    loads.survivor = std::max(loads.survivor, mean_of(result, from, to, i, false) / loads.fair);
+    const double connections = mean_of(result, from, to, i, true);
+    most = std::max(most, connections);
+    sum += connections;
+  }
+  loads.spread = sum == 0 ? 0 : most * static_cast<double>(servers - 1) / sum;
+  if (to >= end) return loads;
+  const double before = from < kStep ? 0 : mean_of(result, kStep, from, 0, true);
+  for (std::uint64_t s = to; s + kStep <= end; ++s) {
+    const double now = mean_of(result, s, s + kStep, 0, true);
+    loads.revived = std::max(loads.revived, now / loads.fair);
+    if (loads.back_after < 0 && now >= 0.9 * before) {
+      loads.back_after = static_cast<double>(s - to);
+    }
+  }
+  return loads;
+}
+
+std::string milliseconds(Microseconds us) {
+  if (us == Latencies::kFailed) return "fail";
+  char text[32];
+  std::snprintf(text, sizeof text, us < 10 * kMs ? "%.1f" : "%.0f", static_cast<double>(us) / 1000);
+  return text;
+}
+
+class Report {
+ public:
+  explicit Report(const std::string& directory)
+      : results_(open(directory + "/results.csv")), timeline_(open(directory + "/timeline.csv")) {
+    std::fputs(
+        "group,case,p50_ms,p90_ms,p99_ms,p999_ms,max_ms,failed_percent,over_1s_percent,"
+        "attempts_per_connect,needless_per_1000,parked_live_per_1000,fair_per_s,dead_load,"
+        "survivor_load,spread,revived_peak,back_after_s\n",
+        results_);
+    std::fputs("group,case,second,address,syns,connections\n", timeline_);
+  }
+  Report(const Report&) = delete;
+  Report& operator=(const Report&) = delete;
+  ~Report() {
+    std::fclose(results_);
+    std::fclose(timeline_);
+  }
+
+  void add(const Case& of, const Result& result) {
+    if (of.group != group_) {
+      group_ = of.group;
+      std::printf("\n%-35s %6s %6s %6s %6s %7s %6s %5s %5s %5s | %5s %5s %5s %5s %5s\n",
+                  group_.c_str(), "p50", "p90", "p99", "p99.9", "max", "fail%", "att", "need",
+                  "park", "dead", "surv", "sprd", "peak", "back");
+    }
+    const Latencies& window = result.window;
+    const Loads loads = loads_of(of, result);
+    const auto connects = static_cast<double>(std::max<std::uint64_t>(window.count(), 1));
+    const double failed = 100.0 * static_cast<double>(window.failed()) / connects;
+    const double attempts = static_cast<double>(result.syns_in_window) / connects;
+    const double needless = 1000 * static_cast<double>(result.needless) / connects;
+    const double parked = 1000 * static_cast<double>(result.parked_well) / connects;
+    const std::string p50 = milliseconds(window.percentile(50));
+    const std::string p90 = milliseconds(window.percentile(90));
+    const std::string p99 = milliseconds(window.percentile(99));
+    const std::string p999 = milliseconds(window.percentile(99.9));
+    const std::string most = milliseconds(std::max(window.longest(), window.longest_failure()));
+    std::printf(
+        "%-35s %6s %6s %6s %6s %7s %6.2f %5.2f %5.1f %5.1f | %5.2f %5.2f %5.2f %5.2f %5.0f\n",
+        of.name.c_str(), p50.c_str(), p90.c_str(), p99.c_str(), p999.c_str(), most.c_str(), failed,
+        attempts, needless, parked, loads.dead, loads.survivor, loads.spread, loads.revived,
+        loads.back_after);
+    std::fflush(stdout);
+    std::fprintf(
+        results_,
+        "\"%s\",\"%s\",%s,%s,%s,%s,%s,%.4f,%.4f,%.4f,%.3f,%.3f,%.1f,%.4f,%.4f,%.4f,%.4f,%.0f\n",
+        of.group.c_str(), of.name.c_str(), p50.c_str(), p90.c_str(), p99.c_str(), p999.c_str(),
+        most.c_str(), failed, 100 * window.share_above(kSecond), attempts, needless, parked,
+        loads.fair, loads.dead, loads.survivor, loads.spread, loads.revived, loads.back_after);
+    if (!of.timeline) return;
+    for (std::uint64_t s = 0; s < of.setting.lasts / kSecond; ++s) {
+      for (std::size_t i = 0; i < of.setting.network.servers.size(); ++i) {
+        std::fprintf(timeline_, "\"%s\",\"%s\",%llu,%zu,%u,%u\n", of.group.c_str(), of.name.c_str(),
+                     static_cast<unsigned long long>(s), i, result.seconds[s].syns[i],
+                     result.seconds[s].connections[i]);
+      }
+    }
+  }
+
+ private:
+  static std::FILE* open(const std::string& path) {
+    std::FILE* file = std::fopen(path.c_str(), "w");
+    if (file == nullptr) throw std::runtime_error("cannot write " + path);
+    return file;
+  }
+
+  std::FILE* results_;
+  std::FILE* timeline_;
+  std::string group_;
+};
+
+// --- the cases ---
+
+// The first `dead` of `count` addresses are in this state while the window lasts.
+Setting outage(State state, std::size_t dead, std::size_t count = 4) {
+  Setting setting;
+  setting.network.servers.resize(count);
+  for (std::size_t i = 0; i < dead; ++i) {
+    setting.network.servers[i].phases = {{kDies, state}, {kRevives, State::kLive}};
+  }
+  setting.window_from = kDies;
+  setting.window_to = kRevives;
+  setting.lasts = kEnds;
+  return setting;
+}
+
+// Where only the window matters: it is shorter, and nothing follows.
+Setting brief(Setting setting) {
+  for (Server& server : setting.network.servers) {
+    if (!server.phases.empty()) server.phases.pop_back();
+  }
+  setting.lasts = setting.window_to = 300 * kSecond;
+  return setting;
+}
+
+// How often a client connects: what its memory is worth depends on that.
+Setting sparse(Setting setting) {  // 833 connects a second
+  setting.clients = 50'000;
+  setting.connects_per_s = 1.0 / 60;
+  return setting;
+}
+Setting steady(Setting setting) {  // 1,000
+  setting.clients = 5'000;
+  setting.connects_per_s = 0.2;
+  return setting;
+}
+Setting busy(Setting setting) {  // 1,250
+  setting.clients = 250;
+  setting.connects_per_s = 5;
+  return setting;
+}
+
+Setting on(Distance distance, Setting setting) {
+  setting.network.distance = distance;
+  return setting;
+}
+Setting losing(double loss, Setting setting) {
+  setting.network.loss = loss;
+  return setting;
+}
+Setting in(Order order, Setting setting) {
+  setting.order = order;
+  return setting;
+}
+// The first address is gone for half of each period.
+Setting flapping(Microseconds period, Setting setting) {
+  auto& phases = setting.network.servers[0].phases;
+  phases.clear();
+  for (Microseconds at = kDies; at < kRevives; at += period) {
+    phases.push_back({at, State::kSilent});
+    phases.push_back({at + period / 2, State::kLive});
+  }
+  return setting;
+}
+Setting limited(double times_fair, Setting setting) {
+  const auto count = static_cast<double>(setting.network.servers.size());
+  for (Server& server : setting.network.servers) {
+    server.capacity = times_fair * setting.clients * setting.connects_per_s / count;
+  }
+  return setting;
+}
+
+Rules program(Program which, std::uint32_t delay_ms = 0) {
+  Rules rules;
+  rules.program = which;
+  rules.delay_ms = delay_ms;
+  return rules;
+}
+const Rules kLibrary;
+const Rules kFirstOnly = program(Program::kFirstOnly);
+const Rules kWalksAll = program(Program::kWalksAll);
+const Rules kRace = program(Program::kRaces, 250);
+
+Rules fixed_delay(std::uint32_t delay_ms) {
+  Rules rules;
+  rules.delay_ms = delay_ms;
+  rules.own_delay = nullptr;
+  return rules;
+}
+Rules own_delay(std::uint32_t (*delay)(const Standing&)) {
+  Rules rules;
+  rules.own_delay = delay;
+  return rules;
+}
+// Other ways to make a delay of a round-trip time.
+template <std::uint32_t kTimes, std::uint32_t kMargin, std::uint32_t kShortest>
+std::uint32_t times(const Standing& standing) {
+  if (standing.rtt_us == 0) return 0;
+  return std::clamp(standing.rtt_us * kTimes / 1000 + kMargin, kShortest,
+                    nextaddr::kLongestOwnDelayMs);
+}
+Rules first_parking(std::uint32_t seconds) {
+  Rules rules;
+  rules.first_parking_ms = seconds * 1000;
+  return rules;
+}
+Rules parking(const Parking& variant) {
+  Rules rules;
+  rules.parking = variant;
+  return rules;
+}
+Rules memory(Memory kind) {
+  Rules rules;
+  rules.memory = kind;
+  return rules;
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  const auto add = [&](std::string group, std::string name, const Setting& setting,
+                       const Rules& rules, bool timeline = false) {
+    cases.push_back({std::move(group), std::move(name), setting, rules, timeline});
+  };
+
+  for (const State state : {State::kSilent, State::kRefuses}) {
+    const std::string word = state == State::kSilent ? "silent" : "refuses";
+    const Setting setting = outage(state, 1);
+    add("million: 1 of 4 " + word, "first address only", setting, kFirstOnly);
+    if (state == State::kSilent) {
+      add("million: 1 of 4 " + word, "walks, kernel's time", setting, kWalksAll);
+    }
+    add("million: 1 of 4 " + word, "RFC 8305 race, 250 ms", setting, kRace, true);
+    add("million: 1 of 4 " + word, "nextaddr", setting, kLibrary, true);
+  }
+
+  const std::pair<const char*, std::function<Setting(Setting)>> tempos[] = {
+      {"60 s", sparse}, {"5 s", steady}, {"0.2 s", busy}};
+  for (const auto& [every, tempo] : tempos) {
+    const std::string group = std::string("1 of 4 silent, one each ") + every;
+    const Setting setting = tempo(outage(State::kSilent, 1));
+    add(group, "first address only", setting, kFirstOnly);
+    add(group, "RFC 8305 race, 250 ms", setting, kRace);
+    add(group, "nextaddr", setting, kLibrary, true);
+    add(group, "nextaddr, processes with a file", setting, memory(Memory::kFile));
+    add(group, "nextaddr, memory off", setting, memory(Memory::kOff));
+    for (const std::uint32_t seconds : {5u, 10u, 60u}) {
+      add(group, "first parking " + std::to_string(seconds) + " s", setting,
+          first_parking(seconds));
+    }
+    add(group, "longest parking 1 min", setting, parking(kLongest1Min), true);
+    add(group, "longest parking 2 min", setting, parking(kLongest2Min), true);
+    add(group, "longest parking 10 min", setting, parking(kLongest10Min), true);
+    add(group, "jitter 0 %", setting, parking(kNoJitter), true);
+    add(group, "jitter 10 %", setting, parking(kJitter10));
+    add(group, "jitter 50 %", setting, parking(kJitter50), true);
+    add(group, "claim 2 s", setting, parking(kClaim2Seconds));
+    add(group, "claim 30 s", setting, parking(kClaim30Seconds));
+  }
+
+  for (const auto& [word, order] :
+       {std::pair("fixed", Order::kFixed), std::pair("rotated", Order::kRotated),
+        std::pair("shuffled", Order::kShuffled)}) {
+    const std::string group = std::string("order of lookups: ") + word;
+    const Setting setting = in(order, steady(outage(State::kSilent, 1)));
+    add(group, "RFC 8305 race, 250 ms", setting, kRace);
+    add(group, "nextaddr", setting, kLibrary);
+    add(group, "nextaddr, 1 of 8", in(order, steady(outage(State::kSilent, 1, 8))), kLibrary);
+    add(group, "nextaddr, 3 of 4", in(order, steady(outage(State::kSilent, 3))), kLibrary);
+  }
+
+  const std::pair<const char*, Distance> distances[] = {{"datacentre", Distance::kDatacentre},
+                                                        {"internet", Distance::kInternet},
+                                                        {"150-500 ms", Distance::kFar},
+                                                        {"mobile", Distance::kMobile}};
+  for (const auto& [word, distance] : distances) {
+    for (const bool healthy : {true, false}) {
+      const std::string group = std::string(word) + (healthy ? ", all live" : ", 1 of 4 silent");
+      const Setting setting = brief(on(distance, steady(outage(State::kSilent, healthy ? 0 : 1))));
+      add(group, "first address only", setting, kFirstOnly);
+      add(group, "RFC 8305 race, 250 ms", setting, kRace);
+      add(group, "race, 50 ms", setting, program(Program::kRaces, 50));
+      for (const std::uint32_t delay : {50u, 100u, 200u, 250u, 400u}) {
+        add(group, "always " + std::to_string(delay) + " ms", setting, fixed_delay(delay));
+      }
+      add(group, "auto: 2 RTT + 15 (as it is)", setting, kLibrary);
+      add(group, "auto, processes with a file", setting, memory(Memory::kFile));
+      add(group, "auto: 2 RTT + 15, from 50", setting, own_delay(times<2, 15, 50>));
+      add(group, "auto: 2 RTT + 50", setting, own_delay(times<2, 50, 20>));
+      add(group, "auto: 2 RTT + 100", setting, own_delay(times<2, 100, 20>));
+      add(group, "auto: 3 RTT + 15", setting, own_delay(times<3, 15, 20>));
+      add(group, "auto: 3 RTT + 50", setting, own_delay(times<3, 50, 20>));
+    }
+  }
+
+  for (const double loss : {0.01, 0.05}) {
+    const std::string group = "loss of SYNs " + std::to_string(std::lround(loss * 100)) + " %";
+    const Setting setting = brief(losing(loss, steady(outage(State::kSilent, 0))));
+    add(group, "first address only", setting, kFirstOnly);
+    add(group, "RFC 8305 race, 250 ms", setting, kRace);
+    add(group, "always 200 ms", setting, fixed_delay(200));
+    add(group, "nextaddr", setting, kLibrary);
+    add(group, "nextaddr, busy clients", brief(losing(loss, busy(outage(State::kSilent, 0)))),
+        kLibrary);
+    add(group, "nextaddr, first parking 5 s", setting, first_parking(5));
+  }
+
+  for (const std::uint32_t period : {10u, 60u, 180u}) {
+    const std::string group = "1 of 4 flaps, period " + std::to_string(period) + " s";
+    const Setting setting = flapping(period * kSecond, steady(outage(State::kSilent, 1)));
+    add(group, "first address only", setting, kFirstOnly);
+    add(group, "RFC 8305 race, 250 ms", setting, kRace);
+    add(group, "nextaddr", setting, kLibrary, true);
+    add(group, "first parking 5 s", setting, first_parking(5));
+    add(group, "first parking 60 s", setting, first_parking(60));
+    add(group, "longest parking 1 min", setting, parking(kLongest1Min));
+  }
+
+  for (const State state : {State::kSilent, State::kRefuses}) {
+    const std::string group =
+        std::string("whole site ") + (state == State::kSilent ? "silent" : "refuses");
+    const Setting setting = sparse(outage(state, 4));
+    add(group, "first address only", setting, kFirstOnly, true);
+    add(group, "RFC 8305 race, 250 ms", setting, kRace, true);
+    add(group, "nextaddr", setting, kLibrary, true);
+  }
+
+  // Each takes 1.5 times its share: with one dead there is room, with two there is not.
+  for (const std::size_t dead : {1u, 2u}) {
+    const std::string group = std::to_string(dead) + " of 4 silent, room for 1.5";
+    const Setting setting = limited(1.5, steady(outage(State::kSilent, dead)));
+    add(group, "first address only", setting, kFirstOnly, true);
+    add(group, "RFC 8305 race, 250 ms", setting, kRace, true);
+    add(group, "nextaddr", setting, kLibrary, true);
+    add(group, "nextaddr, rotated", in(Order::kRotated, setting), kLibrary);
+  }
+  return cases;
+}
+
+void play_all(const std::string& directory, const std::string& only) {
+  const auto began = std::chrono::steady_clock::now();
+  check_simulator();
+  std::printf(
+      "The simulator is right in the cases computed by hand.\n\n"
+      "Connects of the window (an address is dead in it, if any): p50 .. max: ms until connected; "
+      "att: SYNs to each;\nneed: of 1000, left though the answer was on its way; park: of 1000, "
+      "live addresses parked. Loads in fair shares:\ndead: SYNs to the first address; surv: to the "
+      "most loaded other one; sprd: its connections to their mean;\npeak: most connections in 5 s "
+      "of the first one after the window; back: seconds until it has 90 %% again.\n");
+  Report report(directory);
+  double connects = 0;
+  std::size_t played = 0;
+  for (const Case& each : all_cases()) {
+    if (each.group.find(only) == std::string::npos) continue;
+    const Result result = run(each.setting, each.rules);
+    report.add(each, result);
+    connects += each.setting.clients * each.setting.connects_per_s *
+                static_cast<double>(each.setting.lasts) / 1e6;
+    ++played;
+  }
+  const double took =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  std::printf("\n%zu cases, %.0f million connects, %.0f s\n", played, connects / 1e6, took);
+}
+
+}  // namespace
+}  // namespace simulate
+
+int main(int argc, char** argv) {
+  if (argc < 2 || argc > 3) {
+    std::fputs("usage: simulate DIRECTORY [PART OF A GROUP'S NAME]\n", stderr);
+    return 2;
+  }
+  try {
+    simulate::play_all(argv[1], argc > 2 ? argv[2] : "");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "simulate: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
