@@ -5,7 +5,6 @@
 namespace nextaddr {
 namespace {
 
-constexpr std::uint32_t kMarginMs = 15;
 constexpr std::uint32_t kMaxFailures = 1000;
 
 }  // namespace
@@ -62,7 +61,7 @@ bool note_rtt(Standing& standing, std::uint32_t rtt_us, std::uint64_t now_ms) {
 
 std::uint32_t attempt_delay_ms(const Standing& standing) {
   if (standing.rtt_us == 0) return 0;
-  return std::clamp(standing.rtt_us / 500 + kMarginMs, kShortestOwnDelayMs, kLongestOwnDelayMs);
+  return std::min(standing.rtt_us / 500 + kOwnDelayMarginMs, kLongestOwnDelayMs);
 }
 
 }  // namespace nextaddr

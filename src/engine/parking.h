@@ -13,7 +13,7 @@ namespace nextaddr {
 
 // A failed address is asked last for this long, twice as long each time it fails again.
 inline constexpr std::uint32_t kFirstParkingMs = 30'000;
-inline constexpr std::uint32_t kLongestParkingMs = 300'000;
+inline constexpr std::uint32_t kLongestParkingMs = 120'000;
 // Each parking is up to so much shorter or longer, so that a revived server is not met by everyone
 // at once.
 inline constexpr std::uint32_t kJitterPercent = 20;
@@ -47,9 +47,10 @@ void claim(Standing& standing, std::uint64_t now_ms);
 // too little to be worth a write.
 bool note_rtt(Standing& standing, std::uint32_t rtt_us, std::uint64_t now_ms);
 
-// The connection attempt delay for this address: 2 x RTT and a margin, within these bounds (RFC
-// 8305 section 5: history may set it, 2 s at the most); 0 when its RTT is not known.
-inline constexpr std::uint32_t kShortestOwnDelayMs = 20;
+// The connection attempt delay for this address: 2 x RTT and a margin, which makes the shortest one
+// (RFC 8305 section 5: history may set it, 2 s at the most); 0 when its RTT is not known. Too short
+// a margin parks live addresses where round trips vary (tests/simulate/README.md).
+inline constexpr std::uint32_t kOwnDelayMarginMs = 50;
 inline constexpr std::uint32_t kLongestOwnDelayMs = 2000;
 std::uint32_t attempt_delay_ms(const Standing& standing);
 

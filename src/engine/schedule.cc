@@ -9,8 +9,8 @@ namespace nextaddr {
 namespace {
 
 // Patience of the second pass, and by how much each later one grows: about 1 s, 3 s, 9 s. A SYN
-// lost on the way is sent again by the kernel after 1 s (RFC 6298), so the second pass already
-// outlives one loss.
+// lost on the way is sent again by the kernel after 1 s (RFC 6298), so the third pass outlives one
+// loss; that the second does gains nothing worth its time (tests/simulate/README.md).
 constexpr std::uint32_t kSecondPassMs = 1000;
 constexpr std::uint32_t kPassGrowth = 3;
 

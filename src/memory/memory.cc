@@ -136,7 +136,7 @@ std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
 
 std::uint32_t shortest_attempt_delay() {
   const bool adapts = !config().fixed_attempt_delay && address_memory().may_hold_rtts();
-  return adapts ? std::min(kShortestOwnDelayMs, config().attempt_delay_ms)
+  return adapts ? std::min(kOwnDelayMarginMs, config().attempt_delay_ms)
                 : config().attempt_delay_ms;
 }
 

@@ -125,7 +125,7 @@ class Play {
             turn_of(standing_, latest + kClaimMs) == Turn::kClaim);
     const std::uint32_t delay = attempt_delay_ms(standing_);
     require((delay == 0) == (standing_.rtt_us == 0));
-    require(delay == 0 || (delay >= kShortestOwnDelayMs && delay <= kLongestOwnDelayMs));
+    require(delay == 0 || (delay >= kOwnDelayMarginMs && delay <= kLongestOwnDelayMs));
     require(delay == 0 || delay == kLongestOwnDelayMs || delay * 1000ull > 2ull * standing_.rtt_us);
   }
 

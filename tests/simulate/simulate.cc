@@ -311,7 +311,7 @@ std::vector<Case> all_cases() {
           first_parking(seconds));
     }
     add(group, "longest parking 1 min", setting, parking(kLongest1Min), true);
-    add(group, "longest parking 2 min", setting, parking(kLongest2Min), true);
+    add(group, "longest parking 5 min", setting, parking(kLongest5Min), true);
     add(group, "longest parking 10 min", setting, parking(kLongest10Min), true);
     add(group, "jitter 0 %", setting, parking(kNoJitter), true);
     add(group, "jitter 10 %", setting, parking(kJitter10));
@@ -345,10 +345,10 @@ std::vector<Case> all_cases() {
       for (const std::uint32_t delay : {50u, 100u, 200u, 250u, 400u}) {
         add(group, "always " + std::to_string(delay) + " ms", setting, fixed_delay(delay));
       }
-      add(group, "auto: 2 RTT + 15 (as it is)", setting, kLibrary);
+      add(group, "auto: 2 RTT + 50 (as it is)", setting, kLibrary);
       add(group, "auto, processes with a file", setting, memory(Memory::kFile));
       add(group, "auto: 2 RTT + 15, from 50", setting, own_delay(times<2, 15, 50>));
-      add(group, "auto: 2 RTT + 50", setting, own_delay(times<2, 50, 20>));
+      add(group, "auto: 2 RTT + 15", setting, own_delay(times<2, 15, 20>));
       add(group, "auto: 2 RTT + 100", setting, own_delay(times<2, 100, 20>));
       add(group, "auto: 3 RTT + 15", setting, own_delay(times<3, 15, 20>));
       add(group, "auto: 3 RTT + 50", setting, own_delay(times<3, 50, 20>));

@@ -5,19 +5,19 @@
 namespace real = nextaddr;
 
 #define nextaddr no_jitter
-#define LONGEST_MS 300000
+#define LONGEST_MS 120000
 #define JITTER 0
 #define CLAIM_MS 10000
 #include "parking_variant.inc"
 
 #define nextaddr jitter_10
-#define LONGEST_MS 300000
+#define LONGEST_MS 120000
 #define JITTER 10
 #define CLAIM_MS 10000
 #include "parking_variant.inc"
 
 #define nextaddr jitter_50
-#define LONGEST_MS 300000
+#define LONGEST_MS 120000
 #define JITTER 50
 #define CLAIM_MS 10000
 #include "parking_variant.inc"
@@ -28,8 +28,8 @@ namespace real = nextaddr;
 #define CLAIM_MS 10000
 #include "parking_variant.inc"
 
-#define nextaddr longest_2_min
-#define LONGEST_MS 120000
+#define nextaddr longest_5_min
+#define LONGEST_MS 300000
 #define JITTER 20
 #define CLAIM_MS 10000
 #include "parking_variant.inc"
@@ -41,13 +41,13 @@ namespace real = nextaddr;
 #include "parking_variant.inc"
 
 #define nextaddr claim_2_seconds
-#define LONGEST_MS 300000
+#define LONGEST_MS 120000
 #define JITTER 20
 #define CLAIM_MS 2000
 #include "parking_variant.inc"
 
 #define nextaddr claim_30_seconds
-#define LONGEST_MS 300000
+#define LONGEST_MS 120000
 #define JITTER 20
 #define CLAIM_MS 30000
 #include "parking_variant.inc"
@@ -58,7 +58,7 @@ const Parking kNoJitter{no_jitter::turn_of, no_jitter::fail};
 const Parking kJitter10{jitter_10::turn_of, jitter_10::fail};
 const Parking kJitter50{jitter_50::turn_of, jitter_50::fail};
 const Parking kLongest1Min{longest_1_min::turn_of, longest_1_min::fail};
-const Parking kLongest2Min{longest_2_min::turn_of, longest_2_min::fail};
+const Parking kLongest5Min{longest_5_min::turn_of, longest_5_min::fail};
 const Parking kLongest10Min{longest_10_min::turn_of, longest_10_min::fail};
 const Parking kClaim2Seconds{claim_2_seconds::turn_of, claim_2_seconds::fail};
 const Parking kClaim30Seconds{claim_30_seconds::turn_of, claim_30_seconds::fail};

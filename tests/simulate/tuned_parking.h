@@ -13,7 +13,7 @@ struct Parking {
 
 inline constexpr Parking kParking{nextaddr::turn_of, nextaddr::fail};
 extern const Parking kNoJitter, kJitter10, kJitter50;
-extern const Parking kLongest1Min, kLongest2Min, kLongest10Min;
+extern const Parking kLongest1Min, kLongest5Min, kLongest10Min;
 extern const Parking kClaim2Seconds, kClaim30Seconds;
 
 }  // namespace simulate

@@ -27,10 +27,10 @@ Address ipv4(std::uint32_t number) {
   return address_from_ipv4(&bytes);
 }
 
-TEST(Parking, ThirtySecondsDoublingToFiveMinutes) {
+TEST(Parking, ThirtySecondsDoublingToTwoMinutes) {
   Standing standing;
   std::uint64_t now = kNow;
-  for (const std::uint64_t seconds : {30, 60, 120, 240, 300, 300, 300}) {
+  for (const std::uint64_t seconds : {30, 60, 120, 120, 120, 120, 120}) {
     fail(standing, now, kFirstParkingMs, kNoJitter);
     EXPECT_EQ(standing.until_ms - now, seconds * 1000);
     EXPECT_EQ(turn_of(standing, now), Turn::kLast);
@@ -98,16 +98,15 @@ TEST(Parking, RemoteCausesAlone) {
   }
 }
 
-TEST(AttemptDelay, IsTwiceTheRoundTripAndAMarginWithinItsBounds) {
+TEST(AttemptDelay, IsTwiceTheRoundTripAndAMarginTwoSecondsAtTheMost) {
   Standing standing;
   EXPECT_EQ(attempt_delay_ms(standing), 0u);
   const auto delay_at = [&](std::uint32_t rtt_us) {
     standing.rtt_us = rtt_us;
     return attempt_delay_ms(standing);
   };
-  EXPECT_EQ(delay_at(50), 20u);
-  EXPECT_GT(delay_at(10'000), 20u);
-  EXPECT_LT(delay_at(10'000), 50u);
+  EXPECT_EQ(delay_at(50), 50u);
+  EXPECT_EQ(delay_at(10'000), 70u);
   EXPECT_GE(delay_at(150'000), 300u);
   EXPECT_EQ(delay_at(5'000'000), 2000u);
 }
