@@ -39,10 +39,10 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 # for 64-bit time has names of its own (src/time64.h). No helpers for atomics: they need what musl has not.
 MACROS := $(shell $(CXX) $(TARGET) -dM -E -x c++ /dev/null 2>/dev/null)
 LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BITS=64) \
-	$(if $(filter __aarch64__,$(MACROS)),-mno-outline-atomics) -std=c++20 -O2 -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
+	$(if $(filter __aarch64__,$(MACROS)),-mno-outline-atomics) -std=c++20 -Os -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
 	-fno-threadsafe-statics -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS) $(INSTRUMENT)
 # libdl is where dlsym was before glibc 2.34.
-LINK_FLAGS := $(TARGET) $(LINKER) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-O1 \
+LINK_FLAGS := $(TARGET) $(LINKER) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so
 
 SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/memory/*.cc src/hooks/*.cc)

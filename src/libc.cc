@@ -16,27 +16,39 @@ namespace {
 
 // One function of the next object in the search order. Constant-initialised: another library's
 // constructor, or an allocator's, may call a hook before ours has run.
-template <typename Function>
-class Next {
+class NextSymbol {
  public:
-  explicit constexpr Next(const char* name) : name_(name) {}
+  explicit constexpr NextSymbol(const char* name) : name_(name) {}
 
-  // Null when no later object has it (another libc). errno is left alone.
-  Function* get() {
-    Function* found = cached_.load(std::memory_order_acquire);
+  void* get() {
+    void* found = cached_.load(std::memory_order_acquire);
     return found != nullptr ? found : look_up();
   }
 
  private:
-  __attribute__((noinline, cold)) Function* look_up() {
-    const ErrnoKept errno_kept;
-    auto* found = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
-    cached_.store(found, std::memory_order_release);
-    return found;
-  }
+  void* look_up();
 
   const char* name_;
-  std::atomic<Function*> cached_{nullptr};
+  std::atomic<void*> cached_{nullptr};
+};
+
+__attribute__((noinline, cold)) void* NextSymbol::look_up() {
+  const ErrnoKept errno_kept;
+  void* found = dlsym(RTLD_NEXT, name_);
+  cached_.store(found, std::memory_order_release);
+  return found;
+}
+
+template <typename Function>
+class Next {
+ public:
+  explicit constexpr Next(const char* name) : symbol_(name) {}
+
+  // Null when no later object has it (another libc). errno is left alone.
+  Function* get() { return reinterpret_cast<Function*>(symbol_.get()); }
+
+ private:
+  NextSymbol symbol_;
 };
 
 constinit Next<decltype(libc::connect)> next_connect{"connect"};

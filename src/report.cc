@@ -26,33 +26,46 @@ std::string_view program() {
   return name != nullptr ? std::string_view(name) : "?";
 }
 
-// One line about one event, in the format that is wanted: `text` and `json` add to its beginning.
-template <typename Text, typename Json>
-void report(std::string_view event, Text text, Json json) {
-  const ErrnoKept errno_kept;
-  Line line;
-  if (config().log_json) {
-    JsonObject object(line);
-    object.add_time("time", wall_ms());
-    object.add("pid", static_cast<std::uint64_t>(getpid()));
-    object.add("program", program());
-    object.add("event", event);
-    json(object);
-    object.end();
-  } else {
-    line << "nextaddr: " << program() << "[" << static_cast<std::uint64_t>(getpid()) << "] ";
-    text(line);
+// One line about one event, in the format that is wanted: what is added to text() or json() follows
+// its beginning, and it is written at the end of its scope.
+class Report {
+ public:
+  explicit Report(std::string_view event) : json_(line_) {
+    if (is_json()) {
+      json_.begin();
+      json_.add_time("time", wall_ms());
+      json_.add("pid", static_cast<std::uint64_t>(getpid()));
+      json_.add("program", program());
+      json_.add("event", event);
+    } else {
+      line_ << "nextaddr: " << program() << "[" << static_cast<std::uint64_t>(getpid()) << "] ";
+    }
   }
-  write_to_log(line);
-}
+  ~Report() {
+    if (is_json()) json_.end();
+    write_to_log(line_);
+  }
+  Report(const Report&) = delete;
+  Report& operator=(const Report&) = delete;
+
+  static bool is_json() { return config().log_json; }
+  Line& text() { return line_; }
+  JsonObject& json() { return json_; }
+
+ private:
+  const ErrnoKept errno_kept_;
+  Line line_;
+  JsonObject json_;
+};
 
 void report_message(std::string_view event, std::string_view what, std::string_view subject) {
-  report(
-      event, [&](Line& line) { line << what << subject; },
-      [&](JsonObject& object) {
-        object.add("message", what);
-        object.add("subject", subject);
-      });
+  Report report(event);
+  if (Report::is_json()) {
+    report.json().add("message", what);
+    report.json().add("subject", subject);
+  } else {
+    report.text() << what << subject;
+  }
 }
 
 class ConnectReport {
@@ -139,63 +152,70 @@ void report_connect(const DestinationList& list, const Endpoint& requested, cons
                     int error, std::uint64_t took_ms) {
   if (!logs(LogLevel::kInfo)) return;
   const ConnectReport connect(list, requested, trail, error, took_ms);
-  report(
-      "connect", [&](Line& line) { connect.write(line); },
-      [&](JsonObject& object) { connect.write(object); });
+  Report report("connect");
+  if (Report::is_json()) {
+    connect.write(report.json());
+  } else {
+    connect.write(report.text());
+  }
 }
 
 void report_fault(std::string_view rule, const Fault& fault, std::string_view host,
                   const Endpoint* to) {
   if (!logs(LogLevel::kInfo)) return;
-  report(
-      "fault",
-      [&](Line& line) {
-        line << "fault " << rule << ": " << action_word(fault) << " ";
-        if (to == nullptr) {
-          line << host;
-          return;
-        }
-        if (!host.empty()) line << host << ":" << std::uint64_t{ntohs(to->port)} << " ";
-        line << to->address;
-        if (host.empty()) line << ":" << std::uint64_t{ntohs(to->port)};
-      },
-      [&](JsonObject& object) {
-        object.add("rule", rule);
-        object.add("action", action_word(fault));
-        object.add("host", host);
-        if (to == nullptr) return;
-        object.add("port", std::uint64_t{ntohs(to->port)});
-        object.add("address", to->address);
-      });
+  Report report("fault");
+  if (Report::is_json()) {
+    JsonObject& object = report.json();
+    object.add("rule", rule);
+    object.add("action", action_word(fault));
+    object.add("host", host);
+    if (to == nullptr) return;
+    object.add("port", std::uint64_t{ntohs(to->port)});
+    object.add("address", to->address);
+    return;
+  }
+  Line& line = report.text();
+  line << "fault " << rule << ": " << action_word(fault) << " ";
+  if (to == nullptr) {
+    line << host;
+    return;
+  }
+  if (!host.empty()) line << host << ":" << std::uint64_t{ntohs(to->port)} << " ";
+  line << to->address;
+  if (host.empty()) line << ":" << std::uint64_t{ntohs(to->port)};
 }
 
 void report_unmatched(std::string_view rule) {
   if (!logs(LogLevel::kError)) return;
-  report(
-      "unmatched", [&](Line& line) { line << "fault " << rule << ": never matched"; },
-      [&](JsonObject& object) { object.add("rule", rule); });
+  Report report("unmatched");
+  if (Report::is_json()) {
+    report.json().add("rule", rule);
+  } else {
+    report.text() << "fault " << rule << ": never matched";
+  }
 }
 
 void report_seed(std::uint64_t seed) {
   if (!logs(LogLevel::kInfo)) return;
-  report(
-      "seed", [&](Line& line) { line << "chances were drawn with NEXTADDR_SEED=" << seed; },
-      [&](JsonObject& object) { object.add("seed", seed); });
+  Report report("seed");
+  if (Report::is_json()) {
+    report.json().add("seed", seed);
+  } else {
+    report.text() << "chances were drawn with NEXTADDR_SEED=" << seed;
+  }
 }
 
 void report_bad_faults(const FaultSyntaxError& error) {
   if (!logs(LogLevel::kError)) return;
-  report(
-      "problem",
-      [&](Line& line) {
-        line << "NEXTADDR_FAULTS ignored: column " << std::uint64_t{error.column} << ": "
-             << error.reason;
-      },
-      [&](JsonObject& object) {
-        object.add("message", "NEXTADDR_FAULTS ignored");
-        object.add("subject", error.reason);
-        object.add("column", std::uint64_t{error.column});
-      });
+  Report report("problem");
+  const std::uint64_t column = error.column;
+  if (Report::is_json()) {
+    report.json().add("message", "NEXTADDR_FAULTS ignored");
+    report.json().add("subject", error.reason);
+    report.json().add("column", column);
+  } else {
+    report.text() << "NEXTADDR_FAULTS ignored: column " << column << ": " << error.reason;
+  }
 }
 
 void report_problem(std::string_view what, std::string_view subject) {

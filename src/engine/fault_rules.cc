@@ -15,7 +15,7 @@ constexpr std::uint32_t kMostTimes = 1'000'000'000;
 constexpr std::uint32_t kLongestDelayMs = 600'000;
 
 struct ActionName {
-  std::string_view name;
+  ShortText<12> name;
   FaultAction action;
   std::uint32_t argument;
 };
@@ -48,7 +48,7 @@ std::uint32_t draw_of(std::uint64_t seed, std::size_t term, std::uint32_t n) {
 std::string_view action_word(const Fault& fault) {
   for (const ActionName& known : kActions) {
     if (known.action == fault.action && (known.argument == 0 || known.argument == fault.argument)) {
-      return known.name;
+      return known.name.view();
     }
   }
   return "fault";
@@ -265,7 +265,7 @@ class FaultRules::Parser {
     const std::string_view name = slice(text_, begin, at_);
     const ActionName* found = nullptr;
     for (const ActionName& known : kActions) {
-      if (known.name == name) found = &known;
+      if (known.name.view() == name) found = &known;
     }
     if (name.empty()) return fail(begin, "expected an action");
     if (found == nullptr) return fail(begin, "unknown action");
@@ -291,10 +291,11 @@ class FaultRules::Parser {
   }
 
   bool argument(const ActionName& action, Term& term) {
-    const bool wanted = action.name == "delay" || action.name == "errno";
+    const bool delay = action.action == FaultAction::kDelay;
+    const bool wanted = delay || action.name.view() == "errno";
     if (!skip("(")) {
       if (!wanted) return true;
-      return fail(at_, action.name == "delay" ? "expected '(MILLISECONDS)'" : "expected '(NAME)'");
+      return fail(at_, delay ? "expected '(MILLISECONDS)'" : "expected '(NAME)'");
     }
     const std::size_t begin = at_;
     if (!wanted) return fail(begin - 1, "this action takes no argument");
@@ -302,7 +303,7 @@ class FaultRules::Parser {
     if (close == std::string_view::npos) return fail(begin - 1, "a ')' is missing");
     const std::string_view text = slice(text_, begin, close);
     at_ = close + 1;
-    if (action.name == "delay") {
+    if (delay) {
       if (parse_number(text, kLongestDelayMs, term.argument)) return true;
       return fail(begin, "a delay is a number of milliseconds up to 600000");
     }

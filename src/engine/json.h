@@ -10,7 +10,9 @@ namespace nextaddr {
 
 class JsonObject {
  public:
-  explicit JsonObject(Line& line) : line_(line) { line_ << "{"; }
+  explicit JsonObject(Line& line) : line_(line) {}
+
+  void begin() { line_ << "{"; }
 
   // Cut after kLongestText bytes. A byte that is not ASCII stands for itself as in Latin-1, because
   // nothing tells which encoding a program's name has.

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 
+#include "engine/text.h"
+
 namespace nextaddr {
 namespace {
 
@@ -9,8 +11,8 @@ struct Meaning {
   int error;
   bool moves_on;
   bool parks;
-  std::string_view name;
-  std::string_view word;
+  ShortText<14> name;
+  ShortText<20> word;
 };
 
 constexpr Meaning kMeanings[] = {
@@ -57,12 +59,12 @@ bool is_failure(int error) {
   return error != 0 && error != EINPROGRESS && error != EALREADY && error != EISCONN &&
          error != EINTR && error != kParked;
 }
-std::string_view outcome_word(int error) { return meaning(error).word; }
-std::string_view error_name(int error) { return meaning(error).name; }
+std::string_view outcome_word(int error) { return meaning(error).word.view(); }
+std::string_view error_name(int error) { return meaning(error).name.view(); }
 
 int error_number(std::string_view name) {
   for (const Meaning& candidate : kMeanings) {
-    if (candidate.name == name && is_failure(candidate.error)) return candidate.error;
+    if (candidate.name.view() == name && is_failure(candidate.error)) return candidate.error;
   }
   return 0;
 }

@@ -12,6 +12,14 @@ constexpr char lower_case(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
+// A text of a constant table, in place: an address in the table would have to be written when the
+// library is loaded.
+template <std::size_t kSize>
+struct ShortText {
+  char bytes[kSize];  // ends with a zero
+  [[nodiscard]] constexpr std::string_view view() const { return bytes; }
+};
+
 // text[from, to), clamped. string_view::substr would need libstdc++ to throw.
 constexpr std::string_view slice(std::string_view text, std::size_t from, std::size_t to) {
   to = to < text.size() ? to : text.size();

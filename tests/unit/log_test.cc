@@ -38,6 +38,7 @@ template <typename Fill>
 std::string object(Fill fill) {
   Line line;
   JsonObject json(line);
+  json.begin();
   fill(json);
   json.end();
   return std::string(line.end());
