@@ -17,8 +17,12 @@ inline std::uint64_t us_of(clockid_t clock) {
 inline std::uint64_t now_us() { return us_of(CLOCK_MONOTONIC); }
 inline std::uint64_t now_ms() { return now_us() / 1000; }
 
-// The same at the resolution of the kernel's tick, for a fifth of the price.
-inline std::uint64_t coarse_ms() { return us_of(CLOCK_MONOTONIC_COARSE) / 1000; }
+// The same as it comes and at the resolution of the kernel's tick, for a fifth of the price.
+inline timespec coarse_time() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now;
+}
 
 // Milliseconds since 1970.
 inline std::uint64_t wall_ms() { return us_of(CLOCK_REALTIME) / 1000; }

@@ -111,22 +111,13 @@ int sift_epoll(int epoll, epoll_event* events, int ready) {
 
 }  // namespace
 
-int wait_epoll(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
-               const sigset_t* mask, Woken woken) {
+int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const sigset_t* mask,
+               Woken woken) {
   return wait_in_slices(
-      limit_ns, mask,
+      time.limit_ns, mask,
       [&](std::int64_t ns, const sigset_t* slice_mask) {
-        return libc::epoll_pwait(epoll, events, size, slice_ms(ns), slice_mask);
-      },
-      [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
-}
-
-int wait_epoll_exact(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
-                     const sigset_t* mask, Woken woken) {
-  return wait_in_slices(
-      limit_ns, mask,
-      [&](std::int64_t ns, const sigset_t* slice_mask) {
-        return libc::epoll_pwait2(epoll, events, size, SliceTime(ns).get(), slice_mask);
+        return time.exact ? libc::epoll_pwait2(epoll, events, size, SliceTime(ns).get(), slice_mask)
+                          : libc::epoll_pwait(epoll, events, size, slice_ms(ns), slice_mask);
       },
       [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
 }

@@ -57,23 +57,29 @@ struct Table {
 };
 
 constinit std::atomic<Table*> the_table{nullptr};
-constinit std::atomic<bool> moved_on{false};
 
 Table* table() { return the_table.load(std::memory_order_acquire); }
 
+// Null when there was no memory for it.
 Table* make_table() {
-  Table* present = table();
-  if (present != nullptr) return present;
-  void* memory = mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  // A forked child shares the sockets: two processes moving them on would undo each other's
-  // attempts.
-  if (madvise(memory, sizeof(Table), MADV_WIPEONFORK) != 0 ||
-      !the_table.compare_exchange_strong(present, static_cast<Table*>(memory))) {
-    munmap(memory, sizeof(Table));
+  if (table() == nullptr) {
+    void* memory = mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    Table* present = nullptr;
+    // A forked child shares the sockets: two processes moving them on would undo each other's
+    // attempts.
+    if (madvise(memory, sizeof(Table), MADV_WIPEONFORK) != 0 ||
+        !the_table.compare_exchange_strong(present, static_cast<Table*>(memory))) {
+      munmap(memory, sizeof(Table));
+    }
   }
-  return table();
+  Table* all = table();
+  // By each thread, because another that has made the table may not have come to this yet.
+  if (all != nullptr && !any_ever_in_flight()) {
+    activity::under_way.store(&all->count, std::memory_order_release);
+  }
+  return all;
 }
 
 bool hold(Slot& slot) {
@@ -169,7 +175,7 @@ Slot* take_slot(Table& all) {
 // What a held slot's connect has come to. Leaves the slot idle or free.
 Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
   slot.later_attempt.store(true, std::memory_order_relaxed);
-  moved_on.store(true, std::memory_order_relaxed);
+  activity::moved_on.store(true, std::memory_order_relaxed);
   const int fd = slot.fd.load(std::memory_order_relaxed);
   Flight& flight = slot.flight;
   switch (progress) {
@@ -304,13 +310,6 @@ int result_of(Table& all, Slot& slot, Flight::Progress progress) {
 }
 
 }  // namespace
-
-bool any_in_flight() {
-  const Table* all = table();
-  return all != nullptr && all->count.load(std::memory_order_acquire) != 0;
-}
-
-bool any_moved_on() { return moved_on.load(std::memory_order_relaxed); }
 
 bool enter_flight(int fd, const Endpoint& requested) {
   Slot* slot = take_slot_for(fd);

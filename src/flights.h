@@ -7,6 +7,7 @@
 // none (the parent goes on). Everything here is async-signal-safe.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -22,12 +23,26 @@ enum class Sight : std::uint8_t {
   kFailed,    // an error waits for it, and the kernel no longer knows of it (take_error())
 };
 
-// One atomic load; the price of every wait hook with nothing under way.
-bool any_in_flight();
+namespace activity {
+// How many connects are under way; null until the first. In memory that a forked child finds empty.
+inline constinit std::atomic<const std::atomic<std::uint32_t>*> under_way{nullptr};
+inline constinit std::atomic<bool> moved_on{false};
+}  // namespace activity
+
+// True once a connect was under way in this process.
+inline bool any_ever_in_flight() {
+  return activity::under_way.load(std::memory_order_acquire) != nullptr;
+}
+
+// Two loads; the price of every wait hook with nothing under way.
+inline bool any_in_flight() {
+  const auto* count = activity::under_way.load(std::memory_order_acquire);
+  return count != nullptr && count->load(std::memory_order_acquire) != 0;
+}
 
 // True once some connect of this process has gone on to another attempt: another thread may still
 // bring in an event of an attempt that is over.
-bool any_moved_on();
+inline bool any_moved_on() { return activity::moved_on.load(std::memory_order_relaxed); }
 
 // A connect that does not block is about to be made. Known from now on, because a thread that waits
 // on this descriptor may see its failure before connect(2) has returned here. False: no room.

@@ -20,10 +20,9 @@ class NextSymbol {
  public:
   explicit constexpr NextSymbol(const char* name) : name_(name) {}
 
-  void* get() {
-    void* found = cached_.load(std::memory_order_acquire);
-    return found != nullptr ? found : look_up();
-  }
+  // Null until it has been looked up.
+  void* known() const { return cached_.load(std::memory_order_acquire); }
+  void* get() { return known() != nullptr ? known() : look_up(); }
 
  private:
   void* look_up();
@@ -46,6 +45,7 @@ class Next {
 
   // Null when no later object has it (another libc). errno is left alone.
   Function* get() { return reinterpret_cast<Function*>(symbol_.get()); }
+  Function* known() const { return reinterpret_cast<Function*>(symbol_.known()); }
 
  private:
   NextSymbol symbol_;
@@ -98,11 +98,20 @@ int connect(int fd, const sockaddr* address, socklen_t length) {
 // The waits exist in every libc this loads into, but for epoll_pwait2 (glibc 2.35): -1 and ENOSYS,
 // as the kernel answers for a call it does not know.
 template <typename Result, typename... Arguments>
-Result call(Next<Result(Arguments...)>& next, Arguments... arguments) {
+__attribute__((noinline, cold)) Result first_call(Next<Result(Arguments...)>& next,
+                                                  Arguments... arguments) {
   auto* function = next.get();
   if (function != nullptr) return function(arguments...);
   errno = ENOSYS;
   return -1;
+}
+
+// Two jumps, no frame: what looks the function up stands apart.
+template <typename Result, typename... Arguments>
+Result call(Next<Result(Arguments...)>& next, Arguments... arguments) {
+  auto* function = next.known();
+  if (function != nullptr) return function(arguments...);
+  return first_call(next, arguments...);
 }
 
 int poll(pollfd* fds, nfds_t count, int timeout_ms) {

@@ -37,8 +37,6 @@ constinit std::atomic<Entry*> the_entries{nullptr};
 // Descriptor ever registered.
 constinit std::atomic<int> highest{-1};
 
-constinit std::atomic<bool> any_timer{false};
-
 constinit char several_threads = 0;
 
 std::uint32_t set_of(int epoll) { return static_cast<std::uint32_t>(epoll) + 1; }
@@ -50,18 +48,22 @@ Entry* entry_of(int fd) {
   return entries != nullptr && in_range(fd) ? &entries[fd] : nullptr;
 }
 
-Entry* make_entry_of(int fd) {
-  if (the_entries.load(std::memory_order_acquire) == nullptr) {
-    const std::size_t size = kDescriptors * sizeof(Entry);
-    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) return nullptr;
-    Entry* present = nullptr;
-    if (!the_entries.compare_exchange_strong(present, static_cast<Entry*>(memory))) {
-      munmap(memory, size);
-    }
+__attribute__((noinline, cold)) Entry* make_entries() {
+  const std::size_t size = kDescriptors * sizeof(Entry);
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  Entry* present = nullptr;
+  if (!the_entries.compare_exchange_strong(present, static_cast<Entry*>(memory))) {
+    munmap(memory, size);
   }
-  return entry_of(fd);
+  return the_entries.load(std::memory_order_acquire);
+}
+
+Entry* make_entry_of(int fd) {
+  Entry* entries = the_entries.load(std::memory_order_acquire);
+  if (entries == nullptr) entries = make_entries();
+  return entries != nullptr && in_range(fd) ? &entries[fd] : nullptr;
 }
 
 // Below a limit that programs rarely change and above the numbers they rarely reach.
@@ -190,8 +192,6 @@ int next_registered_alike(int epoll, std::uint64_t data, int after) {
   }
   return -1;
 }
-
-bool wakes_exist() { return any_timer.load(std::memory_order_relaxed); }
 
 void note_waiter(int epoll) {
   Entry* entry = make_entry_of(epoll);

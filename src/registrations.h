@@ -8,6 +8,7 @@
 
 #include <sys/epoll.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace nextaddr {
@@ -47,7 +48,8 @@ bool registered_with(int epoll, int fd, std::uint64_t data);
 int next_registered_alike(int epoll, std::uint64_t data, int after);
 
 // True once a timer of ours is in some epoll set; a forked child inherits the sets and this.
-bool wakes_exist();
+inline constinit std::atomic<bool> any_timer{false};
+inline bool wakes_exist() { return any_timer.load(std::memory_order_relaxed); }
 
 // This thread is about to wait on `epoll`.
 void note_waiter(int epoll);

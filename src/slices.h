@@ -20,10 +20,14 @@ namespace nextaddr {
 inline constexpr std::int64_t kForever = INT64_MAX;
 inline constexpr std::int64_t kNanoseconds = 1'000'000'000;
 
+inline std::int64_t ns_of(const timespec& time) {
+  return time.tv_sec * kNanoseconds + time.tv_nsec;
+}
+
 inline std::int64_t now_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * kNanoseconds + now.tv_nsec;
+  return ns_of(now);
 }
 
 // The program's time, and how much of it the next slice of the wait may take.
@@ -105,32 +109,30 @@ bool is_valid_for_select(const Timeval* timeout) {
   return timeout == nullptr || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0);
 }
 
+// A function of the caller, for the time of a call: one copy of what calls it serves all.
+template <typename Result, typename... Arguments>
+class Callable {
+ public:
+  template <typename Function>
+  // NOLINTNEXTLINE(google-explicit-constructor): stands for what is passed
+  Callable(const Function& function)
+      : function_(&function), call_([](const void* target, Arguments... arguments) {
+          return (*static_cast<const Function*>(target))(arguments...);
+        }) {}
+  Result operator()(Arguments... arguments) const { return call_(function_, arguments...); }
+
+ private:
+  const void* function_;
+  Result (*call_)(const void*, Arguments...);
+};
+
 // Waits in slices: `wait(slice_ns, mask)` is the program's call with this signal mask,
 // `sift(ready)` takes out of its result what belongs to a connect still under way and returns how
 // many are left. `mask`: the program's for this wait, or null for that of the thread. A signal that
-// comes between two slices is held back, and so ends the next one.
-template <typename Wait, typename Sift>
-int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask, Wait wait, Sift sift,
-                   Woken woken = {}) {
-  const SignalsBlocked blocked;
-  if (mask == nullptr) mask = &blocked.before();
-  int ready = woken.found;
-  if (ready > 0 && limit_ns != kForever && limit_ns != 0) {
-    const auto waited = static_cast<std::int64_t>(coarse_ms() - woken.since_ms) * 1'000'000;
-    limit_ns = std::max<std::int64_t>(limit_ns - waited, 0);
-  }
-  const Patience patience(limit_ns);
-  for (;;) {
-    if (ready == 0) {
-      drive_due_flights();
-      ready = wait(patience.slice_ns(), mask);
-      if (ready < 0) return ready;
-    }
-    if (ready > 0) ready = sift(ready);
-    if (ready > 0) return ready;
-    if (patience.over()) return 0;
-  }
-}
+// comes between two slices is held back, and so ends the next one. errno is left alone on success.
+int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask,
+                   Callable<int, std::int64_t, const sigset_t*> wait, Callable<int, int> sift,
+                   Woken woken = {});
 
 // A failed attempt, and a socket between two of them, always show POLLERR or POLLHUP, which cannot
 // be masked out (poll(2)); anything else is the sign of a connection. epoll has the same bits.

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "engine/text.h"
+#include "errno_kept.h"
 #include "flights.h"
 #include "libc.h"
 #include "process.h"
@@ -177,16 +178,18 @@ std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* e
 }
 
 int socket_error(int fd, void* value, socklen_t* length) {
-  const Sight sight = look_at(fd);
-  if (sight == Sight::kNotOurs) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
-  // Another option, for the checks and the length: to read SO_ERROR would take the error of an
-  // attempt that has failed since, which is not for the program.
-  const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
-  if (result == 0) {
-    const int error = sight == Sight::kFailed ? take_error(fd) : 0;
-    std::memcpy(value, &error, std::min<socklen_t>(*length, sizeof error));
-  }
-  return result;
+  return errno_kept_on_success([&] {
+    const Sight sight = look_at(fd);
+    if (sight == Sight::kNotOurs) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
+    // Another option, for the checks and the length: to read SO_ERROR would take the error of an
+    // attempt that has failed since, which is not for the program.
+    const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
+    if (result == 0) {
+      const int error = sight == Sight::kFailed ? take_error(fd) : 0;
+      std::memcpy(value, &error, std::min<socklen_t>(*length, sizeof error));
+    }
+    return result;
+  });
 }
 
 }  // namespace nextaddr

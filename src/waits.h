@@ -3,7 +3,7 @@
 //
 // Each waits with the program's own call, mask and time, cut into slices by the next deadline of a
 // connect under way. Called only while there is one (any_in_flight()); nothing else may end up
-// here. Async-signal-safe.
+// here. Async-signal-safe; errno is left alone on success.
 #pragma once
 
 #include <poll.h>
@@ -12,15 +12,17 @@
 
 #include <csignal>
 #include <cstdint>
+#include <ctime>
 #include <optional>
 
 namespace nextaddr {
 
 // A wait that began with nothing under way and has found something now that there is: what it
-// found, and since when it had been waiting (coarse_ms()). `found` 0: the wait is only to begin.
+// found, and since when it had been waiting (CLOCK_MONOTONIC_COARSE). `found` 0: the wait is only
+// to begin.
 struct Woken {
   int found = 0;
-  std::uint64_t since_ms = 0;
+  timespec since{};
 };
 
 // Each takes the program's time (slices.h; kForever: none) and the signal mask of this wait, or
@@ -31,11 +33,12 @@ int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* 
 std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* except,
                                std::int64_t limit_ns, const sigset_t* mask);
 
-int wait_epoll(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
-               const sigset_t* mask, Woken woken);
-// The same to the nanosecond, as epoll_pwait2(2).
-int wait_epoll_exact(int epoll, epoll_event* events, int size, std::int64_t limit_ns,
-                     const sigset_t* mask, Woken woken);
+struct EpollTime {
+  std::int64_t limit_ns;
+  bool exact;  // to the nanosecond, as epoll_pwait2(2), which older kernels lack
+};
+int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const sigset_t* mask,
+               Woken woken);
 
 // A connect has been started on `fd`, or it has been registered in an epoll set with one under way:
 // a thread that sleeps in that set since before must wake in time to move it on.

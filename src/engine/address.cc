@@ -30,6 +30,8 @@ std::uint32_t hash_of(const Address& address) {
 }
 
 bool AddressList::contains(const Address& address) const {
+  const std::uint32_t bit = hash_of(address) % kSeenBits;
+  if ((seen_[bit / 64] >> (bit % 64) & 1) == 0) return false;
   for (std::size_t i = 0; i < size_; ++i) {
     if (items_[i] == address) return true;
   }
@@ -41,6 +43,8 @@ bool AddressList::add(const Address& address) {
   if (size_ != 0 && items_[size_ - 1] == address) return true;
   if (contains(address)) return true;
   if (size_ == items_.size()) return false;
+  const std::uint32_t bit = hash_of(address) % kSeenBits;
+  seen_[bit / 64] |= std::uint64_t{1} << (bit % 64);
   items_[size_++] = address;
   return true;
 }

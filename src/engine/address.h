@@ -45,6 +45,10 @@ struct Endpoint {
 // connect().
 class AddressList {
  public:
+  AddressList() {}
+  AddressList(const AddressList&) = delete;
+  AddressList& operator=(const AddressList&) = delete;
+
   // Appends unless present. False when the list is full; the list is then a valid prefix.
   bool add(const Address& address);
   [[nodiscard]] bool contains(const Address& address) const;
@@ -52,8 +56,15 @@ class AddressList {
   [[nodiscard]] const Address& operator[](std::size_t index) const { return items_[index]; }
 
  private:
+  static constexpr std::size_t kSeenBits = 8192;
+
   std::size_t size_{};
-  std::array<Address, kMaxAddresses> items_;
+  // By hash, so that the addresses of a long list need not each be compared with all before it.
+  std::array<std::uint64_t, kSeenBits / 64> seen_{};
+  // Not initialised: most lookups have a handful.
+  union {
+    std::array<Address, kMaxAddresses> items_;
+  };
 };
 
 // Reads an AF_INET or AF_INET6 sockaddr of `length` bytes. False for any other family or a length

@@ -13,32 +13,47 @@
 namespace libc = nextaddr::libc;
 using nextaddr::errno_kept_on_success;
 
-NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
-                             const sockaddr* address, socklen_t length) {
-  nextaddr::Endpoint requested;
-  if ((flags & MSG_FASTOPEN) != 0 && nextaddr::wants_failover(address, length, requested)) {
-    return errno_kept_on_success([&] {
-      return nextaddr::connect_and_send(fd, data, size, flags, address, length, requested);
-    });
-  }
-  return libc::sendto(fd, data, size, flags, address, length);
-}
-
 namespace {
 
-ssize_t sendmsg_hook(ssize_t (*plain)(int, const msghdr*, int), int fd, const msghdr* message,
-                     int flags) {
+// Those that ask for it. Apart, so that others need no room for what it takes.
+__attribute__((noinline, cold)) ssize_t fastopen_sendto(int fd, const void* data, size_t size,
+                                                        int flags, const sockaddr* address,
+                                                        socklen_t length) {
   nextaddr::Endpoint requested;
-  if ((flags & MSG_FASTOPEN) != 0 && nextaddr::may_be_read(message) &&
-      nextaddr::wants_failover(static_cast<const sockaddr*>(message->msg_name),
-                               message->msg_namelen, requested)) {
-    return errno_kept_on_success(
-        [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
+  if (!nextaddr::wants_failover(address, length, requested)) {
+    return libc::sendto(fd, data, size, flags, address, length);
   }
+  return errno_kept_on_success([&] {
+    return nextaddr::connect_and_send(fd, data, size, flags, address, length, requested);
+  });
+}
+
+using Sendmsg = ssize_t (*)(int, const msghdr*, int);
+
+__attribute__((noinline, cold)) ssize_t fastopen_sendmsg(Sendmsg plain, int fd,
+                                                         const msghdr* message, int flags) {
+  nextaddr::Endpoint requested;
+  if (!nextaddr::may_be_read(message) ||
+      !nextaddr::wants_failover(static_cast<const sockaddr*>(message->msg_name),
+                                message->msg_namelen, requested)) {
+    return plain(fd, message, flags);
+  }
+  return errno_kept_on_success(
+      [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
+}
+
+ssize_t sendmsg_hook(Sendmsg plain, int fd, const msghdr* message, int flags) {
+  if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendmsg(plain, fd, message, flags);
   return plain(fd, message, flags);
 }
 
 }  // namespace
+
+NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
+                             const sockaddr* address, socklen_t length) {
+  if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendto(fd, data, size, flags, address, length);
+  return libc::sendto(fd, data, size, flags, address, length);
+}
 
 NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return sendmsg_hook(libc::sendmsg, fd, message, flags);

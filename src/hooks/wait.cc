@@ -3,7 +3,6 @@
 //
 // The variants of 64-bit time differ in the time they take, and in libc's function behind them.
 #include "clock.h"
-#include "errno_kept.h"
 #include "flights.h"
 #include "hooks/hook.h"
 #include "libc.h"
@@ -14,7 +13,6 @@
 
 namespace libc = nextaddr::libc;
 using nextaddr::any_in_flight;
-using nextaddr::errno_kept_on_success;
 using nextaddr::limit_of;
 using nextaddr::Woken;
 
@@ -24,13 +22,13 @@ namespace {
 // while this one slept.
 template <typename Plain, typename Driven>
 int wait(bool has_limit, Plain plain, Driven driven) {
-  if (any_in_flight()) return errno_kept_on_success([&] { return driven({}); });
-  const std::uint64_t since = has_limit ? nextaddr::coarse_ms() : 0;
+  if (any_in_flight()) return driven({});
+  timespec since{};
+  if (has_limit) since = nextaddr::coarse_time();
   const int found = plain();
-  if (found <= 0 || !(any_in_flight() || nextaddr::any_moved_on() || nextaddr::wakes_exist())) {
-    return found;
-  }
-  return errno_kept_on_success([&] { return driven(Woken{found, since}); });
+  if (found <= 0 || !nextaddr::any_ever_in_flight()) return found;
+  if (!(any_in_flight() || nextaddr::any_moved_on() || nextaddr::wakes_exist())) return found;
+  return driven(Woken{found, since});
 }
 
 template <typename Timespec>
@@ -58,20 +56,18 @@ int select_hook(Select<Timeval> plain, int count, fd_set* read, fd_set* write, f
   if (!any_in_flight() || !nextaddr::is_valid_for_select(timeout)) {
     return plain(count, read, write, except, timeout);
   }
-  return errno_kept_on_success([&] {
-    const std::int64_t limit = nextaddr::limit_of_select(timeout);
-    const nextaddr::Patience patience(limit);
-    const auto found = nextaddr::wait_select(count, read, write, except, limit, nullptr);
-    if (!found) return plain(count, read, write, except, timeout);
-    if (limit != nextaddr::kForever) {
-      // Linux leaves the time not slept (select(2)).
-      const std::int64_t left = patience.left_ns();
-      timeout->tv_sec = static_cast<decltype(timeout->tv_sec)>(left / nextaddr::kNanoseconds);
-      timeout->tv_usec =
-          static_cast<decltype(timeout->tv_usec)>(left % nextaddr::kNanoseconds / 1000);
-    }
-    return *found;
-  });
+  const std::int64_t limit = nextaddr::limit_of_select(timeout);
+  const nextaddr::Patience patience(limit);
+  const auto found = nextaddr::wait_select(count, read, write, except, limit, nullptr);
+  if (!found) return plain(count, read, write, except, timeout);
+  if (limit != nextaddr::kForever) {
+    // Linux leaves the time not slept (select(2)).
+    const std::int64_t left = patience.left_ns();
+    timeout->tv_sec = static_cast<decltype(timeout->tv_sec)>(left / nextaddr::kNanoseconds);
+    timeout->tv_usec =
+        static_cast<decltype(timeout->tv_usec)>(left % nextaddr::kNanoseconds / 1000);
+  }
+  return *found;
 }
 
 template <typename Timespec>
@@ -83,10 +79,8 @@ int pselect_hook(Pselect<Timespec> plain, int count, fd_set* read, fd_set* write
   if (!any_in_flight() || !nextaddr::is_valid(timeout)) {
     return plain(count, read, write, except, timeout, mask);
   }
-  return errno_kept_on_success([&] {
-    const auto found = nextaddr::wait_select(count, read, write, except, limit_of(timeout), mask);
-    return found ? *found : plain(count, read, write, except, timeout, mask);
-  });
+  const auto found = nextaddr::wait_select(count, read, write, except, limit_of(timeout), mask);
+  return found ? *found : plain(count, read, write, except, timeout, mask);
 }
 
 template <typename Timespec>
@@ -100,14 +94,14 @@ int epoll_pwait2_hook(EpollPwait2<Timespec> plain, int epoll, epoll_event* event
       timeout != nullptr, [&] { return plain(epoll, events, size, timeout, mask); },
       [&](Woken woken) {
         if (!nextaddr::is_valid(timeout)) return plain(epoll, events, size, timeout, mask);
-        return nextaddr::wait_epoll_exact(epoll, events, size, limit_of(timeout), mask, woken);
+        return nextaddr::wait_epoll(epoll, events, size, {limit_of(timeout), true}, mask, woken);
       });
 }
 
 int getsockopt_hook(int (*plain)(int, int, int, void*, socklen_t*), int fd, int level, int name,
                     void* value, socklen_t* length) {
   if (level == SOL_SOCKET && name == SO_ERROR && any_in_flight()) {
-    return errno_kept_on_success([&] { return nextaddr::socket_error(fd, value, length); });
+    return nextaddr::socket_error(fd, value, length);
   }
   return plain(fd, level, name, value, length);
 }
@@ -169,7 +163,8 @@ NEXTADDR_HOOK int epoll_wait(int epoll, epoll_event* events, int size, int timeo
   return wait(
       timeout_ms > 0, [&] { return libc::epoll_wait(epoll, events, size, timeout_ms); },
       [&](Woken woken) {
-        return nextaddr::wait_epoll(epoll, events, size, limit_of(timeout_ms), nullptr, woken);
+        return nextaddr::wait_epoll(epoll, events, size, {limit_of(timeout_ms), false}, nullptr,
+                                    woken);
       });
 }
 
@@ -179,7 +174,8 @@ NEXTADDR_HOOK int epoll_pwait(int epoll, epoll_event* events, int size, int time
   return wait(
       timeout_ms > 0, [&] { return libc::epoll_pwait(epoll, events, size, timeout_ms, mask); },
       [&](Woken woken) {
-        return nextaddr::wait_epoll(epoll, events, size, limit_of(timeout_ms), mask, woken);
+        return nextaddr::wait_epoll(epoll, events, size, {limit_of(timeout_ms), false}, mask,
+                                    woken);
       });
 }
 
