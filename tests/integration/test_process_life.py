@@ -127,6 +127,7 @@ def test_our_names_in_another_library_are_not_called(several, require, order):
         return {line.split()[-1] for line in listing.splitlines() if "nextaddr" in line}
 
     same = names(library, "-D", "--defined-only")
+    # What the linker has taken into its callers has no name left to be mistaken.
     assert same - names(LIBRARY) == set(), "no names of ours any more"
     host = several("refused", "silent", "live")
     run = start_shim(host, "connect_first", env=preload(*[LIBRARY, library][::order])).finish()
