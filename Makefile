@@ -70,10 +70,11 @@ ifeq ($(ARCH),i386)
 PROGRAMS += $(patsubst tests/programs/%.cc,$(BUILD)/tests-time64/%,$(wildcard tests/programs/*.cc))
 endif
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
+BENCH_PROGRAMS := $(patsubst tests/bench/%.cc,$(BUILD)/bench/%,$(wildcard tests/bench/*.cc))
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak sanitize coverage checked lint \
+.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak bench sanitize coverage checked lint \
 	format install uninstall clean help
 .DEFAULT_GOAL := all
 
@@ -153,6 +154,10 @@ $(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< $(LINKER) -ldl -o $@
 
+$(BUILD)/bench/%: tests/bench/%.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) $(TARGET) -std=c++20 -O2 -g -Wall -Wextra -Werror -MMD -MP $< -o $@
+
 # What tests/integration/test_reach.py runs. Where there is no compiler for it, that is noted.
 REACH_PROGRAMS := connect_first events_poll events_epoll
 
@@ -167,7 +172,7 @@ reach-of-arch:
 
 reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROGRAMS)))
 
-integration: all programs reach ## pytest with real programs and real sockets
+integration: all programs $(BENCH_PROGRAMS) reach ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
 
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.
@@ -178,6 +183,10 @@ foreign: all ## test suites of other projects, with and without the library
 SOAK_SECONDS ?= 60
 soak: all ## thousands of connects while addresses come and go
 	$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS) $(SOAK_ARGS)
+
+# Judges nothing. BENCH_ARGS="--only calls --against OLD.so" measures two libraries beside each other; --help has more.
+bench: all $(BENCH_PROGRAMS) $(BUILD)/tests/events_many ## what the library costs, and what it is worth: build/bench/table.md
+	$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
 # The tests of the engine, and the small programs in all their ways to wait, with checks in the library and in them;
 # those that measure what the library costs, or look at the object itself, are left out.
@@ -197,7 +206,7 @@ UNCHECKED += and not vfork and not closed_descriptor and not reused_descriptor a
 endif
 ifeq ($(CHECK),coverage)
 # The counts are written to files at the end of each program, which those that look for that would see.
-CHECKED := $(filter-out launcher launcher_parent object reach real_programs soak examples, \
+CHECKED := $(filter-out launcher launcher_parent object reach real_programs soak bench examples, \
 	$(patsubst tests/integration/test_%.py,%,$(wildcard tests/integration/test_*.py)))
 UNCHECKED := not test_left_alone and not test_off and not numeric_destination and not never_looked_up and not limit_on_the_size
 endif
@@ -240,4 +249,4 @@ clean: ## remove build/
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
 
--include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)
+-include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)

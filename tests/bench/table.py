@@ -1,0 +1,91 @@
+# The benchmark's results as files: a table to read, plots, and JSON to compare runs by.
+# It must never round a difference away, nor leave out how far the values spread.
+import json
+from pathlib import Path
+
+
+def number(value):
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def ratio_text(ratio):
+    if ratio is None:
+        return "-", "-"
+    middle, low, high = ratio
+    return f"{middle:.3f}", f"{low:.3f} .. {high:.3f}"
+
+
+def table(rows, subjects):
+    """Markdown. Ratios are to the bare program, and of the newer library to the older."""
+    names = [subject.name for subject in subjects]
+    comparisons = [(name, names[0]) for name in names[1:]] + ([(names[2], names[1])] if len(names) > 2 else [])
+    head = ["what", "unit", *names]
+    for name, base in comparisons:
+        head += [f"{name} : {base}", "quartiles"]
+    lines = [[*head, "note"]]
+    last = None
+    for row in rows:
+        if row.section != last:
+            lines.append([f"**{row.section}**"])
+            last = row.section
+        if row.reason:
+            lines.append([row.name, *["-"] * (len(head) - 1), f"not measured: {row.reason}"])
+            continue
+        cells = [row.name, row.unit, *(number(row.median(name)) for name in names)]
+        for name, base in comparisons:
+            cells += ratio_text(row.ratio(name, base))
+        notes = ["more is better"] if row.more_is_better else []
+        lines.append([*cells, "; ".join([*notes, *([row.note] if row.note else [])])])
+    width = len(lines[0])
+    lines = [line + [""] * (width - len(line)) for line in lines]
+    widths = [max(len(line[column]) for line in lines) for column in range(width - 1)] + [0]
+    lines.insert(1, ["-" * max(each, 3) for each in widths])
+    return "\n".join("| " + " | ".join(cell.ljust(size) for cell, size in zip(line, widths)) + " |" for line in lines) + "\n"
+
+
+def write_json(path, rows, header):
+    found = [{**vars(row), "median": {name: row.median(name) for name in row.values}} for row in rows]
+    Path(path).write_text(json.dumps({**header, "rows": found}, indent=1) + "\n")
+
+
+def draw(directory, rows, subjects):
+    """SVG files. Returns why there are none, or None."""
+    try:
+        import matplotlib
+    except ImportError:
+        return "python3-matplotlib is not installed"
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update({"font.size": 8, "svg.fonttype": "none"})
+    for section in dict.fromkeys(row.section for row in rows):
+        draw_ratios(pyplot, directory / f"{section.replace(' ', '-')}.svg", [row for row in rows if row.section == section], subjects)
+    return None
+
+
+def draw_ratios(pyplot, path, rows, subjects):
+    base, *others = [subject.name for subject in subjects]
+    drawn = [row for row in rows if any(row.ratio(name, base) for name in others)]
+    if not drawn:
+        return
+    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.22 * len(drawn)))
+    for number_of, name in enumerate(others):
+        for place, row in enumerate(drawn):
+            ratio = row.ratio(name, base)
+            if ratio is None:
+                continue
+            middle, low, high = ratio
+            at = place + (number_of - (len(others) - 1) / 2) * 0.3
+            axes.plot([low, high], [at, at], color=f"C{number_of}", linewidth=1)
+            axes.plot([middle], [at], "o", color=f"C{number_of}", markersize=4, label=name if place == 0 else None)
+    axes.axvline(1, color="gray", linewidth=0.8)
+    axes.set_yticks(range(len(drawn)), [row.name for row in drawn])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"ratio to {base}: medians, quartiles of the pairs")
+    axes.legend()
+    figure.savefig(path, bbox_inches="tight")
+    pyplot.close(figure)
