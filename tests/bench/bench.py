@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
 
@@ -13,12 +14,21 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import calls  # noqa: E402
+import dead  # noqa: E402
 import network  # noqa: E402
+import others  # noqa: E402
 import start  # noqa: E402
 import table  # noqa: E402
-from samples import Subject, say  # noqa: E402
+import throughput  # noqa: E402
+from samples import Grid, Subject, say  # noqa: E402
 
-SECTIONS = {"calls": calls.all_rows, "start": start.all_rows}
+SECTIONS = {
+    "calls": calls.all_rows,
+    "start": start.all_rows,
+    "throughput": throughput.all_rows,
+    "dead": dead.all_rows,
+    "others": others.all_rows,
+}
 # Parts of sections.
 PARTS = {
     "times": calls.times,
@@ -61,28 +71,33 @@ def main():
     parser.add_argument("--quick", action="store_true", help="once each, only to see that all can be measured")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench", help="the directory to write to")
     options = parser.parse_args()
-    for path in filter(None, (options.library, options.against)):
+    for path in filter(None, (options.library, options.against, Path(Bench.program("calls")))):
         if not path.is_file():
-            parser.error(f"{path} is not there")
+            parser.error(f"{path} is not there: run make bench")
     names = options.only.split(",") if options.only else list(SECTIONS)
     for name in names:
         if name not in {**SECTIONS, **PARTS}:
             parser.error(f"nothing is called {name}")
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of what closes the network
     options.output.mkdir(parents=True, exist_ok=True)
     bench = Bench(options)
     before = os.getloadavg()[0]
-    rows = []
+    found = []
     with contextlib.closing(bench.network):
         for name in names:
-            rows += {**SECTIONS, **PARTS}[name](bench)
+            found += {**SECTIONS, **PARTS}[name](bench)
     load = f"load {before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors"
-    header = f"{platform.system()} {platform.release()} {platform.machine()}, {load}; {bench.pairs} samples of each by turns"
-    text = f"{header}\n\n{table.table(rows, bench.subjects)}"
+    machine = f"{platform.system()} {platform.release()} {platform.machine()}"
+    header = f"{machine}, {load}; {bench.pairs} samples of each by turns"
+    grids = [each for each in found if isinstance(each, Grid)]
+    rows = [each for each in found if not isinstance(each, Grid)]
+    tables = [table.table(rows, bench.subjects)] if rows else []
+    text = "\n".join([f"{header}\n", *tables, *(table.grid_table(grid) for grid in grids)])
     print(text, end="")
     (options.output / "table.md").write_text(text)
-    table.write_json(options.output / "results.json", rows, {"header": header})
-    reason = table.draw(options.output, rows, bench.subjects)
+    table.write_json(options.output / "results.json", rows, grids, header)
+    reason = table.draw(options.output, rows, grids, bench.subjects)
     if reason:
         say(f"no plots: {reason}")
 

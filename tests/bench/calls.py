@@ -180,7 +180,8 @@ def count_instructions(bench, subject, words, options=()):
     """By object file."""
     path = bench.network.directory / "callgrind.out"
     command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={path}"]
-    bench.network.run([*command, "--compress-strings=no", "--compress-pos=no", *options, *words], subject.env, timeout=300)
+    command += ["--compress-strings=no", "--compress-pos=no", *options]
+    bench.network.run([*command, *words], subject.env, timeout=300)
     counts = {}
     current, of_a_call = "", False
     for line in path.read_text().splitlines():
@@ -238,5 +239,5 @@ def count_system_calls(bench, subject, words):
     path = Path(bench.network.directory, "strace.out")
     env = [f"--env={name}={value}" for name, value in subject.env.items()]
     bench.network.run(["strace", "-qq", "-f", "-c", "-U", "calls,name", *env, "-o", path, *words], {})
-    table = [line.split() for line in path.read_text().splitlines()]
-    return {words[1]: int(words[0]) for words in table if len(words) == 2 and words[0].isdigit() and words[1] != "total"}
+    found = re.findall(r"^ *(\d+) (\w+)$", path.read_text(), re.MULTILINE)
+    return {name: int(count) for count, name in found if name != "total"}

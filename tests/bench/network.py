@@ -17,11 +17,20 @@ class Failed(Exception):
 class _Runs:
     """For labs: runs programs to their end."""
 
-    def run(self, words, env, timeout=60, **popen_kwargs):
+    def environment_with(self, env):
+        """What a user's programs have: addresses are remembered. Nothing but `env` differs between what is compared."""
+        return {**self.environment(), "NEXTADDR_MEMORY": str(self.directory / "memory"), **env}
+
+    def run(self, words, env, timeout=60):
         """Its standard output."""
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
-        environment = {**self.environment(), "NEXTADDR_MEMORY": str(self.directory / "memory"), **env}
-        process = self.spawn([str(word) for word in words], env=environment, **{**streams, **popen_kwargs})
+        process = self.spawn(
+            [str(word) for word in words],
+            env=self.environment_with(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            errors="replace",
+        )
         try:
             stdout, stderr = process.communicate(timeout=timeout)
         except BaseException as reason:

@@ -39,6 +39,20 @@ class Row:
         return self.median(name) / self.median(base), low, high
 
 
+@dataclasses.dataclass
+class Grid:
+    """What is not bare beside preloaded: a table of its own."""
+
+    section: str
+    title: str
+    columns: list[str]
+    # By name: numbers, (MEDIAN, LOWEST, HIGHEST), or texts.
+    lines: dict[str, list] = dataclasses.field(default_factory=dict)
+    samples: dict[str, list] = dataclasses.field(default_factory=dict)  # what they are the medians of
+    plot: bool = False
+    reason: str = ""  # why it was not measured
+
+
 def not_measured(section, name, reason):
     return Row(section, name, "", {}, reason=str(reason))
 

@@ -37,12 +37,12 @@ def starts(bench):
                 for subject, of_subject in samples.items()
             }
             yield Row("start", f"{name}: {unit}", "" if index == 2 else "ms", values)
-        yield counted(bench, f"{name}: instructions", words, "valgrind", lambda *at: sum(count_instructions(*at).values()))
-        yield counted(bench, f"{name}: system calls", words, "strace", lambda *at: sum(count_system_calls(*at).values()))
+        yield counted(bench, f"{name}: instructions", words, "valgrind", count_instructions)
+        yield counted(bench, f"{name}: system calls", words, "strace", count_system_calls)
 
 
 def once(bench, words, subject):
-    environment = {**bench.network.environment(), **subject.env}
+    environment = bench.network.environment_with(subject.env)
     begin = time.perf_counter()
     pid = os.posix_spawn(words[0], words, environment)
     _, status, usage = os.wait4(pid, 0)
@@ -56,7 +56,11 @@ def counted(bench, name, words, tool, count):
     if not shutil.which(tool):
         return not_measured("start", name, f"{tool} is not installed")
     say(f"start: {name}")
-    return measured("start", name, "", lambda: {each.name: [count(bench, each, words)] for each in bench.subjects})
+
+    def all_counts():
+        return {each.name: [sum(count(bench, each, words).values())] for each in bench.subjects}
+
+    return measured("start", name, "", all_counts)
 
 
 # ---- Memory ----
@@ -94,8 +98,7 @@ def memory(bench):
 def private_kb(bench, subject, words):
     """(ALL, OF THE OBJECT): what no other process shares, dirty or clean; the object's with its zero pages."""
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    environment = {**bench.network.environment(), "NEXTADDR_MEMORY": str(bench.network.directory / "memory"), **subject.env}
-    process = bench.network.spawn(words, env=environment, **streams)
+    process = bench.network.spawn(words, env=bench.network.environment_with(subject.env), **streams)
     try:
         if process.stdout.readline() != "ready\n":
             raise Failed(f"{words[0]} does not hold")

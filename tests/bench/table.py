@@ -9,7 +9,9 @@ def number(value):
         return "-"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 100 else f"{value:.3g}"
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def ratio_text(ratio):
@@ -40,19 +42,42 @@ def table(rows, subjects):
             cells += ratio_text(row.ratio(name, base))
         notes = ["more is better"] if row.more_is_better else []
         lines.append([*cells, "; ".join([*notes, *([row.note] if row.note else [])])])
+    return aligned(lines)
+
+
+def grid_table(grid):
+    """Markdown."""
+    if grid.reason:
+        return f"{grid.title}\n\nnot measured: {grid.reason}\n"
+    texts = [[name, *(cell_text(cell) for cell in cells)] for name, cells in grid.lines.items()]
+    return f"{grid.title}\n\n{aligned([['', *grid.columns], *texts])}"
+
+
+def cell_text(cell):
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, tuple):
+        middle, low, high = (number(each) for each in cell)
+        return f"{middle} ({low} .. {high})"
+    return number(cell)
+
+
+def aligned(lines):
     width = len(lines[0])
     lines = [line + [""] * (width - len(line)) for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(width - 1)] + [0]
     lines.insert(1, ["-" * max(each, 3) for each in widths])
-    return "\n".join("| " + " | ".join(cell.ljust(size) for cell, size in zip(line, widths)) + " |" for line in lines) + "\n"
+    texts = [" | ".join(cell.ljust(size) for cell, size in zip(line, widths)) for line in lines]
+    return "".join(f"| {text} |\n" for text in texts)
 
 
-def write_json(path, rows, header):
+def write_json(path, rows, grids, header):
     found = [{**vars(row), "median": {name: row.median(name) for name in row.values}} for row in rows]
-    Path(path).write_text(json.dumps({**header, "rows": found}, indent=1) + "\n")
+    text = json.dumps({"header": header, "rows": found, "grids": [vars(grid) for grid in grids]}, indent=1)
+    Path(path).write_text(text + "\n")
 
 
-def draw(directory, rows, subjects):
+def draw(directory, rows, grids, subjects):
     """SVG files. Returns why there are none, or None."""
     try:
         import matplotlib
@@ -63,8 +88,40 @@ def draw(directory, rows, subjects):
 
     pyplot.rcParams.update({"font.size": 8, "svg.fonttype": "none"})
     for section in dict.fromkeys(row.section for row in rows):
-        draw_ratios(pyplot, directory / f"{section.replace(' ', '-')}.svg", [row for row in rows if row.section == section], subjects)
+        of_section = [row for row in rows if row.section == section]
+        draw_ratios(pyplot, file_of(directory, section), of_section, subjects)
+    for grid in grids:
+        if grid.plot and not grid.reason:
+            draw_grid(pyplot, file_of(directory, grid.section), grid)
     return None
+
+
+def file_of(directory, section):
+    return directory / f"{section.replace(' ', '-')}.svg"
+
+
+def draw_grid(pyplot, path, grid):
+    """A curve for each line, over the columns that are numbers; who was given up is drawn at how long that took."""
+    figure, axes = pyplot.subplots(figsize=(8, 4))
+    columns = [(place, int(name)) for place, name in enumerate(grid.columns) if name.isdigit()]
+    for turn, (name, cells) in enumerate(grid.lines.items()):
+        points = []
+        for place, at in columns:
+            cell = cells[place] if place < len(cells) else ""
+            if isinstance(cell, str) and cell.startswith("> "):
+                cell = float(cell[2:])
+            cell = cell[0] if isinstance(cell, tuple) else cell
+            if not isinstance(cell, str):
+                points.append((at, max(cell, 1)))
+        if points:
+            style = "--" if turn == 0 else "o-"
+            axes.plot(*zip(*points), style, color=f"C{turn % 10}", markersize=3, label=name)
+    axes.set_yscale("log")
+    axes.set_xticks([at for _, at in columns])
+    axes.set_title(grid.title)
+    axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, bbox_inches="tight")
+    pyplot.close(figure)
 
 
 def draw_ratios(pyplot, path, rows, subjects):
