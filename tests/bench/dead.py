@@ -2,6 +2,7 @@
 # library (when it knows nothing yet, and when another program has found out before), and with what else there is.
 # It must never count a program that did not get through as fast: it "fails", or took longer than it was waited for.
 import dataclasses
+import functools
 import os
 import shutil
 import statistics
@@ -60,6 +61,7 @@ def ways(bench):
     ]
 
 
+@functools.cache
 def build_dialer(bench):
     """(PROGRAM, "") or ("", WHY NOT)"""
     if not shutil.which("go"):
@@ -78,7 +80,7 @@ def all_rows(bench):
 
 def grid(bench, kind):
     numbers = ADDRESSES[:1] if bench.quick else ADDRESSES
-    rounds = (bench.pairs + 3) // 4
+    rounds = (bench.pairs + 1) // 2
     title = (
         f"ms to a working connection, after so many {kind} addresses: beyond what the program takes without, "
         f"median (lowest .. highest) of {rounds}"
@@ -89,9 +91,9 @@ def grid(bench, kind):
         return found
     measured = {}  # by way and how warm, and number of dead addresses: milliseconds, or why there are none
     all_ways = ways(bench)
-    for number in [0, *numbers]:
-        say(f"dead: {number} {kind}")
-        for _ in range(rounds):
+    for turn in range(rounds):
+        for number in [0, *numbers]:
+            say(f"dead: {number} {kind}, {turn + 1} of {rounds}")
             for way in all_ways:
                 if not way.obstacle:
                     take(bench, way, kind, number, measured)
@@ -103,8 +105,9 @@ def grid(bench, kind):
                 found.lines[way.name + heat] = [f"not measured: {way.obstacle}"]
                 continue
             values = [measured[way.name + heat, number] for number in [0, *numbers]]
-            alone = statistics.median(values[0]) if all_through(values[0]) else 0
-            found.lines[way.name + heat] = [summary(values[0], 0), *(summary(each, alone) for each in values[1:])]
+            alone = values[0] if all_through(values[0]) else [0] * rounds
+            cells = [summary(values[0], [0] * rounds), *(summary(each, alone) for each in values[1:])]
+            found.lines[way.name + heat] = cells
     found.samples = {f"{name}, {number}": values for (name, number), values in measured.items()}
     return found
 
@@ -118,10 +121,11 @@ def all_through(values):
 
 
 def summary(values, alone):
-    """(MEDIAN, LOWEST, HIGHEST) beyond what it takes without dead addresses; or what became of one that failed."""
+    """(MEDIAN, LOWEST, HIGHEST) beyond what it took `alone` in the same rounds; or what became of one that failed."""
     if not all_through(values):
         return next(value for value in values if isinstance(value, str))
-    return statistics.median(values) - alone, min(values) - alone, max(values) - alone
+    beyond = [value - base for value, base in zip(values, alone)]
+    return statistics.median(beyond), min(beyond), max(beyond)
 
 
 def take(bench, way, kind, number, measured):
@@ -146,7 +150,7 @@ def take(bench, way, kind, number, measured):
 def time_of(bench, words, env, limit):
     begin = time.perf_counter()
     try:
-        said = bench.network.run(words, env, timeout=limit + 2)
+        said = bench.network.run(words, env, timeout=limit)
     except Failed as failure:
         said = f"failed: {failure}"
     ms = (time.perf_counter() - begin) * 1000

@@ -49,7 +49,15 @@ class _Runs:
             (self.directory / "memory").unlink()
 
 
+# Ports enough for many short connections in a row.
+PORTS = "echo 1 > tcp_tw_reuse && echo 10000 65535 > ip_local_port_range"
+
+
 class Network(_Runs, labs.Namespace):
+    def __init__(self):
+        super().__init__()
+        self.run(["sh", "-c", f"cd /proc/sys/net/ipv4 && {PORTS}"], {})
+
     def only_host(self, host, addresses):
         lines = "".join(f"{address} {host}\n" for address in addresses)
         (self.directory / "hosts").write_text(lab_server.FILES["hosts"] + lines)

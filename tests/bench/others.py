@@ -7,6 +7,7 @@ from pathlib import Path
 from calls import SORTS, Sort, calls_of_one, count_instructions, number_in, prepare
 from network import Failed
 from samples import Grid, Row, Subject, interleaved, say
+from table import ratio_text
 
 TORSOCKS = """
 TorAddress 127.0.0.1
@@ -39,8 +40,8 @@ def find_library(name):
 
 
 def all_rows(bench):
-    columns = ["ns", "ratio", "quartiles", "instructions added", "system calls added"]
-    for what in ("blocking", "poll"):
+    columns = ["ns", "ratio", "quartiles of pairs", "instructions added", "system calls added"]
+    for what in ("blocking", "poll")[: 1 if bench.quick else 2]:
         sort = next(each for each in SORTS if each.what == what and each.addresses == 0)
         title = f"connect ({what}), accept and close on loopback, with other libraries that stand before connect"
         found = Grid(f"others {what}", title, columns)
@@ -94,7 +95,6 @@ def compare(bench, grid, cases):
     values = interleaved(working, bench.pairs, ns)
     row = Row(grid.section, "", "ns", values)
     for name in values:
-        middle, low, high = row.ratio(name, "bare")
         added = [None if found[name] is None else found[name] - found["bare"] for found in (counts, calls)]
-        grid.lines[name] = [row.median(name), f"{middle:.3f}", f"{low:.3f} .. {high:.3f}", *added]
+        grid.lines[name] = [row.median(name), *ratio_text(row.ratio(name, "bare")), *added]
     grid.samples = values

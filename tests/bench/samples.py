@@ -30,13 +30,13 @@ class Row:
         return statistics.median(values) if values else None
 
     def ratio(self, name, base):
-        """(RATIO, LOWER, UPPER): of the medians, and the quartiles of the ratios of single pairs; or None."""
+        """(RATIO, (LOWER, MIDDLE, UPPER)): of the medians, and the quartiles of the ratios of single pairs; or None."""
         ours, theirs = self.values.get(name), self.values.get(base)
         if not ours or not theirs or self.median(base) == 0:
             return None
         pairs = [a / b for a, b in zip(ours, theirs) if b != 0]
-        low, _, high = statistics.quantiles(pairs, n=4, method="inclusive") if len(pairs) > 1 else pairs * 3
-        return self.median(name) / self.median(base), low, high
+        quartiles = statistics.quantiles(pairs, n=4, method="inclusive") if len(pairs) > 1 else pairs * 3
+        return self.median(name) / self.median(base), tuple(quartiles)
 
 
 @dataclasses.dataclass

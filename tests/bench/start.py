@@ -13,7 +13,7 @@ from calls import ADDRESSES, HOST, MANY, PORT, count_instructions, count_system_
 from network import Failed
 from samples import Row, interleaved, not_measured, say
 
-PROGRAMS = {"/bin/true": ["/bin/true"], "python3 -c pass": [sys.executable, "-S", "-E", "-c", "pass"]}
+PROGRAMS = {"/bin/true": ["/bin/true"], "python3 -c pass": [sys.executable, "-c", "pass"]}
 
 
 def all_rows(bench):
@@ -37,7 +37,8 @@ def starts(bench):
                 for subject, of_subject in samples.items()
             }
             yield Row("start", f"{name}: {unit}", "" if index == 2 else "ms", values)
-        yield counted(bench, f"{name}: instructions", words, "valgrind", count_instructions)
+        if words[0] == "/bin/true" or not bench.quick:
+            yield counted(bench, f"{name}: instructions", words, "valgrind", count_instructions)
         yield counted(bench, f"{name}: system calls", words, "strace", count_system_calls)
 
 
@@ -90,13 +91,14 @@ def memory(bench):
         except Failed as failure:
             yield not_measured("memory", name, failure)
             continue
-        of_object = ", ".join(f"{found[each.name][1]:.0f}" for each in bench.libraries)
-        values = {subject: [total] for subject, (total, _) in found.items()}
-        yield Row("memory", name, "KiB", values, note=f"of these the object's own pages: {of_object}")
+        own = ", ".join("{1} ({2} written)".format(*found[each.name]) for each in bench.libraries)
+        values = {subject: [sums[0]] for subject, sums in found.items()}
+        # Those that are not written are shared as soon as a second process has them.
+        yield Row("memory", name, "KiB", values, note=f"of these the object's own pages: {own}")
 
 
 def private_kb(bench, subject, words):
-    """(ALL, OF THE OBJECT): what no other process shares, dirty or clean; the object's with its zero pages."""
+    """(ALL, THE OBJECT'S, OF THESE WRITTEN): what no other process shares; the object's with its zero pages."""
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = bench.network.spawn(words, env=bench.network.environment_with(subject.env), **streams)
     try:
@@ -112,7 +114,7 @@ def private_kb(bench, subject, words):
 
 
 def sum_private(smaps, library):
-    total = own = 0
+    total = own = written = 0
     ours, ended_at = False, None
     for line in smaps.splitlines():
         mapping = re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)", line)
@@ -125,7 +127,8 @@ def sum_private(smaps, library):
             kb = int(line.split()[1])
             total += kb
             own += kb if ours else 0
-    return total, own
+            written += kb if ours and line.startswith("Private_Dirty:") else 0
+    return total, own, written
 
 
 def size(bench):

@@ -17,8 +17,8 @@ def number(value):
 def ratio_text(ratio):
     if ratio is None:
         return "-", "-"
-    middle, low, high = ratio
-    return f"{middle:.3f}", f"{low:.3f} .. {high:.3f}"
+    middle, quartiles = ratio
+    return f"{middle:.3f}", " ".join(f"{each:.3f}" for each in quartiles)
 
 
 def table(rows, subjects):
@@ -27,7 +27,7 @@ def table(rows, subjects):
     comparisons = [(name, names[0]) for name in names[1:]] + ([(names[2], names[1])] if len(names) > 2 else [])
     head = ["what", "unit", *names]
     for name, base in comparisons:
-        head += [f"{name} : {base}", "quartiles"]
+        head += [f"{name} : {base}", "quartiles of pairs"]
     lines = [[*head, "note"]]
     last = None
     for row in rows:
@@ -112,13 +112,16 @@ def draw_grid(pyplot, path, grid):
                 cell = float(cell[2:])
             cell = cell[0] if isinstance(cell, tuple) else cell
             if not isinstance(cell, str):
-                points.append((at, max(cell, 1)))
+                # Side by side, because those that hang do so for equally long. Less than 1 ms is noise.
+                points.append((at + 0.03 * turn, max(cell, 1)))
         if points:
-            style = "--" if turn == 0 else "o-"
-            axes.plot(*zip(*points), style, color=f"C{turn % 10}", markersize=3, label=name)
+            look = {"linestyle": "--", "color": "black"} if turn == 0 else {"marker": "o", "color": f"C{(turn - 1) % 10}"}
+            axes.plot(*zip(*points), markersize=3, label=name, **look)
     axes.set_yscale("log")
     axes.set_xticks([at for _, at in columns])
-    axes.set_title(grid.title)
+    axes.set_xlabel("dead addresses first")
+    axes.set_ylabel("ms (1: none)")
+    axes.set_title(grid.title, fontsize=6)
     axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, bbox_inches="tight")
     pyplot.close(figure)
@@ -135,11 +138,14 @@ def draw_ratios(pyplot, path, rows, subjects):
             ratio = row.ratio(name, base)
             if ratio is None:
                 continue
-            middle, low, high = ratio
+            middle, (low, _, high) = ratio
             at = place + (number_of - (len(others) - 1) / 2) * 0.3
             axes.plot([low, high], [at, at], color=f"C{number_of}", linewidth=1)
             axes.plot([middle], [at], "o", color=f"C{number_of}", markersize=4, label=name if place == 0 else None)
     axes.axvline(1, color="gray", linewidth=0.8)
+    if max(row.ratio(name, base)[0] for row in drawn for name in others if row.ratio(name, base)) > 4:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(drawn)), [row.name for row in drawn])
     axes.invert_yaxis()
     axes.set_xlabel(f"ratio to {base}: medians, quartiles of the pairs")
