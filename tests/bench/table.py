@@ -115,8 +115,8 @@ def draw_grid(pyplot, path, grid):
                 # Side by side, because those that hang do so for equally long. Less than 1 ms is noise.
                 points.append((at + 0.03 * turn, max(cell, 1)))
         if points:
-            look = {"linestyle": "--", "color": "black"} if turn == 0 else {"marker": "o", "color": f"C{(turn - 1) % 10}"}
-            axes.plot(*zip(*points), markersize=3, label=name, **look)
+            style = {"color": f"C{turn - 1}", "marker": "o"} if turn > 0 else {"color": "black", "linestyle": "--"}
+            axes.plot(*zip(*points), markersize=3, label=name, **style)
     axes.set_yscale("log")
     axes.set_xticks([at for _, at in columns])
     axes.set_xlabel("dead addresses first")

@@ -16,8 +16,9 @@ from calls import FEWER, SORTS  # noqa: E402
 from samples import Grid, Row, Subject, interleaved, not_measured  # noqa: E402
 from table import grid_table, table  # noqa: E402
 
-# What Debian packages of tests/bench/packages.txt alone bring.
-ELSEWHERE = ["is not installed", "not in a quick run"]
+# Why a row may have no values: what comes with packages that the other tests do not need, and what takes too long.
+PACKAGES = (BENCH / "packages.txt").read_text().split()
+ACCEPTED = [*(f"{package} is not installed" for package in PACKAGES), "not in a quick run"]
 
 
 def run_bench(directory, *words):
@@ -38,37 +39,39 @@ def test_every_sort_of_row_is_measured(tmp_path):
     for sort in SORTS:
         assert ("call", sort.among(FEWER).name) in rows
     for (section, name), row in rows.items():
-        if any(text in row["reason"] for text in ELSEWHERE):
+        if row["reason"]:
+            assert row["reason"] in ACCEPTED, row
             continue
-        assert not row["reason"], row
         bare = ["bare"] if name != "object, stripped" else []
         assert set(row["values"]) == {*bare, "nextaddr"} and row["median"]["nextaddr"] > 0, row
         assert all(values[0] > 0 for values in row["values"].values()) or section == "instructions", row
     grids = {grid["section"]: grid["lines"] for grid in found["grids"]}
     assert set(grids) == {"dead refused", "dead silent", "others blocking"}
-    # Each is there, and those that can be measured anywhere are.
     asked_first = "blocking connect to the first address, bare"
     assert grids["dead refused"][asked_first][1] == "fails"
     assert grids["dead silent"][asked_first][1].startswith("> ")
     assert grids["dead silent"]["the same, nextaddr, knows nothing yet"][1][0] > 100
     for lines in grids.values():
         for name, cells in lines.items():
-            assert any(text in str(cells) for text in ELSEWHERE) or "not measured" not in str(cells), (name, cells)
+            reason = str(cells[0]).partition("not measured: ")[2]
+            assert reason in ["", *ACCEPTED], (name, cells)
 
 
 def test_two_libraries_beside_each_other(tmp_path):
+    obstacle = Namespace.obstacle()
+    if obstacle:
+        pytest.skip(obstacle)
     older = tmp_path / "older.so"
-    older.symlink_to("/nowhere")
     words = [sys.executable, BENCH / "bench.py", "--against", older]
     assert "is not there" in subprocess.run(words, capture_output=True, text=True).stderr
-    older.unlink()
     older.write_bytes(LIBRARY.read_bytes())
     found = run_bench(tmp_path, "--only", "instructions,system-calls", "--against", older)
     assert found["rows"]
     for row in found["rows"]:
-        # A copy of the same: callgrind may see a signal more or less, and the memory file is written now and then.
-        assert row["reason"] or row["median"]["old"] == pytest.approx(row["median"]["new"], rel=0.2), row
-        assert row["reason"] or row["median"]["new"] > row["median"]["bare"], row
+        assert not row["reason"], row
+        # A copy of the same: but the memory file is read and written now and then.
+        assert row["median"]["old"] == pytest.approx(row["median"]["new"], rel=0.2), row
+        assert row["median"]["new"] >= row["median"]["bare"], row
 
 
 # ---- What is made of the values ----
