@@ -75,7 +75,7 @@ def memory(bench):
         (f"looked up {MANY:,} hosts", 0, 5000 if bench.quick else MANY),
     ]
     for text, addresses, remember in holds:
-        name = f"private memory, {text}"
+        name = f"private memory written, {text}"
         if addresses and bench.no_namespace:
             yield not_measured("memory", name, bench.no_namespace)
             continue
@@ -94,11 +94,11 @@ def memory(bench):
         own = ", ".join("{1} ({2} written)".format(*found[each.name]) for each in bench.libraries)
         values = {subject: [sums[0]] for subject, sums in found.items()}
         # Those that are not written are shared as soon as a second process has them.
-        yield Row("memory", name, "KiB", values, note=f"of these the object's own pages: {own}")
+        yield Row("memory", name, "KiB", values, note=f"the object's own pages: {own}")
 
 
 def private_kb(bench, subject, words):
-    """(ALL, THE OBJECT'S, OF THESE WRITTEN): what no other process shares; the object's with its zero pages."""
+    """(ALL WRITTEN, THE OBJECT'S, OF THESE WRITTEN): what no other process shares; the object's with its zero pages."""
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = bench.network.spawn(words, env=bench.network.environment_with(subject.env), **streams)
     try:
@@ -125,9 +125,10 @@ def sum_private(smaps, library):
             ended_at = end
         elif line.startswith(("Private_Dirty:", "Private_Clean:")):
             kb = int(line.split()[1])
-            total += kb
+            dirty = kb if line.startswith("Private_Dirty:") else 0
+            total += dirty
             own += kb if ours else 0
-            written += kb if ours and line.startswith("Private_Dirty:") else 0
+            written += dirty if ours else 0
     return total, own, written
 
 
