@@ -76,10 +76,11 @@ ifeq ($(ARCH),i386)
 PROGRAMS += $(patsubst tests/programs/%.cc,$(BUILD)/tests-time64/%,$(wildcard tests/programs/*.cc))
 endif
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
+BENCH_PROGRAMS := $(patsubst tests/bench/%.cc,$(BUILD)/bench/%,$(wildcard tests/bench/*.cc))
 TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
 
-.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate \
+.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
 	sanitize checked coverage lint format install uninstall clean help
 .DEFAULT_GOAL := all
 
@@ -164,6 +165,10 @@ $(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< $(LINKER) -ldl -o $@
 
+$(BUILD)/bench/%: tests/bench/%.cc Makefile
+	@mkdir -p $(@D)
+	@$(CXX) $(TARGET) -std=c++20 -O2 -g -Wall -Wextra -Werror -MMD -MP $< -o $@
+
 # What tests/integration/test_reach.py runs. Where there is no compiler for it, that is noted.
 REACH_PROGRAMS := connect_first events_poll events_epoll
 
@@ -178,7 +183,7 @@ reach-of-arch:
 
 reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROGRAMS)))
 
-integration: all programs reach ## pytest with real programs and real sockets
+integration: all programs $(BENCH_PROGRAMS) reach ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
 
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.
@@ -205,6 +210,10 @@ $(BUILD)/simulate/%.o: tests/simulate/%.cc Makefile
 
 $(BUILD)/simulate/simulate: $(SIMULATE_OBJECTS)
 	@$(CXX) $^ -o $@
+
+# Judges nothing. BENCH_ARGS="--only calls --against OLD.so" measures two libraries beside each other; --help has more.
+bench: all $(BENCH_PROGRAMS) $(BUILD)/tests/events_many ## what the library costs, and what it is worth: build/bench/table.md
+	$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
 # The tests of the engine, and the small programs in all their ways to wait, with checks in the library and in them;
 # those that measure what the library costs, or look at the object itself, are left out.
@@ -267,3 +276,5 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
 
 -include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(SIMULATE_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)
+
+-include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)

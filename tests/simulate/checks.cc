@@ -119,8 +119,8 @@ void check_resends() {
   expect("two SYNs lost", lost.share_above(3 * kSecond), 0.0025, 0.0005);
 }
 
-// Ends of parkings without jitter: 30 s, then 60, 120, 240, 300, 300 .. after the one before, each
-// found out about by the next connect (10 in a second) and 200 ms of silence.
+// Ends of parkings without jitter: 30 s, then 60, 120, 120 .. after the one before, each found out
+// about by the next connect (10 in a second) and 200 ms of silence.
 void check_parking() {
   Setting setting = alone({kSilent, kLive});
   setting.connects_per_s = 10;
@@ -129,7 +129,7 @@ void check_parking() {
   rules.parking = kNoJitter;
   double at = 0.1;
   int asked = 0;
-  for (double parking = 30; at < 3600; parking = std::min(2 * parking, 300.0)) {
+  for (double parking = 30; at < 3600; parking = std::min(2 * parking, 120.0)) {
     ++asked;
     at += 0.2 + parking + 0.1;
   }
