@@ -23,6 +23,7 @@ struct AddressMemory::Memory {
   };
   std::atomic<std::uint32_t> failures;
   std::atomic<std::uint32_t> rtts;
+  std::atomic<std::uint8_t> used[kMemoryBuckets];
   Guarded entries[kMemoryBuckets * kBucketEntries];
 };
 
@@ -77,6 +78,10 @@ bool AddressMemory::may_hold_rtts() const {
   return memory_ != nullptr && memory_->rtts.load(std::memory_order_relaxed) != 0;
 }
 
+bool AddressMemory::is_used(std::size_t bucket) const {
+  return memory_->used[bucket].load(std::memory_order_relaxed) != 0;
+}
+
 bool AddressMemory::read(std::size_t index, AddressEntry& out) const {
   const Memory::Guarded& guarded = memory_->entries[index];
   const std::uint32_t before = guarded.version.load(std::memory_order_acquire);
@@ -109,6 +114,7 @@ bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
     guarded.words[i].store(words[i], std::memory_order_relaxed);
   }
   guarded.version.store(mine + 1, std::memory_order_release);
+  memory_->used[index / kBucketEntries].store(1, std::memory_order_relaxed);
   if (entry.standing.failures != 0 || entry.silent_until_ms != 0) {
     memory_->failures.store(1, std::memory_order_relaxed);
   }

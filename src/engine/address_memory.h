@@ -69,16 +69,19 @@ class AddressMemory {
   bool store(const AddressEntry& entry) const;
   // Stores what another process knew, unless what is known here is newer.
   void adopt(const AddressEntry& entry) const;
-  // Calls each(entry) for all.
+  // Calls each(entry) for all. Touches no page that nothing was stored in.
   template <typename Each>
   void for_each(Each each) const {
     AddressEntry entry;
-    for (std::size_t i = 0; i < kMemoryBuckets * kBucketEntries; ++i) {
-      if (read(i, entry) && entry.port != 0) each(entry);
+    for (std::size_t bucket = 0; bucket < kMemoryBuckets; ++bucket) {
+      for (std::size_t i = 0; i < kBucketEntries && is_used(bucket); ++i) {
+        if (read(bucket * kBucketEntries + i, entry) && entry.port != 0) each(entry);
+      }
     }
   }
 
  private:
+  [[nodiscard]] bool is_used(std::size_t bucket) const;
   bool read(std::size_t index, AddressEntry& out) const;
   bool write(std::size_t index, const AddressEntry& entry) const;
   void read_bucket(std::size_t bucket, AddressBucket& out) const;
