@@ -19,12 +19,16 @@ constinit Config the_config{};
 constexpr std::uint32_t kShortestDelayMs = 10;  // RFC 8305 section 5: MUST NOT be less
 constexpr std::uint32_t kLongestDelayMs = 10'000;
 
-// Copies of the texts, in one private mapping that lives as long as the process; none, when none is
-// set.
+// Copies of the texts, in one place that lives as long as the process.
 class TextStore {
  public:
   explicit TextStore(std::size_t size) {
-    if (size == 0) return;
+    // Mostly there is but the name of the usual memory file.
+    static constinit std::array<char, 256> a_little{};
+    if (size <= a_little.size()) {
+      free_ = a_little.data();
+      return;
+    }
     void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED) free_ = static_cast<char*>(memory);
   }
