@@ -13,6 +13,8 @@ matplotlib.rcParams["svg.hashsalt"] = "nextaddr"  # the same drawing from the sa
 from matplotlib import pyplot  # noqa: E402
 
 SMOOTH_S = 5
+DASHES = ("-", "--")  # in turn, so that of two lines that coincide both are seen
+MARKERS = "osD^v<>ph*PX"
 
 
 def read_results(path):
@@ -43,14 +45,15 @@ def save(figure, path):
 
 
 def plot_first_address(groups, timeline, results, path, what):
-    """What the address that dies and comes back is met by, in shares of what it should have."""
+    """What the address that dies and comes back is met by, in fair shares; what: SYNs (0) or connections (1)."""
     figure, axes = pyplot.subplots(len(groups), 1, figsize=(9, 2.6 * len(groups)), sharex=True, squeeze=False)
     for axis, group in zip(axes[:, 0], groups):
-        for case, addresses in timeline[group].items():
+        for number, (case, addresses) in enumerate(timeline[group].items()):
             fair = float(results[group][case]["fair_per_s"])
-            axis.plot(smoothed([second[what] / fair for second in addresses[0]]), label=case, linewidth=1)
+            shares = smoothed([second[what] / fair for second in addresses[0]])
+            axis.plot(shares, label=case, linewidth=1, linestyle=DASHES[number % len(DASHES)])
         axis.set_title(group, fontsize=9)
-        axis.set_ylabel("of its fair share")
+        axis.set_ylabel(("SYNs", "connections")[what] + ", in fair shares", fontsize=8)
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel("seconds (it dies at 60 and is back at 420)")
@@ -61,32 +64,37 @@ def plot_latencies(groups, results, path):
     columns = [("p50_ms", "p50"), ("p90_ms", "p90"), ("p99_ms", "p99"), ("p999_ms", "p99.9")]
     figure, axes = pyplot.subplots(1, len(groups), figsize=(5 * len(groups), 4), sharey=True, squeeze=False)
     for axis, group in zip(axes[0], groups):
-        for case, row in results[group].items():
+        for number, (case, row) in enumerate(results[group].items()):
             # A failure is drawn where the kernel gives up.
             values = [127_000 if row[column] == "fail" else float(row[column]) for column, _ in columns]
-            axis.plot([name for _, name in columns], values, marker="o", label=case, linewidth=1)
+            names = [name for _, name in columns]
+            dashes = DASHES[number % len(DASHES)]
+            axis.plot(names, values, marker="o", markersize=4, label=case, linewidth=1, linestyle=dashes)
         axis.set_yscale("log")
         axis.set_title(group, fontsize=9)
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("ms until connected (top: failed)")
+    axes[0, 0].set_ylabel("ms until connected (top: failed, or after 127 s)")
     save(figure, path)
 
 
 def plot_delays(pairs, results, path):
     """What moving on sooner gains with a silent address, and what it costs with none."""
-    figure, axes = pyplot.subplots(1, len(pairs), figsize=(4.5 * len(pairs), 4), squeeze=False)
+    figure, axes = pyplot.subplots(1, len(pairs), figsize=(4.2 * len(pairs), 4), sharex=True, squeeze=False)
+    cases = [case for case in results[pairs[0][0]] if case.startswith(("always", "auto"))]
     for axis, (healthy, silent) in zip(axes[0], pairs):
-        for case, row in results[healthy].items():
-            if not case.startswith(("always", "auto")):
-                continue
-            x, y = float(row["needless_per_1000"]), float(results[silent][case]["p99_ms"])
-            axis.plot(x, y, "o")
-            axis.annotate(case, (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        for number, case in enumerate(cases):
+            x, y = float(results[healthy][case]["needless_per_1000"]), float(results[silent][case]["p99_ms"])
+            # Hollow, each of a shape of its own: many lie on the same point. Whole: at 0 half of it is beyond the axis.
+            axis.plot(x, y, MARKERS[number % len(MARKERS)], label=case, fillstyle="none", markersize=7, clip_on=False)
         axis.set_xscale("symlog", linthresh=0.1)
         axis.set_title(healthy.removesuffix(", all live"), fontsize=9)
-        axis.set_xlabel("needlessly left, of 1000 connects, all live")
+        axis.set_xlabel("needlessly left, of 1000 connects, all live", fontsize=8)
         axis.grid(alpha=0.3)
+    axes[0, 0].set_xlim(left=0)  # of all, and not before all are drawn: it ends the scaling
+    axes[0, 0].set_xticks([0, 0.1, 1, 10, 100, 1000])
+    # One for all, beside them: the points are too close for names of their own.
+    axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
     axes[0, 0].set_ylabel("p99 with one of four silent, ms")
     save(figure, path)
 
