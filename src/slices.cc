@@ -16,10 +16,10 @@ int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask,
       limit_ns = std::max<std::int64_t>(limit_ns - waited, 0);
     }
     const Patience patience(limit_ns);
-    const auto look = [&](std::int64_t ns, const sigset_t* slice_mask) {
+    const auto look = [&](std::int64_t ns, const sigset_t* look_mask) {
       if (ready == 0) {
         drive_due_flights();
-        ready = wait(ns, slice_mask);
+        ready = wait(ns, look_mask);
       }
       if (ready > 0) ready = sift(ready);
       return ready;
@@ -27,8 +27,8 @@ int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask,
     // What is ready already needs no slices, and so no signal held back: busy event loops.
     if (look(0, mask) != 0 || patience.over()) return ready;
     const SignalsBlocked blocked;
-    if (mask == nullptr) mask = &blocked.before();
-    while (look(patience.slice_ns(), mask) == 0 && !patience.over()) continue;
+    const sigset_t* slice_mask = mask != nullptr ? mask : &blocked.before();
+    while (look(patience.slice_ns(), slice_mask) == 0 && !patience.over()) continue;
     return ready;
   });
 }
