@@ -21,11 +21,11 @@ struct ActionName {
 };
 
 constexpr ActionName kActions[] = {
-    {"off", FaultAction::kNone, 0},          {"refuse", FaultAction::kRefuse, 0},
-    {"silent", FaultAction::kSilent, 0},     {"unreachable", FaultAction::kErrno, EHOSTUNREACH},
-    {"reset", FaultAction::kReset, 0},       {"delay", FaultAction::kDelay, 0},
-    {"errno", FaultAction::kErrno, 0},       {"nxdomain", FaultAction::kNxdomain, 0},
-    {"tryagain", FaultAction::kTryAgain, 0},
+    {{"off"}, FaultAction::kNone, 0},          {{"refuse"}, FaultAction::kRefuse, 0},
+    {{"silent"}, FaultAction::kSilent, 0},     {{"unreachable"}, FaultAction::kErrno, EHOSTUNREACH},
+    {{"reset"}, FaultAction::kReset, 0},       {{"delay"}, FaultAction::kDelay, 0},
+    {{"errno"}, FaultAction::kErrno, 0},       {{"nxdomain"}, FaultAction::kNxdomain, 0},
+    {{"tryagain"}, FaultAction::kTryAgain, 0},
 };
 
 constexpr bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }

@@ -16,33 +16,33 @@ struct Meaning {
 };
 
 constexpr Meaning kMeanings[] = {
-    {0, false, false, "0", "connected"},
-    {ECONNREFUSED, true, true, "ECONNREFUSED", "refused"},
-    {ETIMEDOUT, true, true, "ETIMEDOUT", "timed out"},
-    {EHOSTUNREACH, true, true, "EHOSTUNREACH", "host unreachable"},
-    {EHOSTDOWN, true, true, "EHOSTDOWN", "host down"},
-    {ECONNRESET, true, true, "ECONNRESET", "reset"},
-    {ENETUNREACH, true, false, "ENETUNREACH", "network unreachable"},
-    {ENETDOWN, true, false, "ENETDOWN", "network down"},
-    {EADDRNOTAVAIL, true, false, "EADDRNOTAVAIL", "no local address"},
-    {EACCES, true, false, "EACCES", "forbidden"},
-    {EPERM, true, false, "EPERM", "not permitted"},
-    {EINVAL, true, false, "EINVAL", "blackhole route"},
-    {EINPROGRESS, false, false, "EINPROGRESS", "silent"},
-    {EALREADY, false, false, "EALREADY", "silent"},
-    {EINTR, false, false, "EINTR", "interrupted"},
-    {ECONNABORTED, false, false, "ECONNABORTED", "aborted"},
-    {kParked, false, false, "ECANCELED", "parked"},
-    {EBADF, false, false, "EBADF", "closed"},
-    {EAFNOSUPPORT, false, false, "EAFNOSUPPORT", "EAFNOSUPPORT"},
-    {EAGAIN, false, false, "EAGAIN", "EAGAIN"},
-    {EADDRINUSE, false, false, "EADDRINUSE", "EADDRINUSE"},
-    {EISCONN, false, false, "EISCONN", "EISCONN"},
-    {ENOBUFS, false, false, "ENOBUFS", "ENOBUFS"},
-    {ENOMEM, false, false, "ENOMEM", "ENOMEM"},
+    {0, false, false, {"0"}, {"connected"}},
+    {ECONNREFUSED, true, true, {"ECONNREFUSED"}, {"refused"}},
+    {ETIMEDOUT, true, true, {"ETIMEDOUT"}, {"timed out"}},
+    {EHOSTUNREACH, true, true, {"EHOSTUNREACH"}, {"host unreachable"}},
+    {EHOSTDOWN, true, true, {"EHOSTDOWN"}, {"host down"}},
+    {ECONNRESET, true, true, {"ECONNRESET"}, {"reset"}},
+    {ENETUNREACH, true, false, {"ENETUNREACH"}, {"network unreachable"}},
+    {ENETDOWN, true, false, {"ENETDOWN"}, {"network down"}},
+    {EADDRNOTAVAIL, true, false, {"EADDRNOTAVAIL"}, {"no local address"}},
+    {EACCES, true, false, {"EACCES"}, {"forbidden"}},
+    {EPERM, true, false, {"EPERM"}, {"not permitted"}},
+    {EINVAL, true, false, {"EINVAL"}, {"blackhole route"}},
+    {EINPROGRESS, false, false, {"EINPROGRESS"}, {"silent"}},
+    {EALREADY, false, false, {"EALREADY"}, {"silent"}},
+    {EINTR, false, false, {"EINTR"}, {"interrupted"}},
+    {ECONNABORTED, false, false, {"ECONNABORTED"}, {"aborted"}},
+    {kParked, false, false, {"ECANCELED"}, {"parked"}},
+    {EBADF, false, false, {"EBADF"}, {"closed"}},
+    {EAFNOSUPPORT, false, false, {"EAFNOSUPPORT"}, {"EAFNOSUPPORT"}},
+    {EAGAIN, false, false, {"EAGAIN"}, {"EAGAIN"}},
+    {EADDRINUSE, false, false, {"EADDRINUSE"}, {"EADDRINUSE"}},
+    {EISCONN, false, false, {"EISCONN"}, {"EISCONN"}},
+    {ENOBUFS, false, false, {"ENOBUFS"}, {"ENOBUFS"}},
+    {ENOMEM, false, false, {"ENOMEM"}, {"ENOMEM"}},
 };
 
-constexpr Meaning kUnknown{-1, false, false, "errno", "failed"};
+constexpr Meaning kUnknown{-1, false, false, {"errno"}, {"failed"}};
 
 const Meaning& meaning(int error) {
   for (const Meaning& candidate : kMeanings) {
