@@ -32,7 +32,7 @@ PYTHON   ?= /usr/bin/python3
 PYTEST_WORKERS ?= 4
 
 comma := ,
-WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers -Wno-missing-braces
 # No libstdc++ runtime, and no fortified names: one missing symbol version would kill every process this is
 # preloaded into, and musl has no __poll_chk. Unwind tables stay: pthread_cancel(3) unwinds through connect.
 # On 32-bit machines files have 64-bit offsets, but times are what older versions of glibc have: what is built
@@ -44,7 +44,6 @@ LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BIT
 # The linker sees all of it, which makes it a tenth smaller. With checks it would only be slow.
 WHOLE := $(if $(CHECK),,-flto=auto)
 LIBRARY_FLAGS += $(WHOLE)
-# libdl is where dlsym was before glibc 2.34.
 LINK_FLAGS := $(TARGET) $(LINKER) $(if $(WHOLE),$(WHOLE) -Os -g -fPIC) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so
 
@@ -108,8 +107,9 @@ define link_platforms
 		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
 endef
 
+# libdl is needed only if built with a glibc that has dlsym there, one before 2.34 (src/libc.cc).
 $(LIBRARY): $(OBJECTS) $(BUILD)/exports.map
-	@$(CXX) $(LINK_FLAGS) $(OBJECTS) -Wl,--no-as-needed -l:libdl.so.2 -lc -lgcc -o $@
+	@$(CXX) $(LINK_FLAGS) $(OBJECTS) -Wl,--as-needed -ldl -lc -lgcc -o $@
 
 demo: all ## before and after, with the programs found on this machine
 	$(PYTHON) scripts/demo

@@ -11,8 +11,56 @@
 
 NEXTADDR_OLDEST_VERSION(dlsym);
 
+// glibc before 2.34 has dlsym in libdl. To need that would load it into every process, on every
+// glibc, which takes as long there as all else we do. So dlsym may be missing: where it is, libdl
+// is opened by what those versions have for themselves. That is private, and so taken without a
+// version: a newer glibc, or another libc, need not have it.
+#ifdef NEXTADDR_FIRST_GLIBC
+#pragma weak dlsym
+extern "C" {
+__attribute__((weak)) void* __libc_dlopen_mode(const char* file, int mode);
+__attribute__((weak)) void* __libc_dlsym(void* library, const char* name);
+}
+#endif
+
 namespace nextaddr::libc {
 namespace {
+
+using Dlsym = void*(void*, const char*);
+
+#ifdef NEXTADDR_FIRST_GLIBC
+
+constinit std::atomic<Dlsym*> fetched_dlsym{nullptr};
+
+// Null where there is no libdl either.
+__attribute__((noinline, cold)) Dlsym* fetch_dlsym() {
+  if (__libc_dlopen_mode == nullptr || __libc_dlsym == nullptr) return nullptr;
+  // What dlopen adds to the mode, __RTLD_DLOPEN.
+  constexpr int as_dlopen = static_cast<int>(0x80000000);
+  void* libdl = __libc_dlopen_mode("libdl.so.2", RTLD_NOW | as_dlopen);
+  if (libdl == nullptr) return nullptr;
+  auto* fetched = reinterpret_cast<Dlsym*>(__libc_dlsym(libdl, "dlsym"));
+  fetched_dlsym.store(fetched, std::memory_order_release);
+  return fetched;
+}
+
+Dlsym* find_dlsym() {
+  if (dlsym != nullptr) return dlsym;
+  Dlsym* fetched = fetched_dlsym.load(std::memory_order_acquire);
+  return fetched != nullptr ? fetched : fetch_dlsym();
+}
+
+#else
+
+Dlsym* find_dlsym() { return dlsym; }
+
+#endif
+
+// RTLD_NEXT goes by the object that calls, so that must be ours. Null also when there is no dlsym.
+void* find_symbol(void* where, const char* name) {
+  Dlsym* find = find_dlsym();
+  return find != nullptr ? find(where, name) : nullptr;
+}
 
 // One function of the next object in the search order. Constant-initialised: another library's
 // constructor, or an allocator's, may call a hook before ours has run.
@@ -33,7 +81,7 @@ class NextSymbol {
 
 __attribute__((noinline, cold)) void* NextSymbol::look_up() {
   const ErrnoKept errno_kept;
-  void* found = dlsym(RTLD_NEXT, name_);
+  void* found = find_symbol(RTLD_NEXT, name_);
   cached_.store(found, std::memory_order_release);
   return found;
 }
@@ -124,7 +172,7 @@ int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* ma
 
 void buffer_overflow_detected() {
   // glibc's own way to end a program whose array is too small for its poll.
-  auto* fail = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, "__chk_fail"));
+  auto* fail = reinterpret_cast<void (*)()>(find_symbol(RTLD_DEFAULT, "__chk_fail"));
   if (fail != nullptr) fail();
   __builtin_trap();
 }

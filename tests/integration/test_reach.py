@@ -5,12 +5,26 @@
 import os
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
 
 from programs.events import assert_connected, assert_same
-from programs.harness import BUILDS, HOST, ROOT, Run, address_lab, preload, several, start, start_bare, start_shim
+from programs.harness import (
+    BUILDS,
+    HOST,
+    LIBRARY,
+    PROGRAMS,
+    ROOT,
+    Run,
+    address_lab,
+    preload,
+    several,
+    start,
+    start_bare,
+    start_shim,
+)
 
 PACKAGES = {"i386": "g++-multilib", "aarch64": "clang, lld and libstdc++-12-dev-arm64-cross"}
 HOSTS = [("refused", "live"), ("silent", "refused", "live")]
@@ -163,6 +177,32 @@ def test_the_same_object_serves_programs_of_musl(several, musl_program):
     for run in started:
         run.finish()
         assert (run.stdout, run.stderr) == (f"{host.live[0]}\n", ""), run
+
+
+# ---- glibc before 2.34 ----
+
+
+def without_dlsym(path):
+    """A copy of the library that asks for a dlsym of another name, and so has none, as where libdl is not loaded."""
+    contents = bytearray(LIBRARY.read_bytes())
+    shown = subprocess.run(["readelf", "-SW", "--dyn-syms", LIBRARY], capture_output=True, text=True, check=True).stdout
+    table, size = re.search(r"\.dynsym +DYNSYM +\w+ (\w+) \w+ (\w+)", shown).groups()
+    index = re.search(r"(\d+): .* dlsym@", shown)[1]
+    entry = int(table, 16) + int(size, 16) * int(index)
+    struct.pack_into("<I", contents, entry, struct.unpack_from("<I", contents, entry)[0] + 1)  # "lsym"
+    path.write_bytes(contents)
+    return path
+
+
+@pytest.mark.parametrize("program", ["connect_first", *WAITS])
+def test_libdl_is_opened_where_dlsym_is_missing(several, program, tmp_path, require):
+    require("readelf")
+    host = several("refused", "live")
+    how = {"how": WAITS[program][0]} if program in WAITS else {}
+    for library, opened in ((without_dlsym(tmp_path / LIBRARY.name), 1), (LIBRARY, 0)):
+        run = start_shim(host, program, env=preload(library, PROGRAMS / "lib/old_glibc.so"), **how).finish()
+        assert run.first["peer"] == host.live[0], run
+        assert run.stderr == "opened=1\n" * opened, run
 
 
 # ---- The launcher, installed for two architectures ----
