@@ -32,7 +32,7 @@ PYTHON   ?= /usr/bin/python3
 PYTEST_WORKERS ?= 4
 
 comma := ,
-WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers -Wno-missing-braces
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 # No libstdc++ runtime, and no fortified names: one missing symbol version would kill every process this is
 # preloaded into, and musl has no __poll_chk. Unwind tables stay: pthread_cancel(3) unwinds through connect.
 # On 32-bit machines files have 64-bit offsets, but times are what older versions of glibc have: what is built

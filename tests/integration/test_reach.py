@@ -210,7 +210,8 @@ def test_libdl_is_opened_where_dlsym_is_missing(several, program, tmp_path, requ
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory):
-    build_for("i386")
+    if build_for("i386").emulator:
+        pytest.skip("this kernel runs no 32-bit programs")
     prefix = tmp_path_factory.mktemp("installed")
     for arch in ([], ["ARCH=i386"]):
         command = ["make", "-s", "-C", str(ROOT), "-o", "all", *arch, "install", f"PREFIX={prefix}"]

@@ -3,6 +3,7 @@
 # It must never use an address that the lab did not give it, and never leave a process behind.
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -61,10 +62,22 @@ def runtime_of(sanitizer):
 
 
 I386 = ROOT / "build" / "i386"
+
+
+def emulator_of_i386():
+    """Empty, unless the kernel has been built without 32-bit programs."""
+    try:
+        subprocess.run([I386 / "tests" / "connect_first"], capture_output=True, timeout=10)
+    except OSError as error:
+        return "qemu-i386" if error.errno == errno.ENOEXEC else ""
+    return ""
+
+
+IN_32_BITS = {"emulator": emulator_of_i386(), "sysroot": "/"}
 BUILDS = {
     "native": Build(),
-    "i386": Build(I386),
-    "i386-time64": Build(I386, "tests-time64"),
+    "i386": Build(I386, **IN_32_BITS),
+    "i386-time64": Build(I386, "tests-time64", **IN_32_BITS),
     "aarch64": Build(ROOT / "build" / "aarch64", emulator="qemu-aarch64", sysroot="/usr/aarch64-linux-gnu"),
     "address": Build(ROOT / "build" / "address", runtime=runtime_of("asan")),
     # Its runtime stays behind ours: inside its own hooks of waits it would not see what our atomics order.
