@@ -24,7 +24,7 @@ import pytest
 import lab as labs
 import lab_server
 from programs.events import assert_connected, hosts
-from programs.harness import HOST, address_lab, preload, run_bare, run_shim, several, start, start_shim
+from programs.harness import HOST, NATIVE, address_lab, preload, run_bare, run_shim, several, start, start_shim
 
 NOBODY = 65534
 # Machines are slow at times: a result this much later than due is still on time.
@@ -678,7 +678,7 @@ def test_what_the_program_did_meanwhile_is_no_round_trip(several, memory):
         sys.exit(connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
     """
     words = ["/usr/bin/python3", "-c", script, HOST, str(host.port)]
-    env = {**host.lab.environment(), **preload(), **memory.env(RESOLVE=host.resolve)}
+    env = {**host.lab.environment(), **NATIVE.environment(), **preload(), **memory.env(RESOLVE=host.resolve)}
     subprocess.run(words, env=env, check=True, timeout=30)
     assert 0 < memory.records()[host.addresses[0]].rtt < 500_000
 
