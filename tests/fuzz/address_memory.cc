@@ -13,10 +13,12 @@ using namespace nextaddr;
 
 namespace {
 
-// The memory: two words, then for each entry its version and the words it has.
+// The memory: its flags, one byte for each bucket, then for each entry its version and the words it
+// has.
+constexpr std::size_t kHeadWords = 1 + kMemoryBuckets / 8;
 constexpr std::size_t kEntryWords = 1 + sizeof(AddressEntry) / 8;
 constexpr std::size_t kEntries = kMemoryBuckets * kBucketEntries;
-constexpr std::size_t kWords = 1 + kEntries * kEntryWords;
+constexpr std::size_t kWords = kHeadWords + kEntries * kEntryWords;
 
 struct Key {
   Address address;
@@ -182,7 +184,7 @@ class Play {
     const std::size_t of = choices_.below(2);
     const std::size_t place = choices_.below(kBucketEntries);
     const std::size_t bucket = of == 0 ? 0 : kMemoryBuckets - 1;
-    words_[1 + (bucket * kBucketEntries + place) * kEntryWords] |= 1;
+    words_[kHeadWords + (bucket * kBucketEntries + place) * kEntryWords] |= 1;
     buckets_[of].lose(place);
   }
 
@@ -190,7 +192,8 @@ class Play {
     hostile_ = true;
     const std::uint64_t place = choices_.word();
     std::uint64_t& word =
-        words_[choices_.next() == 'b' ? place % (kBucketEntries * kEntryWords) : place % kWords];
+        words_[choices_.next() == 'b' ? place % (kHeadWords + kBucketEntries * kEntryWords)
+                                      : place % kWords];
     word = choices_.next() == '^' ? word ^ std::uint64_t{1} << choices_.below(64)
                                   : std::uint64_t{choices_.word()} << 32 | choices_.word();
   }
