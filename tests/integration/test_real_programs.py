@@ -9,8 +9,8 @@ from clients import CLIENTS
 from lab import SCENARIOS
 
 # How long a program may take where nothing, or something, is silent. Generous: what failover itself costs is
-# measured elsewhere; without it, a program waits for minutes. Java alone takes a second to start, beside others.
-SECONDS = {"silent": 8, "refused": 5, "unreachable": 5, "live": 5}
+# measured elsewhere; without it, a program waits for minutes. Java alone takes two seconds to start, beside others.
+SECONDS = {"silent": 10, "refused": 10, "unreachable": 10, "live": 10}
 
 
 def every(clients):

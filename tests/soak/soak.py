@@ -25,8 +25,8 @@ sys.path.insert(0, str(HERE.parent))
 import lab as labs  # noqa: E402
 import log_schema  # noqa: E402
 from clients import CLIENTS  # noqa: E402
+from flapping import Network, schedule  # noqa: E402
 from judge import Connect, Judge  # noqa: E402
-from network import Network, schedule  # noqa: E402
 
 LIMIT = 4  # seconds that a connect of the workers may take; at the end, when all is live, a program
 SETTLING = 40
