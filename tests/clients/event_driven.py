@@ -296,5 +296,5 @@ CLIENTS = [
     Client("nginx", "nginx", "http", proxied(NGINX, "nginx", "-e", "/dev/null", "-p", ".", "-c", "proxy.conf")),
     Client("haproxy", "haproxy", "http", proxied(HAPROXY, "haproxy", "-f", "proxy.conf"), first_only=True),
     # Of two silent addresses it leaves none. A slow start.
-    Client("chromium", "chromium", "http", chromium, leaves_silence=True, always_zero=True, seconds=2),
+    Client("chromium", "chromium", "http", chromium, leaves_silence=True, always_zero=True, seconds=15),
 ]
