@@ -41,9 +41,8 @@ void write_to_log(Line& line) {
   }
   // Opened for each line: a descriptor kept open would be one the program does not expect. A FIFO
   // that nobody reads must not hold the program up.
-  if (sandbox() == Sandbox::kCertain) return;
-  const int fd = open(config().log_file,
-                      O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+  const int fd = open_unless_sandboxed(config().log_file,
+                                       O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK, 0600);
   if (fd < 0) return;
   kernel::fcntl(fd, F_SETFL, O_APPEND);
   write_quietly(fd, text.data(), text.size());

@@ -1,5 +1,6 @@
 #include "process.h"
 
+#include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -103,6 +104,10 @@ void note_sandbox(Sandbox next) {
 }
 
 Sandbox sandbox() { return known_sandbox.load(std::memory_order_relaxed); }
+
+int open_unless_sandboxed(const char* path, int flags, mode_t mode) {
+  return sandbox() == Sandbox::kCertain ? -1 : open(path, flags | O_CLOEXEC, mode);
+}
 
 HostTable& host_table() { return table; }
 

@@ -2,6 +2,8 @@
 // aware of fork and vfork. Owns the memory of the host table and of the entries of addresses.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 
 #include "engine/address_memory.h"
@@ -31,6 +33,10 @@ enum class Sandbox : std::uint8_t { kNone, kPossible, kCertain };
 // Async-signal-safe.
 void note_sandbox(Sandbox next);
 Sandbox sandbox();
+
+// open(2), close-on-exec, of any file after the start: -1 in a sandbox that is certain.
+// Async-signal-safe.
+int open_unless_sandboxed(const char* path, int flags, mode_t mode = 0);
 
 // What lookups taught us, shared with forked children; not usable() when there was no memory for
 // it.

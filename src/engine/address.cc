@@ -30,7 +30,10 @@ std::uint32_t hash_of(const Address& address) {
 }
 
 bool AddressList::contains(const Address& address) const {
-  const std::uint32_t bit = hash_of(address) % kSeenBits;
+  return contains(address, hash_of(address) % kSeenBits);
+}
+
+bool AddressList::contains(const Address& address, std::uint32_t bit) const {
   if ((seen_[bit / 64] >> (bit % 64) & 1) == 0) return false;
   for (std::size_t i = 0; i < size_; ++i) {
     if (items_[i] == address) return true;
@@ -41,9 +44,9 @@ bool AddressList::contains(const Address& address) const {
 bool AddressList::add(const Address& address) {
   // getaddrinfo repeats each address once per socket type: the neighbour is the likely twin.
   if (size_ != 0 && items_[size_ - 1] == address) return true;
-  if (contains(address)) return true;
-  if (size_ == items_.size()) return false;
   const std::uint32_t bit = hash_of(address) % kSeenBits;
+  if (contains(address, bit)) return true;
+  if (size_ == items_.size()) return false;
   seen_[bit / 64] |= std::uint64_t{1} << (bit % 64);
   items_[size_++] = address;
   return true;

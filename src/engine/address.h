@@ -58,6 +58,8 @@ class AddressList {
  private:
   static constexpr std::size_t kSeenBits = 8192;
 
+  [[nodiscard]] bool contains(const Address& address, std::uint32_t bit) const;
+
   std::size_t size_{};
   // By hash, so that the addresses of a long list need not each be compared with all before it.
   std::array<std::uint64_t, kSeenBits / 64> seen_{};

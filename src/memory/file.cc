@@ -53,10 +53,11 @@ bool make_header(int fd, const struct stat& status, std::string_view found) {
 // The file, if it is one of ours; it is made when it is to be written and there is none. -1: none.
 int open_file(bool for_writing, struct stat& status) {
   const char* path = config().memory_file;
-  if (path == nullptr || sandbox() == Sandbox::kCertain) return -1;
+  if (path == nullptr) return -1;
   // O_NONBLOCK: a FIFO somebody put there must not stop the program.
-  const int flags = O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  const int fd = open(path, flags | (for_writing ? O_RDWR | O_CREAT : O_RDONLY), 0600);
+  const int flags = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
+  const int fd =
+      open_unless_sandboxed(path, flags | (for_writing ? O_RDWR | O_CREAT : O_RDONLY), 0600);
   if (fd < 0) return -1;
   bool ours = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
               status.st_uid == geteuid() && (status.st_mode & 077) == 0 && status.st_nlink == 1;

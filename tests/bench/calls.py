@@ -149,16 +149,21 @@ def many_at_once(bench):
 
 def instructions(bench):
     """As callgrind counts them: the same in every run."""
-    section = "instructions"
-    for sort in some(bench, SORTS):
-        sort = sort.among(FEWER)  # each lookup takes long under callgrind
-        reason = "valgrind is not installed" if not shutil.which("valgrind") else prepare(bench, sort)
+    # Each lookup takes long under callgrind.
+    sorts = [sort.among(FEWER) for sort in some(bench, SORTS)]
+    yield from by_tool(bench, "instructions", sorts, "valgrind", counted)
+
+
+def by_tool(bench, section, sorts, tool, row_of):
+    """What a tool counts, a row for each sort."""
+    for sort in sorts:
+        reason = f"{tool} is not installed" if not shutil.which(tool) else prepare(bench, sort)
         if reason:
             yield not_measured(section, sort.name, reason)
             continue
         say(f"{section}: {sort.name}")
         try:
-            yield counted(bench, section, sort)
+            yield row_of(bench, section, sort)
         except Failed as failure:
             yield not_measured(section, sort.name, failure)
 
@@ -201,25 +206,18 @@ def count_instructions(bench, subject, words, options=()):
 
 
 def system_calls(bench):
-    section = "system calls"
-    for sort in some(bench, [each for each in SORTS if each.what not in PASSING and not each.remember]):
-        reason = "strace is not installed" if not shutil.which("strace") else prepare(bench, sort)
-        if reason:
-            yield not_measured(section, sort.name, reason)
-            continue
-        say(f"{section}: {sort.name}")
-        try:
-            calls = {each.name: calls_of_one(bench, each, sort) for each in bench.subjects}
-        except Failed as failure:
-            yield not_measured(section, sort.name, failure)
-            continue
-        values = {name: [sum(each.values())] for name, each in calls.items()}
-        newest, bare = calls[bench.libraries[-1].name], calls["bare"]
-        names = sorted({*newest, *bare})
-        changes = {each: newest.get(each, 0) - bare.get(each, 0) for each in names}
-        # What is done now and then, as the memory file is written, is in the sum alone.
-        note = ", ".join(f"{value:+.1f} {each}" for each, value in changes.items() if abs(value) > 0.05)
-        yield Row(section, sort.name, "each", values, note=note)
+    sorts = some(bench, [each for each in SORTS if each.what not in PASSING and not each.remember])
+    yield from by_tool(bench, "system calls", sorts, "strace", called)
+
+
+def called(bench, section, sort):
+    calls = {each.name: calls_of_one(bench, each, sort) for each in bench.subjects}
+    values = {name: [sum(each.values())] for name, each in calls.items()}
+    newest, bare = calls[bench.libraries[-1].name], calls["bare"]
+    changes = {each: newest.get(each, 0) - bare.get(each, 0) for each in sorted({*newest, *bare})}
+    # What is done now and then, as the memory file is written, is in the sum alone.
+    note = ", ".join(f"{value:+.1f} {each}" for each, value in changes.items() if abs(value) > 0.05)
+    return Row(section, sort.name, "each", values, note=note)
 
 
 def calls_of_one(bench, subject, sort):
