@@ -124,8 +124,12 @@ int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const s
 
 void wake_sleepers(int fd) {
   Registration known;
-  if (registration_of(fd, known) && others_wait_on(known.epoll)) {
-    wake_at(known.epoll, next_flight_deadline());
+  if (!registration_of(fd, known) || !others_wait_on(known.epoll)) return;
+  // Again when another thread, with an earlier deadline, may have set the timer just before.
+  std::uint64_t deadline = next_flight_deadline();
+  for (std::uint64_t set = ~std::uint64_t{0}; deadline < set; deadline = next_flight_deadline()) {
+    wake_at(known.epoll, deadline);
+    set = deadline;
   }
 }
 

@@ -34,6 +34,19 @@ def test_fork_while_another_thread_connects(several, kinds, after):
         assert (end["result"], end["error"], end["peer"], end["transfer"]) == ("0", "0", live, live), run
 
 
+def test_fork_while_a_thread_sleeps_through_a_connect(several):
+    # A timer wakes each of them when its own connect has to be moved on, neither earlier nor later.
+    host = several("silent", "live")
+    delay, after = 3000, 2000
+    run = run_shim(host, "fork_while_asleep", after=after, env={"NEXTADDR_DELAY": str(delay)})
+    ends = {line.pop("who"): line for line in run.lines}
+    assert ends.pop("status") == {"child": "0", "descriptors_left": "1"}, run
+    assert set(ends) == {"child", "parent"}, run
+    for end in ends.values():
+        assert (end["events"], end["peer"]) == ("OUT", host.live[0]), run
+        assert delay <= int(end["ms"]) < delay + after - 500, run
+
+
 def test_a_vfork_child_is_left_alone_and_harms_nothing(several):
     host = several("refused", "live")
     run = run_shim(host, "vfork_child")
