@@ -49,6 +49,7 @@ struct Slot {
 struct Table {
   std::atomic<std::uint32_t> count;
   std::atomic<std::uint32_t> highest;                // slot ever taken
+  std::atomic<std::uint32_t> lowest_free;            // slot, but for one that was freed just then
   std::atomic<std::uint64_t> deadline_ms;            // not later than any slot's until_ms, but
   std::atomic<std::uint32_t> scans_begun;            // while it is found anew: from here
   std::atomic<std::uint32_t> scans_ended;            // to here
@@ -119,6 +120,15 @@ bool wait_and_hold(Slot& slot, int fd) {
   return false;
 }
 
+void make_free(Table& all, Slot& slot) {
+  const auto index = static_cast<std::uint32_t>(&slot - all.slots);
+  slot.state.store(kFree, std::memory_order_release);
+  std::uint32_t lowest = all.lowest_free.load(std::memory_order_relaxed);
+  while (index < lowest &&
+         !all.lowest_free.compare_exchange_weak(lowest, index, std::memory_order_relaxed)) {
+  }
+}
+
 void empty(Table& all, Slot& slot) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
   const auto index = static_cast<std::uint16_t>(&slot - all.slots + 1);
@@ -126,7 +136,7 @@ void empty(Table& all, Slot& slot) {
     all.slot_of[fd].store(0, std::memory_order_relaxed);
   }
   if (slot.error != kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
-  slot.state.store(kFree, std::memory_order_release);
+  make_free(all, slot);
 }
 
 // The slot of a descriptor, held; null when there is none.
@@ -147,8 +157,9 @@ void set_deadline(Table& all, Slot& slot, std::uint64_t until_ms) {
 // A free slot, held: the lowest, so that few are ever touched. When all are taken, those whose
 // socket is gone are cleared out first.
 Slot* take_slot(Table& all) {
+  std::uint32_t lowest = all.lowest_free.load(std::memory_order_relaxed);
   for (const bool sweep : {false, true}) {
-    for (std::uint32_t i = 0; i < kSlots; ++i) {
+    for (std::uint32_t i = sweep ? 0 : lowest; i < kSlots; ++i) {
       Slot& slot = all.slots[i];
       if (sweep && hold(slot)) {
         if (slot.flight.owns(slot.fd.load(std::memory_order_relaxed))) {
@@ -165,6 +176,9 @@ Slot* take_slot(Table& all) {
       std::uint32_t highest = all.highest.load(std::memory_order_relaxed);
       while (highest < i &&
              !all.highest.compare_exchange_weak(highest, i, std::memory_order_relaxed)) {
+      }
+      if (!sweep) {
+        all.lowest_free.compare_exchange_strong(lowest, i + 1, std::memory_order_relaxed);
       }
       return &slot;
     }
@@ -315,7 +329,7 @@ bool enter_flight(int fd, const Endpoint& requested) {
   Slot* slot = take_slot_for(fd);
   if (slot == nullptr) return false;
   if (!slot->flight.prepare(fd, requested, {}, false)) {
-    slot->state.store(kFree, std::memory_order_release);
+    make_free(*table(), *slot);
     return false;
   }
   publish(*table(), *slot, true);
