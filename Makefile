@@ -40,7 +40,7 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 MACROS := $(shell $(CXX) $(TARGET) -dM -E -x c++ /dev/null 2>/dev/null)
 LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BITS=64) \
 	$(if $(filter __aarch64__,$(MACROS)),-mno-outline-atomics) -std=c++20 -Os -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
-	-fno-threadsafe-statics -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS) $(INSTRUMENT)
+	-fno-threadsafe-statics -fno-plt -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS) $(INSTRUMENT)
 # The linker sees all of it, which makes it a tenth smaller. With checks it would only be slow.
 WHOLE := $(if $(CHECK),,-flto=auto)
 LIBRARY_FLAGS += $(WHOLE)

@@ -9,6 +9,7 @@
 #include "kernel.h"
 #include "libc.h"
 #include "registrations.h"
+#include "sleepers.h"
 #include "slices.h"
 #include "waits.h"
 
@@ -90,7 +91,7 @@ void note_source_connected(int epoll, std::uint64_t data) {
   for (int fd = next_in_flight(position); fd >= 0 && position <= kFew;
        fd = next_in_flight(position)) {
     // Others may have the same data.
-    if (is_registered(fd, epoll, data)) look_at(fd);
+    if (is_registered(fd, epoll, data)) note_if_connected(fd);
   }
 }
 
@@ -120,17 +121,6 @@ int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const s
                           : libc::epoll_pwait(epoll, events, size, slice_ms(ns), slice_mask);
       },
       [&](int ready) { return sift_epoll(epoll, events, ready); }, woken);
-}
-
-void wake_sleepers(int fd) {
-  Registration known;
-  if (!registration_of(fd, known) || !others_wait_on(known.epoll)) return;
-  // Again when another thread, with an earlier deadline, may have set the timer just before.
-  std::uint64_t deadline = next_flight_deadline();
-  for (std::uint64_t set = ~std::uint64_t{0}; deadline < set; deadline = next_flight_deadline()) {
-    wake_at(known.epoll, deadline);
-    set = deadline;
-  }
 }
 
 }  // namespace nextaddr

@@ -20,6 +20,7 @@
 #include "memory/memory.h"
 #include "process.h"
 #include "signals.h"
+#include "sleepers.h"
 #include "slices.h"
 #include "socket.h"
 #include "steering.h"

@@ -441,6 +441,10 @@ void note_connected(int fd) {
   }
 }
 
+void note_if_connected(int fd) {
+  if (tcp_phase(fd) == TcpPhase::kConnected) note_connected(fd);
+}
+
 Sight look_at_failed(int fd, std::uint32_t events) {
   Sight sight = look_at(fd);
   if (sight == Sight::kNotOurs) sight = look_at_same_socket(fd);

@@ -77,6 +77,9 @@ Sight look_at(int fd);
 // The kernel has just called this descriptor ready, without an error: if a connect was under way,
 // it is done. Spares a healthy connect every system call of look_at().
 void note_connected(int fd);
+// The same, where the event may be about another descriptor: only if the kernel says so. One system
+// call.
+void note_if_connected(int fd);
 
 // Looks at a descriptor that the kernel has just called ready with an error, as `events` of poll(2)
 // or epoll(7): it may also be a duplicate of one with a connect under way, and the error one of an

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -11,9 +10,6 @@
 
 #include "arguments.h"
 #include "engine/text.h"
-#include "errno_kept.h"
-#include "kernel.h"
-#include "libc.h"
 #include "process.h"
 #include "this_thread.h"
 
@@ -63,53 +59,6 @@ Entry* make_entry_of(int fd) {
   Entry* entries = the_entries.load(std::memory_order_acquire);
   if (entries == nullptr) entries = make_entries();
   return entries != nullptr && in_range(fd) ? &entries[fd] : nullptr;
-}
-
-// Below a limit that programs rarely change and above the numbers they rarely reach.
-constexpr int kHighDescriptor = 768;
-
-// Our timer: the process that has made it, and above that its descriptor plus one. A forked child
-// makes its own, because to set the one it has inherited would set its parent's.
-constinit std::atomic<std::uint64_t> the_timer{0};
-
-// The interval by which our timer is known; it never passes.
-constexpr timespec kTag{31'536'000, 123'456'789};
-
-bool is_our_timer(int fd) {
-  itimerspec time{};
-  return timerfd_gettime(fd, &time) == 0 && time.it_interval.tv_sec == kTag.tv_sec &&
-         time.it_interval.tv_nsec == kTag.tv_nsec;
-}
-
-int make_timer() {
-  any_timer.store(true, std::memory_order_relaxed);
-  const int low = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  if (low < 0) return -1;
-  const int high = kernel::fcntl(low, F_DUPFD_CLOEXEC, kHighDescriptor);
-  if (high < 0) return low;
-  close(low);
-  return high;
-}
-
-// The timer of this process, set to `at`, or -1.
-int set_timer(const itimerspec& at) {
-  std::uint64_t known = the_timer.load(std::memory_order_relaxed);
-  int timer = static_cast<int>(known >> 32) - 1;
-  // The number is the program's when it has closed all it does not know (closefrom).
-  const bool ours = timer >= 0 && is_our_timer(timer);
-  const std::uint32_t pid = own_pid();
-  if (!ours || static_cast<std::uint32_t>(known) != pid) {
-    if (ours) close(timer);
-    timer = make_timer();
-    if (timer < 0) return -1;
-    const std::uint64_t made = std::uint64_t{static_cast<std::uint32_t>(timer) + 1} << 32 | pid;
-    if (!the_timer.compare_exchange_strong(known, made)) {
-      close(timer);
-      timer = static_cast<int>(known >> 32) - 1;
-    }
-  }
-  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
-  return timer;
 }
 
 // "tfd:        7 events: 8000001d data:     7f0700000004" of /proc/self/fdinfo.
@@ -230,22 +179,6 @@ bool others_wait_on(int epoll) {
   if (entry == nullptr) return false;
   const char* waiter = entry->waiter.load(std::memory_order_relaxed);
   return waiter != nullptr && waiter != &this_thread;
-}
-
-std::uint64_t wake_data() { return reinterpret_cast<std::uintptr_t>(&the_entries); }
-
-void wake_at(int epoll, std::uint64_t at_ms) {
-  const ErrnoKept errno_kept;
-  const int timer = set_timer(
-      {kTag, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}});
-  if (timer < 0) return;
-  // One event, which needs no read(2) to go away.
-  epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
-  event.data.u64 = wake_data();
-  if (libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
-    // Fails where there is no epoll set any more: the registration was that of a closed socket.
-    libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
-  }
 }
 
 }  // namespace nextaddr

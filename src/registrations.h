@@ -8,7 +8,6 @@
 
 #include <sys/epoll.h>
 
-#include <atomic>
 #include <cstdint>
 
 namespace nextaddr {
@@ -47,20 +46,9 @@ bool registered_with(int epoll, int fd, std::uint64_t data);
 // have been closed); -1: no more.
 int next_registered_alike(int epoll, std::uint64_t data, int after);
 
-// True once our timer is in some epoll set; a forked child inherits the sets and this.
-inline constinit std::atomic<bool> any_timer{false};
-inline bool wakes_exist() { return any_timer.load(std::memory_order_relaxed); }
-
 // This thread is about to wait on `epoll`.
 void note_waiter(int epoll);
 // Another thread than this one has waited on `epoll`, and may be asleep there.
 bool others_wait_on(int epoll);
-
-// Wakes whoever sleeps in `epoll`, or in another set for which this was called, at `at_ms`
-// (CLOCK_MONOTONIC): by a timer in all these sets, the one descriptor that nextaddr owns,
-// high-numbered and close-on-exec. Replaces the time of earlier calls. Its event carries
-// wake_data() and must not reach the program.
-void wake_at(int epoll, std::uint64_t at_ms);
-std::uint64_t wake_data();
 
 }  // namespace nextaddr

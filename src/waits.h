@@ -40,10 +40,6 @@ struct EpollTime {
 int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const sigset_t* mask,
                Woken woken);
 
-// A connect has been started on `fd`, or it has been registered in an epoll set with one under way:
-// a thread that sleeps in that set since before must wake in time to move it on.
-void wake_sleepers(int fd);
-
 // SO_ERROR of `fd`, an int at `value`.
 int socket_error(int fd, void* value, socklen_t* length);
 

@@ -7,6 +7,7 @@
 #include "hooks/hook.h"
 #include "libc.h"
 #include "registrations.h"
+#include "sleepers.h"
 #include "slices.h"
 #include "time64.h"
 #include "waits.h"

@@ -1,0 +1,96 @@
+#include "sleepers.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "errno_kept.h"
+#include "flights.h"
+#include "kernel.h"
+#include "libc.h"
+#include "process.h"
+#include "registrations.h"
+
+namespace nextaddr {
+namespace {
+
+// Below a limit that programs rarely change and above the numbers they rarely reach.
+constexpr int kHighDescriptor = 768;
+
+// Our timer: the process that has made it, and above that its descriptor plus one. A forked child
+// makes its own, because to set the one it has inherited would set its parent's.
+constinit std::atomic<std::uint64_t> the_timer{0};
+
+// The interval by which our timer is known; it never passes.
+constexpr timespec kTag{31'536'000, 123'456'789};
+
+bool is_our_timer(int fd) {
+  itimerspec time{};
+  return timerfd_gettime(fd, &time) == 0 && time.it_interval.tv_sec == kTag.tv_sec &&
+         time.it_interval.tv_nsec == kTag.tv_nsec;
+}
+
+int make_timer() {
+  activity::any_timer.store(true, std::memory_order_relaxed);
+  const int low = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (low < 0) return -1;
+  const int high = kernel::fcntl(low, F_DUPFD_CLOEXEC, kHighDescriptor);
+  if (high < 0) return low;
+  close(low);
+  return high;
+}
+
+// The timer of this process, set to `at`, or -1.
+int set_timer(const itimerspec& at) {
+  std::uint64_t known = the_timer.load(std::memory_order_relaxed);
+  int timer = static_cast<int>(known >> 32) - 1;
+  // The number is the program's when it has closed all it does not know (closefrom).
+  const bool ours = timer >= 0 && is_our_timer(timer);
+  const std::uint32_t pid = own_pid();
+  if (!ours || static_cast<std::uint32_t>(known) != pid) {
+    if (ours) close(timer);
+    timer = make_timer();
+    if (timer < 0) return -1;
+    const std::uint64_t made = std::uint64_t{static_cast<std::uint32_t>(timer) + 1} << 32 | pid;
+    if (!the_timer.compare_exchange_strong(known, made)) {
+      close(timer);
+      timer = static_cast<int>(known >> 32) - 1;
+    }
+  }
+  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
+  return timer;
+}
+
+// Wakes whoever sleeps in `epoll`, or in another set that has the timer, at `at_ms`. Replaces the
+// time of earlier calls.
+void wake_at(int epoll, std::uint64_t at_ms) {
+  const ErrnoKept errno_kept;
+  const int timer = set_timer(
+      {kTag, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}});
+  if (timer < 0) return;
+  // One event, which needs no read(2) to go away.
+  epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
+  event.data.u64 = wake_data();
+  if (libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
+    // Fails where there is no epoll set any more: the registration was that of a closed socket.
+    libc::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
+  }
+}
+
+}  // namespace
+
+std::uint64_t wake_data() { return reinterpret_cast<std::uintptr_t>(&the_timer); }
+
+void wake_sleepers(int fd) {
+  Registration known;
+  if (!registration_of(fd, known) || !others_wait_on(known.epoll)) return;
+  // Again when another thread, with an earlier deadline, may have set the timer just before.
+  std::uint64_t deadline = next_flight_deadline();
+  for (std::uint64_t set = ~std::uint64_t{0}; deadline < set; deadline = next_flight_deadline()) {
+    wake_at(known.epoll, deadline);
+    set = deadline;
+  }
+}
+
+}  // namespace nextaddr
