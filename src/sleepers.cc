@@ -33,42 +33,49 @@ bool is_our_timer(int fd) {
 
 int make_timer() {
   activity::any_timer.store(true, std::memory_order_relaxed);
-  const int low = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  if (low < 0) return -1;
-  const int high = kernel::fcntl(low, F_DUPFD_CLOEXEC, kHighDescriptor);
-  if (high < 0) return low;
-  close(low);
-  return high;
+  int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (timer < 0) return -1;
+  const int high = kernel::fcntl(timer, F_DUPFD_CLOEXEC, kHighDescriptor);
+  if (high >= 0) {
+    close(timer);
+    timer = high;
+  }
+  const itimerspec unset{kTag, {}};
+  timerfd_settime(timer, 0, &unset, nullptr);
+  return timer;
 }
 
-// The timer of this process, set to `at`, or -1.
-int set_timer(const itimerspec& at) {
-  std::uint64_t known = the_timer.load(std::memory_order_relaxed);
-  int timer = static_cast<int>(known >> 32) - 1;
-  // The number is the program's when it has closed all it does not know (closefrom).
-  const bool ours = timer >= 0 && is_our_timer(timer);
+// The timer of this process, made when there is none; -1: none can be had.
+int own_timer() {
   const std::uint32_t pid = own_pid();
-  if (!ours || static_cast<std::uint32_t>(known) != pid) {
+  for (;;) {
+    std::uint64_t known = the_timer.load(std::memory_order_relaxed);
+    const int timer = static_cast<int>(known >> 32) - 1;
+    // The number is the program's when it has closed all it does not know (closefrom).
+    const bool ours = timer >= 0 && is_our_timer(timer);
+    if (ours && static_cast<std::uint32_t>(known) == pid) return timer;
+    if (known != 0 && !the_timer.compare_exchange_strong(known, 0)) continue;
     if (ours) close(timer);
-    timer = make_timer();
-    if (timer < 0) return -1;
-    const std::uint64_t made = std::uint64_t{static_cast<std::uint32_t>(timer) + 1} << 32 | pid;
-    if (!the_timer.compare_exchange_strong(known, made)) {
-      close(timer);
-      timer = static_cast<int>(known >> 32) - 1;
+    const int made = make_timer();
+    if (made < 0) return -1;
+    std::uint64_t none = 0;
+    if (the_timer.compare_exchange_strong(
+            none, std::uint64_t{static_cast<std::uint32_t>(made) + 1} << 32 | pid)) {
+      return made;
     }
+    close(made);
   }
-  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
-  return timer;
 }
 
 // Wakes whoever sleeps in `epoll`, or in another set that has the timer, at `at_ms`. Replaces the
 // time of earlier calls.
 void wake_at(int epoll, std::uint64_t at_ms) {
   const ErrnoKept errno_kept;
-  const int timer = set_timer(
-      {kTag, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}});
+  const int timer = own_timer();
   if (timer < 0) return;
+  const itimerspec at{
+      kTag, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}};
+  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
   // One event, which needs no read(2) to go away.
   epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
   event.data.u64 = wake_data();
