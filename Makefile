@@ -25,8 +25,10 @@ INSTRUMENT_address  := -fsanitize=address,undefined -fno-sanitize-recover=all -f
 INSTRUMENT_thread   := -fsanitize=thread -Wno-tsan
 INSTRUMENT_coverage := --coverage -fprofile-update=atomic
 INSTRUMENT := $(INSTRUMENT_$(CHECK))
-VERSION  := $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
+VERSION   = $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
 PREFIX   ?= /usr/local
+# lib, lib/MULTIARCH or lib64 below PREFIX, where the launcher finds it.
+LIBDIR   ?= $(PREFIX)/lib
 PYTHON   ?= /usr/bin/python3
 # More than there are processors, because most tests wait; not many more, because some measure how long.
 PYTEST_WORKERS ?= 4
@@ -56,6 +58,7 @@ LIBRARY  := $(BUILD)/libnextaddr.so
 PLATFORMS_i386    := i686 i586 i486 i386
 PLATFORMS_aarch64 := aarch64
 PLATFORMS_x86_64  := x86_64 haswell xeon_phi
+PLATFORMS_all     := $$PLATFORM $(PLATFORMS_i386) $(PLATFORMS_aarch64) $(PLATFORMS_x86_64)
 
 PURE_SOURCES   := $(wildcard src/engine/*.cc) src/memory/record.cc
 UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
@@ -77,8 +80,9 @@ PROGRAMS += $(patsubst tests/programs/%.cc,$(BUILD)/tests-time64/%,$(wildcard te
 endif
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 BENCH_PROGRAMS := $(patsubst tests/bench/%.cc,$(BUILD)/bench/%,$(wildcard tests/bench/*.cc))
-TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
-SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
+TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
+SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run \
+	scripts/completion.bash
 
 .PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
 	sanitize checked coverage lint format install uninstall clean help
@@ -103,9 +107,9 @@ $(BUILD)/exports.map: src/exports.map Makefile
 # architecture and of that one. musl does not know $PLATFORM, and takes it for the name of a directory.
 define link_platforms
 	@for platform in '$$PLATFORM' $(PLATFORMS_$(shell uname -m)); do \
-		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../libnextaddr.so "$(1)/platform/$$platform"; done
+		install -d -m 755 "$(1)/platform/$$platform" && ln -sf ../../libnextaddr.so "$(1)/platform/$$platform"; done
 	@for platform in $(PLATFORMS_$(2)); do \
-		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
+		install -d -m 755 "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
 endef
 
 # libdl is needed only if built with a glibc that has dlsym there, one before 2.34 (src/libc.cc).
@@ -260,15 +264,24 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 format: ## apply .clang-format
 	clang-format -i $(SOURCES) $(HEADERS) $(TEST_SOURCES)
 
-install: all ## into PREFIX (default /usr/local), below DESTDIR; with ARCH=..: beside that of this machine
-	install -D -m 755 scripts/nextaddr $(DESTDIR)$(PREFIX)/bin/nextaddr
-	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so
-	$(if $(ARCH),$(call link_platforms,$(DESTDIR)$(PREFIX)/lib/nextaddr,$(ARCH)))
+INSTALLED := $(DESTDIR)$(LIBDIR)/nextaddr
+SHARE     := $(DESTDIR)$(PREFIX)/share
 
-uninstall: ## what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/nextaddr
-	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -name libnextaddr.so -delete
-	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -depth -type d -empty -delete
+# What is built already is installed by make and coreutils alone.
+install: all ## into PREFIX (default /usr/local) and LIBDIR, below DESTDIR; with ARCH=..: beside that of this machine
+	install -D -m 755 scripts/nextaddr "$(DESTDIR)$(PREFIX)/bin/nextaddr"
+	install -D -m 644 $(LIBRARY) "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so"
+	$(if $(ARCH),$(call link_platforms,$(INSTALLED),$(ARCH)))
+	install -D -m 644 scripts/man/nextaddr.1 "$(SHARE)/man/man1/nextaddr.1"
+	install -D -m 644 scripts/man/libnextaddr.7 "$(SHARE)/man/man7/libnextaddr.7"
+	install -D -m 644 scripts/completion.bash "$(SHARE)/bash-completion/completions/nextaddr"
+
+uninstall: ## what install put there, for all architectures; directories of others stay
+	rm -f "$(DESTDIR)$(PREFIX)/bin/nextaddr" "$(SHARE)/man/man1/nextaddr.1" "$(SHARE)/man/man7/libnextaddr.7" \
+		"$(SHARE)/bash-completion/completions/nextaddr"
+	@for directory in $(PLATFORMS_all:%='/platform/%') /platform /i386 /aarch64 ''; do \
+		rm -f "$(INSTALLED)$$directory/libnextaddr.so" && [ ! -d "$(INSTALLED)$$directory" ] || \
+		rmdir --ignore-fail-on-non-empty "$(INSTALLED)$$directory"; done
 
 clean: ## remove build/
 	rm -rf $(BUILD)
