@@ -82,10 +82,10 @@ TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.
 BENCH_PROGRAMS := $(patsubst tests/bench/%.cc,$(BUILD)/bench/%,$(wildcard tests/bench/*.cc))
 TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run \
-	scripts/completion.bash
+	scripts/completion.bash scripts/deb/build
 
 .PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
-	sanitize checked coverage lint format install uninstall clean help
+	sanitize checked coverage lint format install uninstall deb dist clean help
 .DEFAULT_GOAL := all
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
@@ -282,6 +282,20 @@ uninstall: ## what install put there, for all architectures; directories of othe
 	@for directory in $(PLATFORMS_all:%='/platform/%') /platform /i386 /aarch64 ''; do \
 		rm -f "$(INSTALLED)$$directory/libnextaddr.so" && [ ! -d "$(INSTALLED)$$directory" ] || \
 		rmdir --ignore-fail-on-non-empty "$(INSTALLED)$$directory"; done
+
+# Where deb and dist put what they make.
+PACKAGES ?= build
+
+deb: all ## build/nextaddr_VERSION-1_ARCHITECTURE.deb, for Debian and what is made from it
+	$(if $(ARCH)$(CHECK),$(error a package is made for this machine, without ARCH and CHECK))
+	rm -rf $(PACKAGES)/deb
+	$(MAKE) -s -o all install DESTDIR=$(PACKAGES)/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CXX) -print-multiarch)
+	scripts/deb/build $(PACKAGES)
+
+dist: ## build/nextaddr-VERSION.tar.gz: the sources of the last commit
+	@mkdir -p $(PACKAGES)
+	git archive --prefix=nextaddr-$(VERSION)/ -o $(PACKAGES)/nextaddr-$(VERSION).tar HEAD
+	gzip -9nf $(PACKAGES)/nextaddr-$(VERSION).tar
 
 clean: ## remove build/
 	rm -rf $(BUILD)
