@@ -25,8 +25,10 @@ INSTRUMENT_address  := -fsanitize=address,undefined -fno-sanitize-recover=all -f
 INSTRUMENT_thread   := -fsanitize=thread -Wno-tsan
 INSTRUMENT_coverage := --coverage -fprofile-update=atomic
 INSTRUMENT := $(INSTRUMENT_$(CHECK))
-VERSION  := $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
+VERSION   = $(shell sed -n 's/^VERSION=//p' scripts/nextaddr)
 PREFIX   ?= /usr/local
+# lib, lib/MULTIARCH or lib64 below PREFIX, where the launcher finds it.
+LIBDIR   ?= $(PREFIX)/lib
 PYTHON   ?= /usr/bin/python3
 # More than there are processors, because most tests wait; not many more, because some measure how long.
 PYTEST_WORKERS ?= 4
@@ -41,8 +43,9 @@ MACROS := $(shell $(CXX) $(TARGET) -dM -E -x c++ /dev/null 2>/dev/null)
 LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BITS=64) \
 	$(if $(filter __aarch64__,$(MACROS)),-mno-outline-atomics) -std=c++20 -Os -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
 	-fno-threadsafe-statics -fno-plt -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS) $(INSTRUMENT)
-# The linker sees all of it, which makes it a tenth smaller. With checks it would only be slow.
-WHOLE := $(if $(CHECK),,-flto=auto)
+# The linker sees all of it, which makes it a tenth smaller. With checks it would only be slow. The object is the same in
+# whatever directory it is built.
+WHOLE := $(if $(CHECK),,-flto=auto '-ffile-prefix-map=$(CURDIR)=.')
 LIBRARY_FLAGS += $(WHOLE)
 LINK_FLAGS := $(TARGET) $(LINKER) $(if $(WHOLE),$(WHOLE) -Os -g -fPIC) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so
@@ -55,6 +58,7 @@ LIBRARY  := $(BUILD)/libnextaddr.so
 PLATFORMS_i386    := i686 i586 i486 i386
 PLATFORMS_aarch64 := aarch64
 PLATFORMS_x86_64  := x86_64 haswell xeon_phi
+PLATFORMS_all     := $$PLATFORM $(PLATFORMS_i386) $(PLATFORMS_aarch64) $(PLATFORMS_x86_64)
 
 PURE_SOURCES   := $(wildcard src/engine/*.cc) src/memory/record.cc
 UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
@@ -76,11 +80,12 @@ PROGRAMS += $(patsubst tests/programs/%.cc,$(BUILD)/tests-time64/%,$(wildcard te
 endif
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 BENCH_PROGRAMS := $(patsubst tests/bench/%.cc,$(BUILD)/bench/%,$(wildcard tests/bench/*.cc))
-TEST_SOURCES := $(shell find tests -name '*.cc' -o -name '*.h')
-SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run
+TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
+SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run \
+	scripts/completion.bash scripts/deb/build
 
 .PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
-	sanitize checked coverage lint format install uninstall clean help
+	sanitize checked coverage lint format install uninstall deb dist clean help
 .DEFAULT_GOAL := all
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
@@ -102,9 +107,9 @@ $(BUILD)/exports.map: src/exports.map Makefile
 # architecture and of that one. musl does not know $PLATFORM, and takes it for the name of a directory.
 define link_platforms
 	@for platform in '$$PLATFORM' $(PLATFORMS_$(shell uname -m)); do \
-		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../libnextaddr.so "$(1)/platform/$$platform"; done
+		install -d -m 755 "$(1)/platform/$$platform" && ln -sf ../../libnextaddr.so "$(1)/platform/$$platform"; done
 	@for platform in $(PLATFORMS_$(2)); do \
-		mkdir -p "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
+		install -d -m 755 "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
 endef
 
 # libdl is needed only if built with a glibc that has dlsym there, one before 2.34 (src/libc.cc).
@@ -259,15 +264,38 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 format: ## apply .clang-format
 	clang-format -i $(SOURCES) $(HEADERS) $(TEST_SOURCES)
 
-install: all ## into PREFIX (default /usr/local), below DESTDIR; with ARCH=..: beside that of this machine
-	install -D -m 755 scripts/nextaddr $(DESTDIR)$(PREFIX)/bin/nextaddr
-	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so
-	$(if $(ARCH),$(call link_platforms,$(DESTDIR)$(PREFIX)/lib/nextaddr,$(ARCH)))
+INSTALLED := $(DESTDIR)$(LIBDIR)/nextaddr
+SHARE     := $(DESTDIR)$(PREFIX)/share
 
-uninstall: ## what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/nextaddr
-	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -name libnextaddr.so -delete
-	-find $(DESTDIR)$(PREFIX)/lib/nextaddr -depth -type d -empty -delete
+# What is built already is installed by make and coreutils alone.
+install: all ## into PREFIX (default /usr/local) and LIBDIR, below DESTDIR; with ARCH=..: beside that of this machine
+	install -D -m 755 scripts/nextaddr "$(DESTDIR)$(PREFIX)/bin/nextaddr"
+	install -D -m 644 $(LIBRARY) "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so"
+	$(if $(ARCH),$(call link_platforms,$(INSTALLED),$(ARCH)))
+	install -D -m 644 scripts/man/nextaddr.1 "$(SHARE)/man/man1/nextaddr.1"
+	install -D -m 644 scripts/man/libnextaddr.7 "$(SHARE)/man/man7/libnextaddr.7"
+	install -D -m 644 scripts/completion.bash "$(SHARE)/bash-completion/completions/nextaddr"
+
+uninstall: ## what install put there, for all architectures; directories of others stay
+	rm -f "$(DESTDIR)$(PREFIX)/bin/nextaddr" "$(SHARE)/man/man1/nextaddr.1" "$(SHARE)/man/man7/libnextaddr.7" \
+		"$(SHARE)/bash-completion/completions/nextaddr"
+	@for directory in $(PLATFORMS_all:%='/platform/%') /platform /i386 /aarch64 ''; do \
+		rm -f "$(INSTALLED)$$directory/libnextaddr.so" && [ ! -d "$(INSTALLED)$$directory" ] || \
+		rmdir --ignore-fail-on-non-empty "$(INSTALLED)$$directory"; done
+
+# Where deb and dist put what they make.
+PACKAGES ?= build
+
+deb: all ## build/nextaddr_VERSION-1_ARCHITECTURE.deb, for Debian and what is made from it
+	$(if $(ARCH)$(CHECK),$(error a package is made for this machine, without ARCH and CHECK))
+	rm -rf $(PACKAGES)/deb
+	$(MAKE) -s -o all install DESTDIR=$(PACKAGES)/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CXX) -print-multiarch)
+	scripts/deb/build $(PACKAGES)
+
+dist: ## build/nextaddr-VERSION.tar.gz: the sources of the last commit
+	@mkdir -p $(PACKAGES)
+	git archive --prefix=nextaddr-$(VERSION)/ -o $(PACKAGES)/nextaddr-$(VERSION).tar HEAD
+	gzip -9nf $(PACKAGES)/nextaddr-$(VERSION).tar
 
 clean: ## remove build/
 	rm -rf $(BUILD)

@@ -302,14 +302,6 @@ def test_an_installed_launcher_finds_the_library_beside_it(tmp_path, library):
     assert environment_of(launcher=launcher)["LD_PRELOAD"] == str(tmp_path / library)
 
 
-def test_make_install_puts_both_where_they_find_each_other(tmp_path):
-    # "-o all": what is installed is what is tested, nothing is built here.
-    command = ["make", "-s", "-o", "all", "install", f"PREFIX={tmp_path}"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
-    found = environment_of(launcher=tmp_path / "bin" / "nextaddr")["LD_PRELOAD"]
-    assert found == str(tmp_path / "lib" / "nextaddr" / "libnextaddr.so")
-
-
 def test_symlinks_to_the_launcher_are_followed(tmp_path):
     (tmp_path / "one").symlink_to(LAUNCHER)
     (tmp_path / "two").symlink_to("one")

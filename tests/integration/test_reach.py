@@ -2,7 +2,6 @@
 # emulator, and those of musl. Each does in its own way what the other tests have in every detail, and all of them
 # share what is shared between processes.
 # Where a compiler or an emulator is missing a test says so; nothing may be skipped because a build has failed.
-import os
 import re
 import shutil
 import struct
@@ -242,11 +241,3 @@ def test_a_32_bit_program_is_no_obstacle(several, installed):
         assert run.stderr == "", run
     check = subprocess.run([installed, "--check", program], capture_output=True, text=True)
     assert check.stdout.endswith("can be helped\n"), check
-
-
-def test_install_and_uninstall_with_both_leave_nothing(tmp_path):
-    build_for("i386")
-    for words in (["install"], ["ARCH=i386", "install"], ["uninstall"]):
-        subprocess.run(["make", "-s", "-C", str(ROOT), "-o", "all", *words, f"PREFIX={tmp_path}"], check=True)
-    assert not os.path.exists(tmp_path / "lib" / "nextaddr")
-    assert list((tmp_path / "bin").iterdir()) == []
