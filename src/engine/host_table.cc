@@ -47,6 +47,12 @@ constexpr std::uint32_t kMaxComparisons = 8u << 20;
 
 constexpr std::size_t kMaxName = std::tuple_size_v<NameBuffer>;
 
+// What one question has cost so far, in as many walks as it took.
+struct Effort {
+  std::uint32_t steps = 0;
+  std::uint32_t comparisons = 0;
+};
+
 std::uint32_t mix(std::uint32_t hash, std::uint32_t value) {
   hash = (hash ^ value) * 0x9e3779b1u;
   return hash ^ (hash >> 15);
@@ -103,6 +109,15 @@ class HostTable::Reader {
   }
 
   [[nodiscard]] std::uint32_t generation() const { return generation_; }
+
+  // The walk that began at `first` of this bucket has met all holders. Otherwise a host may have
+  // been remembered anew in front of it, and then forgotten behind it.
+  [[nodiscard]] bool met_all(const Word& bucket, Offset first) const {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return bucket.load(std::memory_order_relaxed) == first &&
+           memory_.published.load(std::memory_order_relaxed) == generation_;
+  }
+
   Word& word(Offset offset) const { return half_.words[offset % kHalfWords]; }
   [[nodiscard]] std::uint32_t at(Offset offset) const {
     return word(offset).load(std::memory_order_relaxed);
@@ -176,6 +191,39 @@ class HostTable::Reader {
       cost += static_cast<std::uint32_t>(count(other));
       if (position_of(other, wanted) == PositionSet::kNone) candidates.remove(i);
     }
+    return true;
+  }
+
+  // HostTable::destinations(), for a walk that begins at `entry`.
+  bool destinations(Offset entry, const Address& requested, std::uint16_t port,
+                    const HostFilter& filter, Effort& effort, DestinationList& out) const {
+    Offset record = 0;
+    NameBuffer buffer{};
+    for (; (entry = holder(entry, requested, effort.steps)) != 0;
+         entry = follow(entry + kNextEntry)) {
+      const Offset other = at(entry + kOwner);
+      if ((state(other) & kLeftAlone) != 0 || filter.leaves_alone(name(other, buffer), port)) {
+        return false;
+      }
+      if (record == 0) {
+        record = other;
+        const std::size_t addresses = count(record);
+        out = {};
+        for (std::size_t i = 0; i < addresses; ++i) {
+          const Address each = address(this->entry(record, i));
+          out.candidates.add(i);
+          if (!each.is_ipv4()) out.ipv6.add(i);
+          if (each == requested) out.requested = static_cast<std::uint16_t>(i);
+        }
+      } else if (!keep_common(record, other, out.candidates, effort.comparisons)) {
+        return false;
+      }
+    }
+    if (record == 0 || effort.steps >= kMaxSteps || !out.candidates.has(out.requested)) {
+      return false;
+    }
+    out.generation = generation_;
+    out.record = record;
     return true;
   }
 
@@ -266,7 +314,8 @@ class HostTable::Writer : public HostTable::Reader {
   }
 
   void forget(Offset record) const {
-    set(record + kState, state(record) & ~kLive);
+    // Who sees this sees what was linked before, too (met_all()).
+    word(record + kState).store(state(record) & ~kLive, std::memory_order_release);
     for (std::size_t i = 0; i < count(record); ++i) {
       const Offset e = entry(record, i);
       unlink(address_bucket(address(e)), e, kNextEntry);
@@ -407,71 +456,54 @@ bool HostTable::learn(std::string_view host, AddressList& answer, LookupFamilies
   return learned;
 }
 
+// Calls walk(reader, first, effort) for the holders of `address`, again when they changed
+// meanwhile.
+template <typename Walk>
+bool HostTable::walk_holders(const Address& address, Walk walk) const {
+  for (Effort effort; effort.steps < kMaxSteps; ++effort.steps) {
+    const Reader reader(*memory_);
+    const Word& bucket = reader.address_bucket(address);
+    const Offset first = bucket.load(std::memory_order_acquire);
+    const bool found = walk(reader, first, effort);
+    if (reader.met_all(bucket, first)) return found;
+  }
+  return false;
+}
+
 bool HostTable::may_fail_over(const Address& address) const {
   // One page is touched until the first lookup has been remembered.
   if (memory_->hosts.load(std::memory_order_acquire) == 0) return false;
-  const Reader reader(*memory_);
-  std::uint32_t steps = 0;
-  const Offset entry =
-      reader.holder(reader.address_bucket(address).load(std::memory_order_acquire), address, steps);
-  if (entry == 0) return false;
-  const Offset record = reader.at(entry + kOwner);
-  const std::uint32_t state = reader.state(record);
-  if (reader.count(record) < 2 || (state & kLeftAlone) != 0) return false;
-  reader.note_use(record);
-  return true;
+  return walk_holders(address, [&](const Reader& reader, Offset first, Effort& effort) {
+    const Offset entry = reader.holder(first, address, effort.steps);
+    if (entry == 0) return false;
+    const Offset record = reader.at(entry + kOwner);
+    if (reader.count(record) < 2 || (reader.state(record) & kLeftAlone) != 0) return false;
+    reader.note_use(record);
+    return true;
+  });
 }
 
 bool HostTable::destinations(const Address& requested, std::uint16_t port, const HostFilter& filter,
                              DestinationList& out) const {
-  const Reader reader(*memory_);
-  std::uint32_t steps = 0;
-  std::uint32_t cost = 0;
-  Offset record = 0;
-  NameBuffer buffer{};
-  for (Offset entry = reader.address_bucket(requested).load(std::memory_order_acquire);
-       (entry = reader.holder(entry, requested, steps)) != 0;
-       entry = reader.follow(entry + kNextEntry)) {
-    const Offset holder = reader.at(entry + kOwner);
-    if ((reader.state(holder) & kLeftAlone) != 0 ||
-        filter.leaves_alone(reader.name(holder, buffer), port)) {
-      return false;
-    }
-    if (record == 0) {
-      record = holder;
-      const std::size_t count = reader.count(record);
-      out = {};
-      for (std::size_t i = 0; i < count; ++i) {
-        const Address address = reader.address(reader.entry(record, i));
-        out.candidates.add(i);
-        if (!address.is_ipv4()) out.ipv6.add(i);
-        if (address == requested) out.requested = static_cast<std::uint16_t>(i);
-      }
-    } else if (!reader.keep_common(record, holder, out.candidates, cost)) {
-      return false;
-    }
-  }
-  if (record == 0 || steps >= kMaxSteps || !out.candidates.has(out.requested)) return false;
-  out.generation = reader.generation();
-  out.record = record;
-  return reader.valid();
+  return walk_holders(requested, [&](const Reader& reader, Offset first, Effort& effort) {
+    return reader.destinations(first, requested, port, filter, effort, out);
+  });
 }
 
 bool HostTable::any_holder(const Address& address, HolderTest test, void* context) const {
-  const Reader reader(*memory_);
-  std::uint32_t steps = 0;
-  NameBuffer buffer{};
-  for (Offset entry = reader.address_bucket(address).load(std::memory_order_acquire);
-       (entry = reader.holder(entry, address, steps)) != 0;
-       entry = reader.follow(entry + kNextEntry)) {
-    const Offset holder = reader.at(entry + kOwner);
-    const std::string_view host = reader.name(holder, buffer);
-    // Of a record that was written over, any number.
-    const std::size_t position = (entry - reader.entry(holder, 0)) / kEntryWords;
-    if (position >= reader.count(holder)) continue;
-    if (reader.valid() && test(context, host, position)) return true;
-  }
-  return false;
+  return walk_holders(address, [&](const Reader& reader, Offset entry, Effort& effort) {
+    NameBuffer buffer{};
+    for (; (entry = reader.holder(entry, address, effort.steps)) != 0;
+         entry = reader.follow(entry + kNextEntry)) {
+      const Offset holder = reader.at(entry + kOwner);
+      const std::string_view host = reader.name(holder, buffer);
+      // Of a record that was written over, any number.
+      const std::size_t position = (entry - reader.entry(holder, 0)) / kEntryWords;
+      if (position >= reader.count(holder)) continue;
+      if (reader.valid() && test(context, host, position)) return true;
+    }
+    return false;
+  });
 }
 
 bool HostTable::address_at(const DestinationList& list, std::size_t position, Address& out) const {

@@ -81,6 +81,7 @@ class HostTable {
   bool address_at(const DestinationList& list, std::size_t position, Address& out) const;
 
   // Whether `test(context, host, position)` is true of some host that has this address in its list.
+  // It may be asked twice about one.
   using HolderTest = bool (*)(void* context, std::string_view host, std::size_t position);
   bool any_holder(const Address& address, HolderTest test, void* context) const;
 
@@ -101,6 +102,8 @@ class HostTable {
  private:
   class Reader;
   class Writer;
+  template <typename Walk>
+  bool walk_holders(const Address& address, Walk walk) const;
   Memory* memory_ = nullptr;
 };
 
