@@ -85,10 +85,11 @@ SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
 
-# What programs call all the time, and a healthy connect, is built for speed, everything else for size.
+# What programs call all the time, and a healthy connect, is built for speed, everything else for size. It has few loops
+# of more than some rounds, so that to align them is worth less than the room it takes.
 QUICK := $(addprefix src/,hooks/connect.cc hooks/send.cc hooks/wait.cc libc.cc failover.cc registrations.cc socket.cc) \
 	$(addprefix src/engine/,address.cc host_table.cc)
-$(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2
+$(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-jumps=1 -falign-loops=1
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
