@@ -262,7 +262,9 @@ format: ## apply .clang-format
 
 install: all ## into PREFIX (default /usr/local), below DESTDIR; with ARCH=..: beside that of this machine
 	install -D -m 755 scripts/nextaddr $(DESTDIR)$(PREFIX)/bin/nextaddr
-	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so
+	@# In one step: programs that start meanwhile may have it from /etc/ld.so.preload, and none must find half of it.
+	install -D -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so.new
+	mv -f $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so.new $(DESTDIR)$(PREFIX)/lib/nextaddr$(ARCH:%=/%)/libnextaddr.so
 	$(if $(ARCH),$(call link_platforms,$(DESTDIR)$(PREFIX)/lib/nextaddr,$(ARCH)))
 
 uninstall: ## what install put there
