@@ -89,7 +89,7 @@ all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: b
 # of more than some rounds, so that to align them is worth less than the room it takes.
 QUICK := $(addprefix src/,hooks/connect.cc hooks/send.cc hooks/wait.cc libc.cc failover.cc registrations.cc socket.cc) \
 	$(addprefix src/engine/,address.cc host_table.cc)
-$(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-jumps=1 -falign-loops=1
+$(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
