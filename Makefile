@@ -90,10 +90,11 @@ SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
 
-# What programs call all the time, and a healthy connect, is built for speed, everything else for size.
+# What programs call all the time, and a healthy connect, is built for speed, everything else for size. It has few loops
+# of more than some rounds, so that to align them is worth less than the room it takes.
 QUICK := $(addprefix src/,hooks/connect.cc hooks/send.cc hooks/wait.cc libc.cc failover.cc registrations.cc socket.cc) \
 	$(addprefix src/engine/,address.cc host_table.cc)
-$(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2
+$(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
@@ -270,7 +271,9 @@ SHARE     := $(DESTDIR)$(PREFIX)/share
 # What is built already is installed by make and coreutils alone.
 install: all ## into PREFIX (default /usr/local) and LIBDIR, below DESTDIR; with ARCH=..: beside that of this machine
 	install -D -m 755 scripts/nextaddr "$(DESTDIR)$(PREFIX)/bin/nextaddr"
-	install -D -m 644 $(LIBRARY) "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so"
+	@# In one step: programs that start meanwhile may have it from /etc/ld.so.preload, and none must find half of it.
+	install -D -m 644 $(LIBRARY) "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so.new"
+	mv -f "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so.new" "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so"
 	$(if $(ARCH),$(call link_platforms,$(INSTALLED),$(ARCH)))
 	install -D -m 644 scripts/man/nextaddr.1 "$(SHARE)/man/man1/nextaddr.1"
 	install -D -m 644 scripts/man/libnextaddr.7 "$(SHARE)/man/man7/libnextaddr.7"

@@ -1,13 +1,16 @@
 #include "config.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
 #include "engine/given_names.h"
+#include "engine/settings.h"
 #include "engine/text.h"
 #include "kernel.h"
 
@@ -49,16 +52,50 @@ class TextStore {
 std::size_t size_of(const char* text) { return text == nullptr ? 0 : std::strlen(text) + 1; }
 std::string_view view(const char* text) { return text == nullptr ? std::string_view{} : text; }
 
-// A variable that is unset and one that is empty mean the same.
-const char* variable(const char* name) {
-  const char* value = secure_getenv(name);
-  return value == nullptr || *value == '\0' ? nullptr : value;
+bool is_on(const char* value) { return value != nullptr && *value != '\0' && view(value) != "0"; }
+
+using FileBuffer = std::array<char, 4096 + 1>;
+
+// Null when there is no file or its settings count, else why they do not. O_NONBLOCK: a FIFO in its
+// place must not stop the program, nor may a link lead to whatever does.
+const char* read_file(FileBuffer& buffer, Settings& out) {
+  const int fd =
+      open("/etc/nextaddr.conf", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return errno == ENOENT ? nullptr : "it cannot be opened";
+  struct stat status {};
+  const bool trusted = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
+                       status.st_uid == 0 && (status.st_mode & 022) == 0;
+  const ssize_t got = trusted ? read(fd, buffer.data(), buffer.size()) : -1;
+  close(fd);
+  if (got < 0) return "it is not a plain file of root that nobody else may write";
+  const auto size = static_cast<std::size_t>(got);
+  if (size == buffer.size()) return "it has more than 4096 bytes";
+  out = Settings(buffer.data(), size);
+  return nullptr;
 }
 
-bool is_set(const char* name) {
-  const char* value = variable(name);
-  return value != nullptr && view(value) != "0";
-}
+// Where the variables come from.
+class Source {
+ public:
+  explicit Source(FileBuffer& buffer) : file_problem_(read_file(buffer, file_)) {}
+
+  // What is in the environment counts, be it empty; an empty value means the same as none.
+  const char* value(const char* name) {
+    const char* in_file = file_.take(name);
+    const char* value = secure_getenv(name);
+    if (value == nullptr) value = in_file;
+    return value == nullptr || *value == '\0' ? nullptr : value;
+  }
+
+  // After all variables have been asked for.
+  const char* file_problem() {
+    return file_problem_ != nullptr ? file_problem_ : file_.left_over();
+  }
+
+ private:
+  Settings file_;
+  const char* file_problem_;
+};
 
 bool parse_level(std::string_view text, LogLevel& out) {
   constexpr std::string_view kNames[] = {"off", "error", "info", "debug"};
@@ -77,7 +114,7 @@ using PathBuffer = std::array<char, 4096>;
 const char* usual_memory_file(PathBuffer& buffer) {
   // "The directory MUST be owned by the user" (XDG Base Directory Specification), which it is not
   // for root with the environment of another.
-  const char* runtime = variable("XDG_RUNTIME_DIR");
+  const char* runtime = secure_getenv("XDG_RUNTIME_DIR");
   struct stat status {};
   const bool own = runtime != nullptr && *runtime == '/' && kernel::stat(runtime, status) == 0 &&
                    status.st_uid == geteuid();
@@ -97,13 +134,29 @@ const char* usual_memory_file(PathBuffer& buffer) {
 
 const Config& config() { return the_config; }
 
+std::string_view program_name() {
+  const char* name = program_invocation_short_name;
+  return name != nullptr ? std::string_view(name) : "?";
+}
+
 void read_config() {
+  // Whatever is wrong with the file, this is the way around it.
+  the_config.off = is_on(secure_getenv("NEXTADDR_OFF"));
+  if (the_config.off) return;
+  FileBuffer file_buffer;
+  Source source(file_buffer);
+  const char* only_programs = source.value("NEXTADDR_ONLY_PROGRAMS");
+  const char* skip_programs = source.value("NEXTADDR_SKIP_PROGRAMS");
+  // A name of a program is matched as one of a host is.
+  const HostFilter programs(view(only_programs), view(skip_programs));
+  the_config.off = is_on(source.value("NEXTADDR_OFF")) || programs.leaves_alone(program_name(), 0);
+  if (the_config.off) return;
   Config read;
-  read.off = is_set("NEXTADDR_OFF");
-  if (const char* level = variable("NEXTADDR_LOG")) {
+  if (const char* level = source.value("NEXTADDR_LOG")) {
     if (!parse_level(level, read.log_level)) read.problem = "NEXTADDR_LOG";
   }
-  if (const char* delay = variable("NEXTADDR_DELAY"); delay != nullptr && view(delay) != "auto") {
+  if (const char* delay = source.value("NEXTADDR_DELAY");
+      delay != nullptr && view(delay) != "auto") {
     std::uint32_t value = 0;
     if (parse_number(delay, kLongestDelayMs, value) && value >= kShortestDelayMs) {
       read.attempt_delay_ms = value;
@@ -112,32 +165,33 @@ void read_config() {
       read.problem = "NEXTADDR_DELAY";
     }
   }
-  if (const char* parking = variable("NEXTADDR_PARKING")) {
+  if (const char* parking = source.value("NEXTADDR_PARKING")) {
     if (!parse_number(parking, kLongestParkingMs, read.first_parking_ms)) {
       read.problem = "NEXTADDR_PARKING";
     }
   }
-  if (const char* format = variable("NEXTADDR_LOG_FORMAT")) {
+  if (const char* format = source.value("NEXTADDR_LOG_FORMAT")) {
     read.log_json = view(format) == "json";
     if (!read.log_json && view(format) != "text") read.problem = "NEXTADDR_LOG_FORMAT";
   }
-  if (const char* seed = variable("NEXTADDR_SEED")) {
+  if (const char* seed = source.value("NEXTADDR_SEED")) {
     read.has_seed = parse_number(seed, UINT32_MAX, read.seed);
     if (!read.has_seed) read.problem = "NEXTADDR_SEED";
   }
-  const char* faults = variable("NEXTADDR_FAULTS");
-  const char* memory = variable("NEXTADDR_MEMORY");
+  const char* faults = source.value("NEXTADDR_FAULTS");
+  const char* memory = source.value("NEXTADDR_MEMORY");
   PathBuffer usual_memory{};
   // What faults have taught must reach no other program, nor what was known before hide a fault.
   if (memory == nullptr && faults == nullptr) memory = usual_memory_file(usual_memory);
-  const char* resolve = variable("NEXTADDR_RESOLVE");
-  const char* log_file = variable("NEXTADDR_LOG_FILE");
-  const char* only = variable("NEXTADDR_ONLY");
-  const char* skip = variable("NEXTADDR_SKIP");
-  if (is_set("NEXTADDR_NO_FAILOVER")) skip = "*";
-  const char* run_file = variable("NEXTADDR_RUN");
+  const char* resolve = source.value("NEXTADDR_RESOLVE");
+  const char* log_file = source.value("NEXTADDR_LOG_FILE");
+  const char* only = source.value("NEXTADDR_ONLY");
+  const char* skip = source.value("NEXTADDR_SKIP");
+  if (is_on(source.value("NEXTADDR_NO_FAILOVER"))) skip = "*";
+  const char* run_file = secure_getenv("NEXTADDR_RUN");
+  const char* file_problem = source.file_problem();
   TextStore store(size_of(resolve) + size_of(log_file) + size_of(only) + size_of(skip) +
-                  size_of(memory) + size_of(faults) + size_of(run_file));
+                  size_of(memory) + size_of(faults) + size_of(run_file) + size_of(file_problem));
   read.resolve = view(store.keep(resolve));
   if (!given_names_valid(read.resolve)) read.problem = "NEXTADDR_RESOLVE";
   read.log_file = store.keep(log_file);
@@ -146,7 +200,8 @@ void read_config() {
   read.filter = HostFilter(kept_only, view(store.keep(skip)));
   read.faults = view(store.keep(faults));
   read.run_file = store.keep(run_file);
-  read.ends_run = is_set("NEXTADDR_RUN_ENDS");
+  read.file_problem = store.keep(file_problem);
+  read.ends_run = is_on(secure_getenv("NEXTADDR_RUN_ENDS"));
   the_config = read;
 }
 

@@ -1,6 +1,8 @@
 // What the user set: the NEXTADDR_* variables, read once when the library is loaded and copied,
-// because programs clear or overwrite their environment later (nginx does). Never reports, never
-// fails: a bad value is the default, and `problem` keeps its name for the log.
+// because programs clear or overwrite their environment later (nginx does). Those that are not in
+// the environment may be in /etc/nextaddr.conf, which is for all programs of the machine. Never
+// reports, never fails, and nothing in the place of that file holds a program up: a bad value is
+// the default, and `problem` keeps its name for the log.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +17,9 @@ namespace nextaddr {
 enum class LogLevel : std::uint8_t { kOff, kError, kInfo, kDebug };
 
 struct Config {
-  bool off = false;                                         // NEXTADDR_OFF=1
+  // NEXTADDR_OFF=1, or this program is not among NEXTADDR_ONLY_PROGRAMS, or among
+  // NEXTADDR_SKIP_PROGRAMS. Nothing else is read then.
+  bool off = false;
   LogLevel log_level = LogLevel::kOff;                      // NEXTADDR_LOG
   const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr
   bool log_json = false;                                    // NEXTADDR_LOG_FORMAT=json
@@ -31,12 +35,18 @@ struct Config {
   std::uint32_t first_parking_ms = kFirstParkingMs;  // NEXTADDR_PARKING, for tests
   bool fixed_attempt_delay = false;                  // NEXTADDR_DELAY is a number
   const char* problem = nullptr;                     // a variable with a bad value, or null
+  const char* file_problem = nullptr;  // a line of the file that is ignored, or why it is; or null
 };
 
 // The configuration of this process: the defaults until read_config() has run, constant afterwards.
 const Config& config();
 
-// Reads the environment. Once, from the library's start; not thread-safe, not async-signal-safe.
+// What this program is called by the log and by patterns: the name it was started by, without
+// directories.
+std::string_view program_name();
+
+// Reads the environment and the file. Once, from the library's start; not thread-safe, not
+// async-signal-safe.
 void read_config();
 
 }  // namespace nextaddr

@@ -67,6 +67,9 @@ __attribute__((noinline, cold)) bool start() {
       owns_memory();
       if (config().log_level != LogLevel::kOff) remember_stderr();
       if (config().problem != nullptr) report_problem("bad value ignored in ", config().problem);
+      if (config().file_problem != nullptr) {
+        report_problem("ignored in /etc/nextaddr.conf: ", config().file_problem);
+      }
       open_run();
       load_faults();
       next = kActive;

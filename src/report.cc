@@ -3,8 +3,6 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
-#include <cerrno>
-
 #include "clock.h"
 #include "config.h"
 #include "engine/json.h"
@@ -21,9 +19,7 @@ bool logs(LogLevel level) { return config().log_level >= level; }
 
 std::string_view program() {
   // The launcher has this process report, which is none of its command's.
-  if (config().ends_run) return "nextaddr";
-  const char* name = program_invocation_short_name;
-  return name != nullptr ? std::string_view(name) : "?";
+  return config().ends_run ? "nextaddr" : program_name();
 }
 
 // One line about one event, in the format that is wanted: what is added to text() or json() follows

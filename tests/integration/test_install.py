@@ -163,7 +163,7 @@ def test_the_page_of_the_command_has_the_exit_statuses_of_the_help():
 
 
 def test_the_page_of_the_library_has_the_variables_that_it_reads():
-    read = set(re.findall(r'\b(?:variable|is_set)\("(NEXTADDR_\w+)"\)', (ROOT / "src" / "config.cc").read_text()))
+    read = set(re.findall(r'\b(?:value|secure_getenv)\("(NEXTADDR_\w+)"\)', (ROOT / "src" / "config.cc").read_text()))
     assert {"NEXTADDR_RESOLVE", "NEXTADDR_OFF"} <= read
     assert variables_of(PAGES[1]) == read
 
