@@ -1,10 +1,10 @@
 #include "observe.h"
 
 #include <netinet/in.h>
-#include <sched.h>
 
 #include <cerrno>
 #include <csignal>
+#include <ctime>
 
 #include "clock.h"
 #include "config.h"
@@ -19,8 +19,9 @@
 namespace nextaddr {
 namespace {
 
-// The table is written for microseconds at a time (a compaction: some milliseconds).
-constexpr std::uint64_t kLockPatienceMs = 50;
+// The table is written for microseconds at a time (a compaction: some milliseconds), but the writer
+// may lose its processor meanwhile.
+constexpr std::uint64_t kLockPatienceMs = 200;
 
 // The writer's lock of the host table, shared with forked processes. Neither a handler that jumps
 // out, nor a fork in one, nor a cancellation may leave it behind. Only a SIGKILL can, and then it
@@ -36,7 +37,9 @@ class WriteLock {
         held_ = dead && table_.take_over(owner, own_pid());
         break;
       }
-      sched_yield();
+      // Who only yields keeps the processor from a writer that has lost it.
+      constexpr timespec kShort{0, 100'000};
+      nanosleep(&kShort, nullptr);
     }
   }
   ~WriteLock() {

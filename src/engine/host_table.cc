@@ -385,6 +385,7 @@ class HostTable::Writer : public HostTable::Reader {
   }
 };
 
+// What is marked cold is built for size: a healthy connect does not come there.
 std::size_t HostTable::memory_size() { return sizeof(Memory); }
 
 bool HostTable::try_lock(std::uint32_t owner) {
@@ -398,7 +399,7 @@ std::uint32_t HostTable::lock_owner() const {
   return memory_->lock.load(std::memory_order_relaxed);
 }
 
-bool HostTable::take_over(std::uint32_t dead_owner, std::uint32_t owner) {
+[[gnu::cold]] bool HostTable::take_over(std::uint32_t dead_owner, std::uint32_t owner) {
   if (!memory_->lock.compare_exchange_strong(dead_owner, owner, std::memory_order_acquire)) {
     return false;
   }
@@ -411,8 +412,8 @@ bool HostTable::take_over(std::uint32_t dead_owner, std::uint32_t owner) {
   return true;
 }
 
-bool HostTable::learn(std::string_view host, AddressList& answer, LookupFamilies families,
-                      const HostFilter& filter) {
+[[gnu::cold]] bool HostTable::learn(std::string_view host, AddressList& answer,
+                                    LookupFamilies families, const HostFilter& filter) {
   if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
   if (host.empty() || host.size() > kMaxName || answer.size() == 0) return false;
   const std::uint32_t hash = hash_of(host);
@@ -490,7 +491,8 @@ bool HostTable::destinations(const Address& requested, std::uint16_t port, const
   });
 }
 
-bool HostTable::any_holder(const Address& address, HolderTest test, void* context) const {
+[[gnu::cold]] bool HostTable::any_holder(const Address& address, HolderTest test,
+                                         void* context) const {
   return walk_holders(address, [&](const Reader& reader, Offset entry, Effort& effort) {
     NameBuffer buffer{};
     for (; (entry = reader.holder(entry, address, effort.steps)) != 0;
@@ -520,8 +522,8 @@ std::string_view HostTable::host_name(const DestinationList& list, NameBuffer& b
   return reader.valid() ? name : std::string_view{};
 }
 
-void HostTable::note_exhausted(const DestinationList& list, std::uint32_t pid,
-                               std::uint32_t now_ms) {
+[[gnu::cold]] void HostTable::note_exhausted(const DestinationList& list, std::uint32_t pid,
+                                             std::uint32_t now_ms) {
   const Reader reader(*memory_, list.generation);
   const Offset walked = reader.walked(list.record);
   const Offset words = words_for_bits(reader.count(list.record));
