@@ -233,11 +233,11 @@ sanitize: ## both under ASan and UBSan, then under TSan, some programs under val
 
 # ASan does not follow a stack that pthread_cancel(3) has unwound; it and valgrind have memory measured in vain. TSan
 # makes vfork(2) a fork, holds signals back, writes a report, then suppressed, before a close(2) in another thread, maps
-# files of its own, and does not know the threads that libc starts for getaddrinfo_a(3).
+# files of its own, and knows neither the threads that libc starts for getaddrinfo_a(3) nor those after a fork.
 UNCHECKED := not cancel and not no_memory and not memory_is
 ifeq ($(CHECK),thread)
 UNCHECKED += and not vfork and not closed_descriptor and not reused_descriptor and not signals_interrupt \
-	and not limit_on_the_size and not getaddrinfo_a
+	and not limit_on_the_size and not getaddrinfo_a and not sleeps_through
 endif
 ifeq ($(CHECK),coverage)
 # The counts are written to files when a program ends: its limits and its user may forbid that.

@@ -50,7 +50,7 @@ class Build:
     def environment(self):
         # What a program under test does with its memory is its own affair, and it may be killed.
         # What a forked child has not joined is its parent's.
-        tsan = f"report_thread_leaks=0:die_after_fork=0:suppressions={ROOT}/tests/programs/tsan.supp"
+        tsan = f"report_thread_leaks=0:suppressions={ROOT}/tests/programs/tsan.supp"
         sanitizers = {"ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": tsan}
         return {"QEMU_LD_PREFIX": self.sysroot} if self.emulator else sanitizers
 
