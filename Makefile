@@ -239,6 +239,10 @@ ifeq ($(CHECK),thread)
 UNCHECKED += and not vfork and not closed_descriptor and not reused_descriptor and not signals_interrupt \
 	and not limit_on_the_size and not getaddrinfo_a and not sleeps_through
 endif
+ifneq ($(findstring valgrind,$(TEST_UNDER)),)
+# It takes a second to start a program, which some tests count on, and a hundred descriptors for itself.
+UNCHECKED += and not slow_server and not begins_anew and not sa_restart_interrupts and not touches_no_more
+endif
 ifeq ($(CHECK),coverage)
 # The counts are written to files when a program ends: its limits and its user may forbid that.
 CHECKED += faults_rules log
