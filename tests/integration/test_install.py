@@ -108,7 +108,7 @@ def test_every_user_may_use_what_root_installs(tmp_path, i386):
 def test_to_install_needs_make_and_coreutils_alone(tmp_path, i386):
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("make", "sh", "install", "ln", "uname", "rm", "rmdir"):
+    for name in ("make", "sh", "install", "ln", "mv", "uname", "rm", "rmdir"):
         (tools / name).symlink_to(shutil.which(name))
     prefix = f"PREFIX={tmp_path}/made"
     for words in (["install"], [i386, "install"], ["uninstall"]):
