@@ -1,6 +1,6 @@
-// A thread sleeps in epoll_wait while a connect of another one is in flight; then the process forks,
-// and the child does the same once more.
-// Must never wait with a limit, or in the thread that connects: only a timer can wake the sleepers.
+// A thread sleeps in epoll_wait while a connect of another one is in flight; then the process
+// forks, and the child does the same once more. Must never wait with a limit, or in the thread that
+// connects: only a timer can wake the sleepers.
 //
 // host= port= after=MS. One line from the child, one from the parent.
 #include <sys/wait.h>
