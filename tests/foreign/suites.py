@@ -66,8 +66,8 @@ Dir::State::lists "{place}/lists";
 Dir::Cache "{place}/cache";
 APT::Sandbox::User "root";
 """
-DEB_SRC = "".join(f"deb-src http://deb.debian.org/{where} main\n"
-                  for where in ("debian bookworm", "debian-security bookworm-security"))
+# The archives of Debian that the machine has its packages from.
+ARCHIVES = ["apt-get", "indextargets", "--format", "$(ORIGIN) deb-src $(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"]
 
 
 def debian_source(work, package):
@@ -77,7 +77,10 @@ def debian_source(work, package):
         apt = place / "apt"
         (apt / "lists" / "partial").mkdir(parents=True)
         (apt / "cache").mkdir()
-        (apt / "deb-src.list").write_text(DEB_SRC)
+        archives = subprocess.run(ARCHIVES, capture_output=True, text=True).stdout.splitlines()
+        sources = {archive.removeprefix("Debian ") for archive in archives if archive.startswith("Debian ")}
+        # The main archive, which keeps its files longest, before that of security.
+        (apt / "deb-src.list").write_text("".join(f"{source}\n" for source in sorted(sources, reverse=True)))
         (apt / "apt.conf").write_text(APT.format(place=apt))
         with_lists = ["env", f"APT_CONFIG={apt}/apt.conf"]
         run(*with_lists, "apt-get", "-q", "update", directory=place)
