@@ -1,5 +1,8 @@
 # Fixtures of the integration tests. They must never skip without a reason, nor hide that something is not built.
+import ctypes
 import shutil
+import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -37,3 +40,17 @@ def require():
         return shutil.which(tool) or pytest.skip(f"{tool} is not installed")
 
     return path_of
+
+
+SO_ATTACH_FILTER = 26
+
+
+@pytest.fixture(scope="session")
+def socket_filters():
+    accept_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF))
+    program = struct.pack("HL", 1, ctypes.addressof(accept_all))
+    with socket.socket() as trial:
+        try:
+            trial.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        except PermissionError:
+            pytest.skip("this kernel permits socket filters (SO_ATTACH_FILTER) to root alone")

@@ -260,7 +260,7 @@ def problems(run):
 
 @BLOCKING
 @actions(*ACTIONS)
-def test_a_filter_of_the_programs_own_stays(several, action, nonblocking):
+def test_a_filter_of_the_programs_own_stays(several, socket_filters, action, nonblocking):
     # A socket that takes what it is sent anyhow is made deaf in another way.
     words = ["filter", "connect", "poll:100", "so_error", "filter"]
     ends, run = steps(several("live"), *words, rules=[f"*={action}"], filter=1, timeout=100, nonblocking=nonblocking)

@@ -18,7 +18,7 @@ from flapping import Network, schedule  # noqa: E402
 from judge import Connect, Judge  # noqa: E402
 
 
-def test_many_programs_while_addresses_come_and_go(require):
+def test_many_programs_while_addresses_come_and_go(require, socket_filters):
     for tool in ("node", "perl"):
         require(tool)
     words = [sys.executable, SOAK / "soak.py", "--seconds", "10"]
@@ -80,7 +80,7 @@ def test_the_judge(host, asked, outcome, expected):
 STEP = 0.6
 
 
-def test_an_address_is_what_it_is_set_to(address_lab):
+def test_an_address_is_what_it_is_set_to(address_lab, socket_filters):
     network = Network([address_lab.unused()])
     (text,) = network.addresses
     states = ["live", "silent", "slow", "refused", "live", "refused", "silent", "live"]
