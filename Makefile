@@ -245,7 +245,7 @@ UNCHECKED += and not slow_server and not begins_anew and not sa_restart_interrup
 endif
 ifeq ($(CHECK),coverage)
 # The counts are written to files when a program ends: its limits and its user may forbid that.
-CHECKED += faults_rules log
+CHECKED += faults_rules log settings_file
 UNCHECKED := not limit_on_the_size and not every_user
 endif
 
