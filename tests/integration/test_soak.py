@@ -75,6 +75,14 @@ def test_the_judge(host, asked, outcome, expected):
     assert judge.complaint(Connect("program", 1, 10, 11, host, asked, outcome), list(HOSTS)) == expected
 
 
+def test_the_judge_of_who_goes_through_the_addresses_itself():
+    hosts = {"a.test": ["refused", "silent"], "b.test": ["refused"]}
+    judge = Judge(hosts, Steady(), 5)
+    ends = [Connect("program", 1, 10, 11, host, None, "!own timer") for host in hosts]
+    complaints = [judge.complaint(end, list(hosts)) for end in ends]
+    assert complaints == [None, "not ended, though all refused all the time"]
+
+
 # ---- The network ----
 
 STEP = 0.6
