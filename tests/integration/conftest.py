@@ -1,8 +1,6 @@
 # Fixtures of the integration tests. They must never skip without a reason, nor hide that something is not built.
-import ctypes
 import shutil
 import socket
-import struct
 import sys
 from pathlib import Path
 
@@ -10,8 +8,10 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
+sys.path.append(str(TESTS / "soak"))
 
 import lab as labs  # noqa: E402
+from flapping import set_filter  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +42,10 @@ def require():
     return path_of
 
 
-SO_ATTACH_FILTER = 26
-
-
 @pytest.fixture(scope="session")
 def socket_filters():
-    accept_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF))
-    program = struct.pack("HL", 1, ctypes.addressof(accept_all))
     with socket.socket() as trial:
         try:
-            trial.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            set_filter(trial, "silent")
         except PermissionError:
             pytest.skip("this kernel permits socket filters (SO_ATTACH_FILTER) to root alone")

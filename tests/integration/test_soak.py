@@ -8,14 +8,12 @@ import time
 
 import pytest
 
+from flapping import Network, schedule
+from judge import Connect, Judge
 from lab import ROOT
 from programs.harness import address_lab
 
 SOAK = ROOT / "tests" / "soak"
-sys.path.insert(0, str(SOAK))
-
-from flapping import Network, schedule  # noqa: E402
-from judge import Connect, Judge  # noqa: E402
 
 
 def test_many_programs_while_addresses_come_and_go(require, socket_filters):
