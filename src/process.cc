@@ -70,6 +70,8 @@ __attribute__((noinline, cold)) bool start() {
       if (config().file_problem != nullptr) {
         report_problem("ignored in /etc/nextaddr.conf: ", config().file_problem);
       }
+      const char* memory = config().memory_file;
+      report_debug("memory ", memory != nullptr ? memory : "off");
       open_run();
       load_faults();
       next = kActive;

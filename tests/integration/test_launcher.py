@@ -372,7 +372,7 @@ def test_a_bad_nextaddr_lib_is_refused(value):
         (["--memory=/tmp/memory"], {"MEMORY": "/tmp/memory"}),
         (["--memory", "/tmp/memory", "--memory=off"], {"MEMORY": "off"}),
         (["-v"], {"LOG": "info"}),
-        (["--log", "debug"], {"LOG": "debug"}),
+        (["--log", "error"], {"LOG": "error"}),
         (["--log=debug", "-v"], {"LOG": "info"}),
         (["-v", "--log=off"], {"LOG": "off"}),
         (["--log=error"], {"LOG": "error"}),

@@ -85,7 +85,7 @@ def test_times_are_utc(several, log, zone):
         ("off", []),
         ("error", ["unmatched"]),
         ("info", ["fault", "connect", "unmatched"]),
-        ("debug", ["debug", "fault", "connect", "unmatched"]),
+        ("debug", ["debug", "debug", "fault", "connect", "unmatched"]),  # the memory, the host
     ],
 )
 def test_levels(several, log, level, expected):

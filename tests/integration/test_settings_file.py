@@ -208,6 +208,17 @@ def test_every_size_that_is_read(run, size):
     assert run(setting.rjust(size, "\n") if size >= len(setting) else "#" * size).moved_on == (size < len(setting))
 
 
+@root_only
+@pytest.mark.parametrize("owner, shown", [("0", True), ("65534", False)])
+def test_the_memory_that_is_shown_is_the_one_that_is_used(machine, tmp_path, owner, shown):
+    named = tmp_path / "named"
+    before = machine.before(f"{written(FILE, f'NEXTADDR_MEMORY={named}')}; chown {owner} {FILE}")
+    env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)}
+    result = subprocess.run([*before, labs.LAUNCHER, "--status"], env=env, capture_output=True, text=True, timeout=20)
+    used = named if shown else tmp_path / "nextaddr-memory"
+    assert (result.returncode, result.stdout) == (0, f"nothing is remembered in {used}\n"), result
+
+
 # ---- What it costs ----
 
 
