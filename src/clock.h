@@ -1,5 +1,5 @@
 // The clocks of the library: CLOCK_MONOTONIC for schedules and logs, and what is shared with other
-// processes by CLOCK_REALTIME. Async-signal-safe, no system call.
+// processes by CLOCK_REALTIME. Async-signal-safe; no system call but to sleep.
 #pragma once
 
 #include <cstdint>
@@ -26,5 +26,12 @@ inline timespec coarse_time() {
 
 // Milliseconds since 1970.
 inline std::uint64_t wall_ms() { return us_of(CLOCK_REALTIME) / 1000; }
+
+// For who waits for another thread: one that only yields keeps the processor from a thread of lower
+// priority. A cancellation point.
+inline void sleep_briefly() {
+  constexpr timespec kTenthOfMs{0, 100'000};
+  nanosleep(&kTenthOfMs, nullptr);
+}
 
 }  // namespace nextaddr

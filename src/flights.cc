@@ -103,18 +103,16 @@ Slot* slot_of(int fd) {
 bool wait_and_hold(Slot& slot, int fd) {
   constexpr int kYields = 100;
   constexpr int kSleeps = 1000;
-  constexpr timespec kShort{0, 100'000};
   for (int i = 0; i < kYields + kSleeps && slot_of(fd) == &slot; ++i) {
     if (hold(slot)) {
       if (slot.fd.load(std::memory_order_relaxed) == fd) return true;
       release(slot);
       return false;
     }
-    // The holder may have a lower priority.
     if (i < kYields) {
       sched_yield();
     } else {
-      nanosleep(&kShort, nullptr);
+      sleep_briefly();
     }
   }
   return false;

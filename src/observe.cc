@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <ctime>
 
 #include "clock.h"
 #include "config.h"
@@ -37,9 +36,7 @@ class WriteLock {
         held_ = dead && table_.take_over(owner, own_pid());
         break;
       }
-      // Who only yields keeps the processor from a writer that has lost it.
-      constexpr timespec kShort{0, 100'000};
-      nanosleep(&kShort, nullptr);
+      sleep_briefly();
     }
   }
   ~WriteLock() {
