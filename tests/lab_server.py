@@ -106,6 +106,8 @@ def serve_git(stream, address):
 def serve_ssh(stream, address):
     stream.write(f"SSH-2.0-nextaddr-live {address}\r\n".encode())
     stream.note(stream.read_line())
+    # The first packet too: a close before it has been read is a reset, and ssh says so.
+    stream.read(int.from_bytes(stream.read(4), "big"))
 
 
 def serve_redis(stream, address):
