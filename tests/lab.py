@@ -50,6 +50,18 @@ class Result:
     timed_out: bool
 
 
+def communicate(process, within, input=None):
+    """What it has written, and whether it had to be killed, with its group, because it took longer."""
+    try:
+        return *process.communicate(input, within), False
+    except BaseException as reason:  # the interrupt key as well
+        os.killpg(process.pid, signal.SIGKILL)
+        written = process.communicate()
+        if not isinstance(reason, subprocess.TimeoutExpired):
+            raise
+        return *written, True
+
+
 class Scenario:
     """One host name and port with several addresses."""
 
@@ -93,15 +105,7 @@ class Scenario:
             stderr=subprocess.PIPE,
             errors="replace",
         )
-        timed_out = False
-        try:
-            stdout, stderr = process.communicate(input, timeout)
-        except BaseException as reason:  # the interrupt key as well
-            os.killpg(process.pid, signal.SIGKILL)
-            stdout, stderr = process.communicate()
-            timed_out = isinstance(reason, subprocess.TimeoutExpired)
-            if not timed_out:
-                raise
+        stdout, stderr, timed_out = communicate(process, timeout, input)
         seconds = time.monotonic() - started
         if hold_stdin:
             os.close(stdin)

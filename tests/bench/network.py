@@ -2,8 +2,6 @@
 # loopback where there can be no namespace.
 # It must never measure with a name that other names stand beside: libc reads the whole file in every lookup.
 import contextlib
-import os
-import signal
 import subprocess
 
 import lab as labs
@@ -31,14 +29,9 @@ class _Runs:
             stderr=subprocess.PIPE,
             errors="replace",
         )
-        try:
-            stdout, stderr = process.communicate(timeout=timeout)
-        except BaseException as reason:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            if isinstance(reason, subprocess.TimeoutExpired):
-                raise Failed(f"{words[0]} has not ended within {timeout} s") from None
-            raise
+        stdout, stderr, timed_out = labs.communicate(process, timeout)
+        if timed_out:
+            raise Failed(f"{words[0]} has not ended within {timeout} s")
         if process.returncode != 0:
             raise Failed(f"{words[0]} ended with {process.returncode}: {stderr.strip()[-200:]}")
         return stdout

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -137,11 +136,8 @@ class Run:
         self._process.send_signal(number)
 
     def wait(self, within=30):
-        try:
-            self.stdout, self.stderr = self._process.communicate(timeout=within)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self.stdout, self.stderr = self._process.communicate()
+        self.stdout, self.stderr, timed_out = labs.communicate(self._process, within)
+        if timed_out:
             pytest.fail(f"still running after {within} s: {self}")
         self.returncode = self._process.returncode
         return self
