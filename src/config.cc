@@ -61,13 +61,16 @@ using FileBuffer = std::array<char, 4096 + 1>;
 const char* read_file(FileBuffer& buffer, Settings& out) {
   const int fd =
       open("/etc/nextaddr.conf", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) return errno == ENOENT ? nullptr : "it cannot be opened";
+  if (fd < 0) {
+    if (errno == ENOENT) return nullptr;
+    return errno == ELOOP ? "it is a symbolic link" : "it cannot be opened";
+  }
   struct stat status {};
   const bool trusted = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
                        status.st_uid == 0 && (status.st_mode & 022) == 0;
   const ssize_t got = trusted ? read(fd, buffer.data(), buffer.size()) : -1;
   close(fd);
-  if (got < 0) return "it is not a plain file of root that nobody else may write";
+  if (got < 0) return "it is not a regular file of root that nobody else may write";
   const auto size = static_cast<std::size_t>(got);
   if (size == buffer.size()) return "it has more than 4096 bytes";
   out = Settings(buffer.data(), size);

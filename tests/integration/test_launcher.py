@@ -455,6 +455,7 @@ BAD_VALUES = [
         ("--memory", "MEMORY", ["/", ".", "/nonexistent/memory", "nonexistent/memory", "/etc/passwd/memory"]),
         ("--log", "LOG", ["yes", "warning", "INFO", "info ", "*"]),
         ("--log-format", "LOG_FORMAT", ["JSON", "Text", "xml"]),
+        (None, "PARKING", ["-1", "120001", "1s", "010"]),
         ("--seed", "SEED", ["4294967296", "-1", "00", "01", "1e3", "0x1", " 1", "9" * 30]),
         ("--log-file", "LOG_FILE", ["/", ".", "/nonexistent/log", "nonexistent/log", "/etc/passwd/log"]),
     )
@@ -466,7 +467,9 @@ BAD_VALUES = [
 @pytest.mark.parametrize(("option", "variable", "value"), BAD_VALUES)
 def test_a_bad_value_is_refused_before_anything_runs(option, variable, value):
     quoted = value.rpartition(";")[2].rpartition(",")[2].replace("\n", "?")
-    for result in (run(option, value, "echo", "ran"), run(f"{option}={value}", "echo", "ran")):
+    by_option = [[option, value], [f"{option}={value}"]] if option else []
+    for words in by_option:
+        result = run(*words, "echo", "ran")
         assert_refused(result, f"nextaddr: {option} '", quoted)
     name = f"NEXTADDR_{variable}"
     assert_refused(run("echo", "ran", env={name: value}), f"nextaddr: {name} '", quoted)
@@ -588,7 +591,7 @@ def test_of_the_memory_only_one_thing_is_asked_at_a_time(tmp_path, option):
 @pytest.mark.parametrize(
     ("first", "second"), [("--status", "--forget"), ("--status", "--check"), ("--check", "--forget")]
 )
-def test_status_forget_and_check_exclude_each_other(tmp_path, first, second):
+def test_status_forget_and_check_cannot_be_combined(tmp_path, first, second):
     memory = tmp_path / "memory"
     memory.write_text("nextaddr memory 1")
     for words in ([first, second], [second, first]):
@@ -599,11 +602,13 @@ def test_status_forget_and_check_exclude_each_other(tmp_path, first, second):
 # ---- Help and version ----
 
 
-def test_alone_it_shows_its_usage():
-    for words in ([], ["-v"], ["--"], ["--check"]):
-        result = run(*words)
-        assert (result.returncode, result.stdout) == (125, "")
-        assert result.stderr.startswith("Usage: nextaddr ")
+@pytest.mark.parametrize("words", [[], ["-v"], ["--"], ["--check"], ["--off"], ["--log-file", "command"]])
+def test_without_a_command_it_shows_its_usage(tmp_path, words):
+    assert_refused(run(*words, cwd=tmp_path), "no command", "usage: nextaddr [options] [--] command [args..]", "--help")
+
+
+def test_a_command_that_was_taken_for_a_value_is_named():
+    assert_refused(run("--delay", "true"), "--delay 'true'")
 
 
 def test_the_help_names_everything_and_needs_no_library():
@@ -657,11 +662,19 @@ def test_the_path_is_searched_as_the_shell_does(tmp_path):
         assert run("tool", env={"PATH": path}, cwd=tmp_path / "two").stdout == "two\n"
 
 
-def test_a_script_without_its_interpreter_fails_with_one_line(tmp_path):
+def test_an_interpreter_that_is_not_there_is_named(samples, tmp_path):
     script = executable(tmp_path / "script", "#!/no/such/interpreter\n")
-    result = run(script)
-    assert result.returncode == 127
-    assert result.stderr.count("\n") == 1
+    outer = executable(tmp_path / "outer", f"#!{script}\n")
+    for command, culprit, interpreter in (
+        (script, script, "/no/such/interpreter"),
+        (outer, script, "/no/such/interpreter"),
+        (samples("uClibc"), samples("uClibc"), "/lib/ld-uClibc.so.0"),
+    ):
+        result = run(command)
+        assert (result.returncode, result.stdout) == (127, "")
+        assert result.stderr == f"nextaddr: '{culprit}' cannot be run: its interpreter '{interpreter}' is not there\n"
+        status, lines = check(command)
+        assert status == 1 and f"its interpreter '{interpreter}' " in lines[-1]
 
 
 # ---- Commands that cannot be helped: the warning ----
@@ -687,10 +700,6 @@ def test_with_off_there_is_nothing_to_warn_about(samples):
 
 def test_a_program_for_another_machine_is_warned_about(crafted):
     assert_warned(run(crafted(64, "<", 183, "/lib/ld-linux-aarch64.so.1")), "aarch64")
-
-
-def test_a_program_for_another_libc_is_warned_about(samples):
-    assert_warned(run(samples("uClibc")), "ld-uClibc.so.0")
 
 
 @pytest.mark.parametrize("line", ["#!{}", "#! \t{} -x", "#!/usr/bin/env {}", "#!/usr/bin/env -S A=1 {} -x"])
@@ -806,7 +815,6 @@ def test_check_gives_the_reason(samples, kind, reason):
     status, lines = check(samples(kind))
     assert status == 1
     assert lines[-1].startswith(f"cannot be helped: {reason}")
-    assert f"obstacle:     {lines[-1].partition(': ')[2]}" in lines
 
 
 @pytest.mark.parametrize("table", [0, 970, 5000])  # in, across and beyond the first 1024 bytes
@@ -879,7 +887,32 @@ def test_check_finds_no_end_in_a_script_that_interprets_itself(tmp_path):
     executable(script, f"#!{script}\n")
     status, lines = check(script)
     assert status == 1
-    assert lines[-1] == "cannot be helped: its interpreter cannot be run"
+    assert lines[-1] == f"cannot be helped: its interpreter '{script}' cannot be run"
+
+
+@pytest.mark.parametrize("name", ["curl", "cu?l"])
+def test_check_knows_a_program_that_the_settings_leave_alone(samples, tmp_path, name):
+    program = Path(shutil.copy(samples("dynamic"), tmp_path / "curl"))
+    script = executable(tmp_path / "a script", f"#!{program}\n")
+    for command in (program, script):
+        for env, status in (
+            ({"NEXTADDR_SKIP_PROGRAMS": f"wget,{name}"}, 1),
+            ({"NEXTADDR_ONLY_PROGRAMS": f"wget,{name}"}, 0),
+            ({"NEXTADDR_ONLY_PROGRAMS": "wget"}, 1),
+            ({"NEXTADDR_SKIP_PROGRAMS": "wget"}, 0),
+            ({"NEXTADDR_OFF": "1"}, 1),
+            ({"NEXTADDR_OFF": "0"}, 0),
+        ):
+            found, lines = check(command, env=env)
+            assert found == status, (env, lines)
+            assert lines[-1].startswith("cannot be helped: the settings leave it alone" if status else "can be helped")
+
+
+def test_check_names_a_variable_that_is_unknown():
+    result = run("--check", "env", env={"NEXTADDR_LOGFILE": "x", "NEXTADDR_LOG_FILE": "/dev/null", "NOT_NEXTADDR_X": "1"})
+    assert (result.returncode, result.stderr) == (
+        0, "nextaddr: NEXTADDR_LOGFILE is not a variable of nextaddr, and is ignored\n",
+    )  # fmt: skip
 
 
 def test_check_says_what_it_does_not_know(public, nobody):

@@ -145,14 +145,15 @@ def test_an_empty_value_is_the_default(run):
     assert ended.moved_on and problems(ended) == [], ended
 
 
-NO_FILE_OF_ROOT = "it is not a plain file of root that nobody else may write"
+NO_FILE_OF_ROOT = "it is not a regular file of root that nobody else may write"
+A_LINK = "it is a symbolic link"
 IN_ITS_PLACE = {
     "a FIFO": (f"mkfifo {FILE}", NO_FILE_OF_ROOT),
     "a directory": (f"mkdir {FILE}", NO_FILE_OF_ROOT),
-    "a loop of links": (f"ln -s nextaddr.conf {FILE}", "it cannot be opened"),
-    "a link to a file": (f"echo NEXTADDR_NO_FAILOVER=1 >f; ln -s $PWD/f {FILE}", "it cannot be opened"),
-    "a link to a FIFO": (f"mkfifo f; ln -s $PWD/f {FILE}", "it cannot be opened"),
-    "a link to nothing": (f"ln -s nothing {FILE}", "it cannot be opened"),
+    "a loop of links": (f"ln -s nextaddr.conf {FILE}", A_LINK),
+    "a link to a file": (f"echo NEXTADDR_NO_FAILOVER=1 >f; ln -s $PWD/f {FILE}", A_LINK),
+    "a link to a FIFO": (f"mkfifo f; ln -s $PWD/f {FILE}", A_LINK),
+    "a link to nothing": (f"ln -s nothing {FILE}", A_LINK),
     "more than 4096 bytes": (f"head -c 4097 /dev/zero | tr '\\0' '#' >{FILE}", "it has more than 4096 bytes"),
     "a huge file": (f"truncate -s 1T {FILE}", "it has more than 4096 bytes"),
     "one the group may write": (f"echo NEXTADDR_NO_FAILOVER=1 >{FILE}; chmod 664 {FILE}", NO_FILE_OF_ROOT),
@@ -289,12 +290,40 @@ def test_the_launcher_knows_the_memory_of_the_file(machine, tmp_path):
     assert result.stdout == f"nothing is remembered in {memory}\n", result
 
 
-def test_check_tells_what_is_wrong_with_the_file(machine):
-    text = "NEXTADDR_ONLY_PROGRAMS=curl\nNEXTADDR_LOG=off\nNEXTADDR_DELAY=5\nNEXTADDR_SKPI=*\n"
-    result = launch(machine, text, "--check", "sh")
-    told = f"nextaddr: bad value ignored in NEXTADDR_DELAY\nnextaddr: ignored in {FILE}: NEXTADDR_SKPI=*\n"
-    assert (result.returncode, result.stderr) == (0, told), result
-    assert launch(machine, text.replace("SKPI", "SKIP").replace("5", "50"), "--check", "sh").stderr == ""
+@pytest.mark.parametrize(
+    "bad, told",
+    [
+        ("SKPI=*", f"ignored in {FILE}: NEXTADDR_SKPI=*"),
+        ("FAULTS=db=refuse;db=lost", "NEXTADDR_FAULTS ignored: column 14: unknown action"),
+        ("RESOLVE=db=10.0.0.1;db", f"NEXTADDR_RESOLVE in {FILE}: 'db': must be HOST="),
+        ("SKIP=a, b", f"NEXTADDR_SKIP in {FILE}: 'a, b': must have no white space"),
+        ("ONLY=:80", f"NEXTADDR_ONLY in {FILE}: ':80': has no host"),
+        ("SKIP_PROGRAMS=a,,b", f"NEXTADDR_SKIP_PROGRAMS in {FILE}: 'a,,b': a pattern is empty"),
+        ("DELAY=5", f"NEXTADDR_DELAY in {FILE}: '5': must be"),
+        ("PARKING=1s", f"NEXTADDR_PARKING in {FILE}: '1s': must be"),
+        ("SEED=x", f"NEXTADDR_SEED in {FILE}: 'x': must be"),
+        ("OFF=yes", f"NEXTADDR_OFF in {FILE}: 'yes': must be"),
+        ("NO_FAILOVER=yes", f"NEXTADDR_NO_FAILOVER in {FILE}: 'yes': must be"),
+        ("MEMORY=/nonexistent/m", f"NEXTADDR_MEMORY in {FILE}: '/nonexistent/m': must be"),
+        ("LOG=yes", f"NEXTADDR_LOG in {FILE}: 'yes': must be"),
+        (" LOG_FILE=/nonexistent/log \r", f"NEXTADDR_LOG_FILE in {FILE}: '/nonexistent/log': must be"),
+        ("LOG_FORMAT=xml", f"NEXTADDR_LOG_FORMAT in {FILE}: 'xml': must be"),
+    ],
+)
+def test_check_tells_what_is_wrong_with_the_file(machine, bad, told):
+    line = re.sub(r"^ *", r"\g<0>NEXTADDR_", bad)
+    # What is wrong in the file is told even when the environment has something better.
+    for env in {}, {"NEXTADDR_LOG": "off", "NEXTADDR_LOG_FORMAT": "json", "NEXTADDR_OFF": "0"}:
+        result = launch(machine, f"NEXTADDR_ONLY_PROGRAMS=sh\n{line}\n", "--check", "sh", env=env)
+        assert result.stderr.startswith(f"nextaddr: {told}") and result.stderr.count("\n") == 1, result
+        assert result.returncode == ("OFF=yes" in bad and not env), result
+
+
+def test_check_has_nothing_to_say_about_a_good_file(machine):
+    text = "# NEXTADDR_DELAY=5\nNEXTADDR_ONLY_PROGRAMS=sh\nNEXTADDR_LOG=off\nNEXTADDR_DELAY=50\nNEXTADDR_OFF=\n"
+    for env, status in ({}, 0), ({"NEXTADDR_ONLY_PROGRAMS": "curl"}, 1):
+        result = launch(machine, text, "--check", "sh", env=env)
+        assert (result.returncode, result.stderr) == (status, ""), result
 
 
 @pytest.mark.parametrize("value", [",", "a,,b", "a,"])
