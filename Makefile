@@ -198,7 +198,7 @@ foreign: all ## test suites of other projects, with and without the library
 
 # As long and as often as one likes: SOAK_ARGS="--seed 42" has the same changes again. `test` has a short run.
 SOAK_SECONDS ?= 60
-soak: all ## thousands of connects while addresses come and go
+soak: all ## many programs at once while addresses come and go: SOAK_SECONDS
 	$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS) $(SOAK_ARGS)
 
 # Not part of `test`: the drawings need a package of tests/bench/packages.txt, and it takes minutes.
@@ -226,7 +226,7 @@ bench: all $(BENCH_PROGRAMS) $(BUILD)/tests/events_many ## what the library cost
 CHECKED := blocking events_poll events_epoll events_results events_disturbed events_stress process_life memory lookup \
 	resolve faults_waits faults_sockets
 
-sanitize: ## both under ASan and UBSan, then under TSan, some programs under valgrind
+sanitize: ## the unit tests and small programs under ASan and UBSan, then under TSan, some under valgrind
 	$(MAKE) CHECK=address unit checked
 	$(MAKE) CHECK=thread unit checked
 	TEST_UNDER="valgrind -q --error-exitcode=99 --exit-on-first-error=yes" $(MAKE) CHECKED="blocking events_poll" checked
@@ -295,7 +295,7 @@ uninstall: ## what install put there, for all architectures; directories of othe
 # Where deb and dist put what they make.
 PACKAGES ?= build
 
-deb: all ## build/nextaddr_VERSION-1_ARCHITECTURE.deb, for Debian and what is made from it
+deb: all ## build/nextaddr_VERSION-1_ARCHITECTURE.deb, for Debian and its derivatives
 	$(if $(ARCH)$(CHECK),$(error a package is made for this machine, without ARCH and CHECK))
 	rm -rf $(PACKAGES)/deb
 	$(MAKE) -s -o all install DESTDIR=$(PACKAGES)/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CXX) -print-multiarch)

@@ -1,5 +1,6 @@
-// What the log says about what happened, as text or as JSON (README, "Log"): the only place that
-// words it. Each says nothing below its level. Async-signal-safe, no allocation, errno left alone.
+// What the log says about what happened, as text or as JSON (libnextaddr(7), "LOG"): the only place
+// that words it. Each says nothing below its level. Async-signal-safe, no allocation, errno left
+// alone.
 #pragma once
 
 #include <cstdint>

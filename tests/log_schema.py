@@ -1,4 +1,4 @@
-# The JSON log as the README ("The log") documents it. It must never accept a member that is not documented there, nor
+# The JSON log as libnextaddr(7) documents it. It must never accept a member that is not documented there, nor
 # a line that no other program would read.
 import datetime
 import ipaddress

@@ -36,8 +36,8 @@ SETTINGS = {
     "preloaded": {},
     "logged": {"NEXTADDR_LOG": "info"},
     # To look for mistakes, by --settings: every connect on loopback takes a while, and so is driven by the program's
-    # waits. Not all that differs is one then: a test that connects to itself and neither waits nor asks (README, "What it
-    # cannot help") hangs.
+    # waits. Not all that differs is one then: a test that connects to itself and neither waits nor asks
+    # (libnextaddr(7), LIMITS) hangs.
     "delayed": {"NEXTADDR_LOG": "info", "NEXTADDR_FAULTS": "@127.0.0.0/8=delay(3);@::1=delay(3)"},
 }
 USUAL = ["preloaded", "logged"]

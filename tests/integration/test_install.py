@@ -168,6 +168,26 @@ def test_the_page_of_the_library_has_the_variables_that_it_reads():
     assert variables_of(PAGES[1]) == read
 
 
+# ---- The documents ----
+
+
+def anchors(page):
+    """The names that the headings of a page have where it is shown."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_somewhere():
+    pages = [page for page in ROOT.glob("**/README.md") if "build" not in page.parts]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())]
+    inside = [(page, *link.partition("#")[::2]) for page, link in links if "://" not in link]
+    assert len(inside) > 10
+    for page, path, anchor in inside:
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file() and ROOT in target.parents, (page, path)
+        assert not anchor or anchor in anchors(target), (page, path, anchor)
+
+
 # ---- The completion ----
 
 

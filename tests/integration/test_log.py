@@ -1,4 +1,4 @@
-# The JSON log: every line of every run is one object as the README documents it, whatever programs and hosts are called,
+# The JSON log: every line of every run is one object as libnextaddr(7) documents it, whatever programs and hosts are called,
 # and however many write to it. What the events of faults say is tested where these are.
 # Nothing here may read a line by itself: tests/log_schema.py checks all of it.
 import os

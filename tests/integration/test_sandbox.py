@@ -11,7 +11,7 @@ import lab as labs
 from programs.harness import HOST, LIBRARY, NATIVE, address_lab, preload, run_bare, several, start, start_bare, start_shim
 from test_memory import memory
 
-# What the program itself does, and what README.md says that it has to permit besides.
+# What the program itself does, and what libnextaddr(7) says that it has to allow besides.
 OWN = ["socket", "connect", "getpeername", "write", "exit"]
 NEEDED = ["fcntl", "getsockopt", "setsockopt", "getpid", "rt_sigprocmask", "poll"]
 WAITS = {"": [], "poll": ["mmap"], "epoll": ["mmap", "epoll_ctl", "epoll_wait"]}

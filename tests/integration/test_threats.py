@@ -1,4 +1,4 @@
-# What README.md says of those who control the answers of DNS, the environment, the memory file, the path of the log
+# What libnextaddr(7) says of those who control the answers of DNS, the environment, the memory file, the path of the log
 # or the file of a run: that they gain nothing here that they would not have without the library. What is here is what
 # other tests do not hold already: see test_passthrough.py (strangers, privileged programs), test_memory.py (whatever
 # is in the place of the file), test_log.py (JSON) and test_launcher_parent.py (the run's file).
