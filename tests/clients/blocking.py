@@ -2,7 +2,7 @@
 # A program belongs here only when strace has shown that it does.
 import sys
 
-from clients import Client, fetch, java, plain, saved, url
+from clients import Client, fetch, java, plain, saved
 
 # The first address only, as many small programs do.
 PYTHON_CONNECT = """

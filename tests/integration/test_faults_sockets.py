@@ -4,16 +4,13 @@
 import contextlib
 import os
 import re
-import shutil
 import socket
-import tempfile
 
 import pytest
 
 import lab as labs
-from programs.events import LATE, together
 from programs.faults import events_of, faults, made
-from programs.harness import HOST, LIBRARY, PROGRAMS, address_lab, preload, run_shim, several, start, start_bare, start_shim
+from programs.harness import HOST, address_lab, public, run_as_nobody, run_shim, several, start, start_bare, start_shim
 
 ACTIONS = ["refuse", "silent", "unreachable", "reset", "delay(50)"]
 BLOCKING = pytest.mark.parametrize("nonblocking", [0, 1], ids=["blocking", "nonblocking"])
@@ -339,17 +336,12 @@ def test_no_ipv6_on_loopback():
 
 
 @actions(*ACTIONS)
-def test_every_user_may_make_them(several, action):
+def test_every_user_may_make_them(several, public, action):
     if os.geteuid() != 0:
         pytest.skip("not root: cannot run a program as somebody else")
     host = several("live")
-    with tempfile.TemporaryDirectory(prefix="nextaddr-") as name:
-        os.chmod(name, 0o755)
-        library, path = shutil.copy(LIBRARY, name), shutil.copy(PROGRAMS / "steps", name)
-        env = {**faults(f"*={action}"), **preload(library)}
-        nobody = {"user": 65534, "group": 65534, "extra_groups": []}
-        arguments = {"to": host.addresses[0], "port": host.port, "timeout": 100, "steps": "connect"}
-        run = start(host.lab, path, env, as_user=nobody, **arguments).finish()
+    arguments = {"to": host.addresses[0], "timeout": 100, "steps": "connect"}
+    run = run_as_nobody(public, host, "steps", faults(f"*={action}"), **arguments)
     expected = {"silent": "EINPROGRESS", "refuse": "ECONNREFUSED", "reset": "ECONNRESET", "unreachable": "EHOSTUNREACH"}
     assert ends_of(run) == [expected.get(action, "0")] and made(run) == [action.partition("(")[0]]
 

@@ -9,7 +9,7 @@ import pytest
 
 import log_schema
 from programs.faults import events_of, faults
-from programs.harness import HOST, NATIVE, address_lab, preload, run_shim, several, start, start_shim
+from programs.harness import HOST, NATIVE, address_lab, preload, run_shim, several, start_shim
 
 
 def logged(path, **more):
@@ -157,7 +157,7 @@ def test_the_longest_line(several, tmp_path, log):
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "b\u00fccher.example", "<x>", "a{b}"])
 def test_a_host_with_an_odd_name(several, log, name):
     host = several("live", "live")
-    env = faults(f"*#1=refuse", LOG_FILE=log, RESOLVE=f"{name}={','.join(host.addresses)}")
+    env = faults("*#1=refuse", LOG_FILE=log, RESOLVE=f"{name}={','.join(host.addresses)}")
     run = start_shim(host, "connect_first", env=env, host=name).finish()
     assert run.first["peer"] == host.addresses[1]
     seen = name.encode().decode("latin-1")

@@ -6,7 +6,7 @@ from socket import AF_INET, AF_INET6, AF_UNSPEC, AI_ALL, AI_CANONNAME, AI_PASSIV
 
 import pytest
 
-from programs.harness import HOST, address_lab, preload, run_shim, several, start, start_shim
+from programs.harness import address_lab, preload, run_shim, several, start, start_shim
 
 GETADDRINFO = ["getaddrinfo", "getaddrinfo_a:wait", "getaddrinfo_a:nowait"]
 GETHOSTBYNAME = ["gethostbyname", "gethostbyname2", "gethostbyname_r", "gethostbyname2_r"]

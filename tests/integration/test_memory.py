@@ -24,9 +24,11 @@ import pytest
 import lab as labs
 import lab_server
 from programs.events import assert_connected, hosts
-from programs.harness import HOST, NATIVE, address_lab, preload, run_bare, run_shim, several, start, start_shim
+from programs.harness import (
+    AS_NOBODY, HOST, LIBRARY, NATIVE, NOBODY, address_lab, preload, public, run_as_nobody, run_bare, run_shim, several,
+    start, start_shim,
+)  # fmt: skip
 
-NOBODY = 65534
 # Machines are slow at times: a result this much later than due is still on time.
 LATE = 2500
 # How the programs connect: one that blocks, and two kinds of event loops.
@@ -889,31 +891,27 @@ def test_paths_that_are_none(several, memory, path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
 @pytest.mark.parametrize("what", ["a directory it may not write", "a file it may not write", "a file it may not read"])
-def test_as_a_user_who_may_not(several, public_memory, what):
+def test_as_a_user_who_may_not(several, public_memory, public, what):
     host = several("refused", "live")
-    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/"}
     if what != "a directory it may not write":
         public_memory.path.write_bytes(HEADER)
         public_memory.path.chmod(0o400 if "write" in what else 0o200)
         os.chown(public_memory.path, NOBODY, NOBODY)
         public_memory.path.parent.chmod(0o777)
-    env = {**preload(), **public_memory.env(RESOLVE=host.resolve)}
     for _ in range(2):
-        run = start(host.lab, "connect_first", env, as_user=nobody, host=HOST, port=host.port).finish()
+        run = run_as_nobody(public, host, "connect_first", public_memory.env())
         assert_reached(run, host.live[0])
         assert f"{host.addresses[0]} refused" in run.stderr, run
     assert what == "a directory it may not write" or public_memory.path.read_bytes() == HEADER
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
-def test_another_user_has_a_file_of_his_own(several, public_memory):
+def test_another_user_has_a_file_of_his_own(several, public_memory, public):
     host = several("refused", "live")
     public_memory.path.parent.chmod(0o1777)
     assert_reached(run_shim(host, "connect_first", env=public_memory.env()), host.live[0])
     before = public_memory.path.read_bytes()
-    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/"}
-    env = {**preload(), **public_memory.env(RESOLVE=host.resolve)}
-    run = start(host.lab, "connect_first", env, as_user=nobody, host=HOST, port=host.port).finish()
+    run = run_as_nobody(public, host, "connect_first", public_memory.env())
     assert_reached(run, host.live[0])
     assert "parked" not in run.stderr, run
     assert public_memory.path.read_bytes() == before
@@ -1062,10 +1060,10 @@ def test_many_threads(several, memory):
 # ---- The launcher shows it, and forgets it ----
 
 
-def launcher(*words, **options):
+def launcher(*words, path=labs.LAUNCHER, **options):
     env = {name: value for name, value in os.environ.items() if not name.startswith("NEXTADDR_")}
     options = {"capture_output": True, "text": True, "timeout": 10, "env": env, **options}
-    return subprocess.run([labs.LAUNCHER, *words], **options)
+    return subprocess.run([path, *words], **options)
 
 
 def test_status_is_a_table_of_what_is_known(memory):
@@ -1141,8 +1139,11 @@ def test_what_is_no_memory_file_is_neither_shown_nor_removed(memory, option):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
-def test_what_may_not_be_read_or_removed(public_memory):
-    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/"}
+def test_what_may_not_be_read_or_removed(public_memory, public):
+    (public / "build").mkdir()
+    (public / "scripts").mkdir()
+    shutil.copy(LIBRARY, public / "build")
+    nobody = {"path": shutil.copy(labs.LAUNCHER, public / "scripts"), **AS_NOBODY}
     public_memory.path.write_bytes(HEADER)
     public_memory.path.chmod(0o600)
     shown = launcher("--memory", public_memory.path, "--status", **nobody)

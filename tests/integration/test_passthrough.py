@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from programs.harness import HOST, LIBRARY, ROOT, address_lab, preload, run_shim, several, start, start_shim
+from programs.harness import AS_NOBODY, HOST, LIBRARY, ROOT, address_lab, preload, run_shim, several, start, start_shim
 
 
 @pytest.fixture
@@ -210,11 +210,10 @@ def test_privileged_programs_are_left_alone(several, linked, require, privilege)
     host = several("refused", "live")
     env = {"NEXTADDR_RESOLVE": f"localhost={','.join(host.addresses)}"}
     arguments = {"names": "localhost", "to": host.addresses[0], "port": host.port}
-    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
-    run = start(host.lab, linked, env, as_user=nobody, **arguments).finish()
+    run = start(host.lab, linked, env, as_user=AS_NOBODY, **arguments).finish()
     expected = ("0", "0", host.live[0]) if privilege == "none" else ("-1", "ECONNREFUSED", "none")
     assert run.values("result", "error", "peer") == expected, run
-    faulted = start(host.lab, linked, {"NEXTADDR_FAULTS": "*=unreachable"}, as_user=nobody, **arguments).finish()
+    faulted = start(host.lab, linked, {"NEXTADDR_FAULTS": "*=unreachable"}, as_user=AS_NOBODY, **arguments).finish()
     assert faulted.first["error"] == ("EHOSTUNREACH" if privilege == "none" else "ECONNREFUSED"), faulted
 
 

@@ -20,7 +20,6 @@ from programs.harness import (
     address_lab,
     preload,
     several,
-    start,
     start_bare,
     start_shim,
 )

@@ -3,12 +3,11 @@
 # Nothing here may leave a sandbox: it ends with its program.
 import signal
 import subprocess
-import sys
 
 import pytest
 
 import lab as labs
-from programs.harness import HOST, LIBRARY, NATIVE, address_lab, preload, run_bare, several, start, start_bare, start_shim
+from programs.harness import LIBRARY, NATIVE, address_lab, preload, run_bare, several, start, start_bare, start_shim
 from test_memory import memory
 
 # What the program itself does, and what libnextaddr(7) says that it has to allow besides.

@@ -5,13 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 
 import pytest
 
 import lab as labs
 from machine import FILE, machine, written
-from programs.harness import HOST, LIBRARY, NATIVE, address_lab, preload, several, start, start_shim
+from programs.harness import HOST, LIBRARY, NATIVE, address_lab, preload, public, several, start, start_shim
 
 root_only = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can give a file away, make a device, or run a program as another user"
@@ -183,15 +182,13 @@ def test_what_is_of_somebody_else_or_a_device_is_ignored(run, prepare):
 
 
 @root_only
-def test_what_may_not_be_read_is_ignored(several, machine, require):
+def test_what_may_not_be_read_is_ignored(several, machine, public, require):
     host = several("refused", "live")
     prepare = f"umask 077; echo NEXTADDR_NO_FAILOVER=1 >{FILE}"
     before = [*machine.before(prepare), require("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
-    with tempfile.TemporaryDirectory(prefix="nextaddr-") as public:
-        os.chmod(public, 0o755)
-        program = shutil.copy(NATIVE.program("connect_first"), public)
-        env = {**preload(*NATIVE.runtime, shutil.copy(LIBRARY, public)), "NEXTADDR_RESOLVE": host.resolve, **ERRORS}
-        ended = start(host.lab, program, env, before, host=HOST, port=host.port).finish(within=10)
+    program = shutil.copy(NATIVE.program("connect_first"), public)
+    env = {**preload(shutil.copy(LIBRARY, public)), "NEXTADDR_RESOLVE": host.resolve, **ERRORS}
+    ended = start(host.lab, program, env, before, host=HOST, port=host.port).finish(within=10)
     assert ended.values("result", "peer") == ("0", host.live[0]), ended
     assert problems(ended) == [f"ignored in {FILE}: it cannot be opened"], ended
 

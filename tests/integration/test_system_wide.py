@@ -12,7 +12,7 @@ import pytest
 
 import lab as labs
 from machine import FILE, PRELOAD, machine, written
-from programs.harness import HOST, LIBRARY, NATIVE, address_lab, several, start
+from programs.harness import HOST, LIBRARY, NATIVE, NOBODY, address_lab, public, several, start
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a program that is another user's")
 
@@ -94,19 +94,17 @@ def test_a_program_moves_on(several, wide, words):
 
 @root_only
 @pytest.mark.parametrize("privileged", [False, True], ids=["plain", "setuid"])
-def test_privileged_programs_are_left_alone(several, wide, require, tmp_path, privileged):
+def test_privileged_programs_are_left_alone(several, wide, public, require, tmp_path, privileged):
     # The loader does load it into them. It reads no file, and does nothing.
     host = several("refused", "live")
-    with tempfile.TemporaryDirectory(prefix="nextaddr-") as public:
-        os.chmod(public, 0o755)
-        program = Path(shutil.copy(NATIVE.program("connect_first"), public))
-        library = shutil.copy(LIBRARY, public)
-        if privileged:
-            os.chown(program, 65534, 65534)
-            program.chmod(0o4755)
-        trace = tmp_path / "trace"
-        before = [*wide(library, "NEXTADDR_FAULTS=*=unreachable\n"), require("strace"), "-qq", "-o", str(trace)]
-        ended = start(host.lab, program, {}, before, host=host.addresses[0], port=host.port).finish()
+    program = Path(shutil.copy(NATIVE.program("connect_first"), public))
+    library = shutil.copy(LIBRARY, public)
+    if privileged:
+        os.chown(program, NOBODY, NOBODY)
+        program.chmod(0o4755)
+    trace = tmp_path / "trace"
+    before = [*wide(library, "NEXTADDR_FAULTS=*=unreachable\n"), require("strace"), "-qq", "-o", str(trace)]
+    ended = start(host.lab, program, {}, before, host=host.addresses[0], port=host.port).finish()
     assert library in trace.read_text()
     expected = ("ECONNREFUSED", False) if privileged else ("EHOSTUNREACH", True)
     assert (ended.first["error"], FILE in trace.read_text()) == expected, ended

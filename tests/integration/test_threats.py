@@ -6,15 +6,15 @@
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from programs.faults import faults
-from programs.harness import HOST, NATIVE, address_lab, preload, run_shim, several, start, start_shim
+from programs.harness import (
+    HOST, NATIVE, NOBODY, address_lab, preload, public, run_as_nobody, run_shim, several, start, start_shim,
+)  # fmt: skip
 
-NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
 
 
@@ -125,22 +125,12 @@ def test_a_fifo_that_nobody_reads_does_not_hold_the_program_up(several, tmp_path
     assert run.first["peer"] == host.live[0], run
 
 
-@pytest.fixture
-def public():
-    """A directory in which everybody may do what he wants with what is his."""
-    with tempfile.TemporaryDirectory(prefix="nextaddr-") as name:
-        os.chmod(name, 0o1777)
-        yield Path(name)
-
-
 @root_only
 def test_a_log_is_written_with_the_programs_own_rights(several, public):
     host = several("refused", "live")
     log = public / "log"
     log.write_text("of root\n")
-    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/"}
-    env = {**preload(), "NEXTADDR_RESOLVE": host.resolve, **logged(log)}
-    run = start(host.lab, "connect_first", env, as_user=nobody, host=HOST, port=host.port).finish()
+    run = run_as_nobody(public, host, "connect_first", logged(log))
     assert run.first["peer"] == host.live[0], run
     assert log.read_text() == "of root\n"
 

@@ -5,7 +5,9 @@ import contextlib
 import dataclasses
 import errno
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,26 @@ def start(lab, name, env, /, before=(), as_user=None, build=NATIVE, **arguments)
     words = [*UNDER, *before, *build.words(name), *(f"{key}={value}" for key, value in arguments.items())]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
     return Run(lab.spawn(words, env={**lab.environment(), **env}, **streams, **(as_user or {})))
+
+
+NOBODY = 65534
+AS_NOBODY = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/"}
+
+
+@pytest.fixture
+def public():
+    """A directory that every user may enter, as the one of the checkout need not be."""
+    with tempfile.TemporaryDirectory(prefix="nextaddr-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+def run_as_nobody(public, scenario, name, env, /, **arguments):
+    """A program with the library, both of them copies, as a user without privileges. Only root can do that."""
+    program, library = shutil.copy(NATIVE.program(name), public), shutil.copy(LIBRARY, public)
+    arguments = {"host": HOST, "port": scenario.port, **arguments}
+    env = {**preload(library), "NEXTADDR_RESOLVE": scenario.resolve, **env}
+    return start(scenario.lab, program, env, as_user=AS_NOBODY, **arguments).finish()
 
 
 def start_shim(scenario, name, /, env=None, before=(), build=NATIVE, **arguments):
