@@ -66,12 +66,13 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[:30])
-def test_every_program_is_as_without(machine, wide, command):
+def test_every_program_is_as_without(machine, wide, public, command):
     tool = (command.partition("| ")[2] if command.startswith("printf") else command).split()[0]
     if not shutil.which(tool):
         pytest.skip(f"{tool} is not installed")
     ended = []
-    for before in (machine.before(), wide(), wide(text="NEXTADDR_LOG=info\nNEXTADDR_DELAY=100\n")):
+    library = shutil.copy(LIBRARY, public)
+    for before in (machine.before(), wide(library), wide(library, "NEXTADDR_LOG=info\nNEXTADDR_DELAY=100\n")):
         with tempfile.TemporaryDirectory(prefix="nextaddr-") as directory:
             result = run([*before, "sh", "-c", f"cd {directory} && {command}"])
         said = [re.sub(r"/dev/fd/\d+|0x[0-9a-f]+", "", stream) for stream in (result.stdout, result.stderr)]

@@ -192,7 +192,7 @@ def run_as_nobody(public, scenario, name, env, /, **arguments):
     """A program with the library, both of them copies, as a user without privileges. Only root can do that."""
     program, library = shutil.copy(NATIVE.program(name), public), shutil.copy(LIBRARY, public)
     arguments = {"host": HOST, "port": scenario.port, **arguments}
-    env = {**preload(library), "NEXTADDR_RESOLVE": scenario.resolve, **env}
+    env = {"NEXTADDR_RESOLVE": scenario.resolve, **env, **preload(library)}
     return start(scenario.lab, program, env, as_user=AS_NOBODY, **arguments).finish()
 
 
