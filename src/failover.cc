@@ -152,7 +152,7 @@ __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(int fd,
                                                                      const sigset_t& mask) {
   Flight flight;
   // One that goes on with a connect it has begun before.
-  if (in_flight(fd) || !flight.prepare(fd, requested, program_timeout, true)) return {};
+  if (has_flight(fd) || !flight.prepare(fd, requested, program_timeout, true)) return {};
   const Progress now = flight.begin_elsewhere(fd);
   if (now == Progress::kLost) return {};
   return wait_to_the_end(fd, flight, now, false, false, mask);

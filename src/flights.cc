@@ -186,8 +186,11 @@ Slot* take_slot(Table& all) {
 
 // What a held slot's connect has come to. Leaves the slot idle or free.
 Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
-  slot.later_attempt.store(true, std::memory_order_relaxed);
-  activity::moved_on.store(true, std::memory_order_relaxed);
+  // Not when a first attempt has only been looked at.
+  if (slot.flight.planned || progress == Flight::Progress::kLost) {
+    slot.later_attempt.store(true, std::memory_order_relaxed);
+    activity::moved_on.store(true, std::memory_order_relaxed);
+  }
   const int fd = slot.fd.load(std::memory_order_relaxed);
   Flight& flight = slot.flight;
   switch (progress) {
@@ -380,6 +383,7 @@ void keep_flight(int fd, const Flight& flight) {
 }
 
 bool take_flight(int fd, const Endpoint& requested, Flight& out) {
+  if (slot_of(fd) == nullptr || !owns_memory()) return false;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return false;
@@ -399,8 +403,18 @@ bool left_to_kernel(int fd) {
   return left;
 }
 
+bool has_flight(int fd) {
+  if (slot_of(fd) == nullptr || !owns_memory()) return false;
+  const Uninterrupted uninterrupted;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return false;
+  const bool same = slot->flight.owns(fd);
+  release(*slot);
+  return same;
+}
+
 void drop_flight(int fd) {
-  if (slot_of(fd) == nullptr) return;
+  if (slot_of(fd) == nullptr || !owns_memory()) return;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot != nullptr) empty(*table(), *slot);

@@ -2,9 +2,10 @@
 // What the wait hooks and connect() ask about a descriptor, and the one deadline they all keep.
 //
 // Slots are held by one caller at a time, for some system calls that do not wait; neither a signal
-// nor a cancellation interrupts that, so that nobody jumps out with one. Entries whose socket was
-// closed need no hook: they are recognised by SO_COOKIE when next seen. A forked child starts with
-// none (the parent goes on). Everything here is async-signal-safe.
+// nor a cancellation interrupts that, so that nobody jumps out with one. (enter_flight() alone does
+// not hold signals back, for speed: a handler that jumps out of it by siglongjmp(3) leaves one
+// held.) Entries whose socket was closed need no hook: they are recognised by SO_COOKIE when next
+// seen. A forked child starts with none (the parent goes on). Everything here is async-signal-safe.
 #pragma once
 
 #include <atomic>
@@ -34,7 +35,7 @@ inline bool any_ever_in_flight() {
   return activity::under_way.load(std::memory_order_acquire) != nullptr;
 }
 
-// Two loads; the price of every wait hook with nothing under way.
+// One load until the first connect, two afterwards: what every wait hook asks first.
 inline bool any_in_flight() {
   const auto* count = activity::under_way.load(std::memory_order_acquire);
   return count != nullptr && count->load(std::memory_order_acquire) != 0;
@@ -63,6 +64,9 @@ int begin_flight(int fd, int first);
 void keep_flight(int fd, const Flight& flight);
 // Takes back what was kept, when it was for the same destination; the slot is then free.
 bool take_flight(int fd, const Endpoint& requested, Flight& out);
+
+// True when a connect is known on this very socket, not on an earlier one with its number.
+bool has_flight(int fd);
 
 // True for a socket whose last attempt was left to the kernel: asking connect(2) again then only
 // tells its result, and must not start another round.

@@ -428,6 +428,18 @@ def test_in_a_run_only_by_its_end(several, run_file):
     assert unmatched(end.wait()) == ["typo.test=refuse"]
 
 
+def test_a_socket_has_nothing_of_an_earlier_one_with_its_number(several, tmp_path):
+    # The first connect fails as a whole, and parks the first address only; it is never asked about.
+    host = several("silent", "live")
+    rules = f"{HOST}#1=1*refuse->off", f"{HOST}#2=1*errno(ENETUNREACH)->off"
+    steps = "connect,poll:2000,again,blocking,connect,peer"
+    run = run_shim(host, "steps", env=faults(*rules, MEMORY=tmp_path / "memory"), nonblocking=1, steps=steps)
+    assert [line.get("connect") for line in run.lines if "connect" in line][-1] == "0", run
+    first, second = events_of(run, "connect")
+    assert first["error"] == "ECONNREFUSED", run
+    assert [attempt["outcome"] for attempt in second["attempts"]] == ["parked", "connected"], run
+
+
 @pytest.mark.parametrize("level", ["off", ""])
 def test_nobody_is_told_without_a_log(several, level):
     run = run_shim(several("live"), "connect_first", env=faults("typo.test=refuse", LOG=level))

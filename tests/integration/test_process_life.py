@@ -53,6 +53,13 @@ def test_a_vfork_child_is_left_alone_and_harms_nothing(several):
     assert run.values("child", "result", "error", "peer") == ("ECONNREFUSED", "0", "0", host.live[0]), run
 
 
+@pytest.mark.parametrize("kinds", [("silent", "live"), ("live", "live")], ids="-".join)
+def test_a_vfork_child_does_not_end_a_connect_of_its_parent(several, kinds):
+    host = several(*kinds)
+    run = run_shim(host, "vfork_child", during=1)
+    assert run.values("child", "told", "peer") == ("ECONNREFUSED", "1", host.live[0]), run
+
+
 def test_executed_children(several):
     # A child, and then the shell's own process.
     host = several("refused", "live")
