@@ -17,7 +17,7 @@ inline std::uint64_t us_of(clockid_t clock) {
 inline std::uint64_t now_us() { return us_of(CLOCK_MONOTONIC); }
 inline std::uint64_t now_ms() { return now_us() / 1000; }
 
-// The same as it comes and at the resolution of the kernel's tick, for a fifth of the price.
+// CLOCK_MONOTONIC_COARSE: exact only to the kernel's tick, at a fifth of the cost.
 inline timespec coarse_time() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -27,8 +27,8 @@ inline timespec coarse_time() {
 // Milliseconds since 1970.
 inline std::uint64_t wall_ms() { return us_of(CLOCK_REALTIME) / 1000; }
 
-// For who waits for another thread: one that only yields keeps the processor from a thread of lower
-// priority. A cancellation point.
+// For a loop that waits for another thread: sched_yield(2) alone would keep the processor from a
+// thread of lower priority. A cancellation point.
 inline void sleep_briefly() {
   constexpr timespec kTenthOfMs{0, 100'000};
   nanosleep(&kTenthOfMs, nullptr);

@@ -12,6 +12,7 @@
 #include "arguments.h"
 #include "clock.h"
 #include "config.h"
+#include "descriptors.h"
 #include "engine/outcome.h"
 #include "faults.h"
 #include "flight.h"
@@ -24,7 +25,6 @@
 #include "slices.h"
 #include "socket.h"
 #include "steering.h"
-#include "waits.h"
 
 namespace nextaddr {
 namespace {
@@ -43,13 +43,12 @@ __attribute__((noinline, cold)) bool left_alone_on_port(const Endpoint& requeste
 
 // Descriptor numbers under which a TCP socket was connected before. The next socket of that number
 // mostly is one too; if it is not, its SO_SNDTIMEO is borrowed for nothing. Zero pages until used.
-constexpr std::size_t kNumbers = std::size_t{1} << 20;
-constinit std::array<std::atomic<std::uint8_t>, kNumbers / 8> tcp_numbers{};
+constinit std::array<std::atomic<std::uint8_t>, kDescriptors / 8> tcp_numbers{};
 
 // Spares most connects the system call of is_tcp().
 bool is_taken_for_tcp(int fd) {
   const auto number = static_cast<std::size_t>(fd);
-  if (fd < 0 || number >= kNumbers) return is_tcp(fd);
+  if (!in_tables(fd)) return is_tcp(fd);
   std::atomic<std::uint8_t>& eight = tcp_numbers[number / 8];
   const auto bit = static_cast<std::uint8_t>(1u << number % 8);
   if ((eight.load(std::memory_order_relaxed) & bit) != 0) return true;

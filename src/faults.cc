@@ -36,7 +36,7 @@ std::string_view copy(std::string_view text, NameBuffer& buffer) {
   return {buffer.data(), size};
 }
 
-// The name of the first host with this address that `test` is true of.
+// True when test(host, position) is true of some host that has this address.
 template <typename Test>
 bool some_holder(const Address& address, Test test) {
   return host_table().any_holder(

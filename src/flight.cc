@@ -9,7 +9,6 @@
 #include "config.h"
 #include "engine/outcome.h"
 #include "faults.h"
-#include "libc.h"
 #include "memory/memory.h"
 #include "process.h"
 #include "report.h"
@@ -180,7 +179,8 @@ void Flight::resume(const timeval& timeout) {
     wait_until(schedule.resumed(now_ms(), blocking ? milliseconds(timeout) : 0).until_ms);
 }
 
-// The program closed the socket, or shut it down: no attempt may follow.
+// No further attempt is ours to make: the program closed the socket or shut it down, or there is
+// nowhere else to go.
 Progress Flight::lost(int with) {
   error = with;
   return Progress::kLost;

@@ -25,7 +25,7 @@ struct Flight {
     kTimeUp,     // the program's SO_SNDTIMEO ran out; the attempt stays in flight
     kFailed,  // every address failed: `error` is for the program, and the socket is as before the
               // connect
-    kLost,    // the socket is not ours to touch any more; `error` is what connect(2) returns then
+    kLost,    // left to the program or the kernel; `error` is what connect(2) returns then
   };
 
   Endpoint requested;

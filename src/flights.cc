@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "clock.h"
+#include "descriptors.h"
 #include "libc.h"
 #include "memory/memory.h"
 #include "process.h"
@@ -21,7 +22,6 @@ namespace nextaddr {
 namespace {
 
 constexpr std::size_t kSlots = 16384;
-constexpr std::size_t kDescriptors = std::size_t{1} << 20;
 // Slot::error of a connect whose last attempt was left to the kernel. It is not under way any more
 // (not counted), but remembered until the descriptor's next connect.
 constexpr int kLeftToKernel = -1;
@@ -93,7 +93,7 @@ void release(Slot& slot) { slot.state.store(kIdle); }
 // The slot of a descriptor, or null. May be stale the next moment.
 Slot* slot_of(int fd) {
   Table* all = table();
-  if (all == nullptr || fd < 0 || static_cast<std::size_t>(fd) >= kDescriptors) return nullptr;
+  if (all == nullptr || !in_tables(fd)) return nullptr;
   const std::uint16_t index = all->slot_of[fd].load(std::memory_order_acquire);
   return index == 0 ? nullptr : &all->slots[index - 1];
 }
@@ -272,7 +272,7 @@ Sight look_at_held(Table& all, Slot& slot) {
 
 // A held slot for a flight of this descriptor, or null.
 Slot* take_slot_for(int fd) {
-  if (fd < 0 || static_cast<std::size_t>(fd) >= kDescriptors) return nullptr;
+  if (!in_tables(fd)) return nullptr;
   Table* all = make_table();
   Slot* slot = all != nullptr ? take_slot(*all) : nullptr;
   if (slot == nullptr) {

@@ -19,7 +19,6 @@ namespace nextaddr::libc {
 int connect(int fd, const sockaddr* address, socklen_t length);
 int poll(pollfd* fds, nfds_t count, int timeout_ms);
 int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask);
-[[noreturn]] void buffer_overflow_detected();
 int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout);
 int pselect(int count, fd_set* read, fd_set* write, fd_set* except, const timespec* timeout,
             const sigset_t* mask);
@@ -59,6 +58,9 @@ int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer,
 
 int prctl(int option, unsigned long second, unsigned long third, unsigned long fourth,
           unsigned long fifth);
+
+// Ends the program as glibc's fortified functions do (__chk_fail); no function of libc's interface.
+[[noreturn]] void buffer_overflow_detected();
 
 // Resolves what signal handlers may call. Not async-signal-safe itself.
 void resolve_signal_safe();

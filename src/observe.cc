@@ -1,7 +1,5 @@
 #include "observe.h"
 
-#include <netinet/in.h>
-
 #include <cerrno>
 #include <csignal>
 

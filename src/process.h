@@ -17,10 +17,11 @@ namespace nextaddr {
 bool active();
 
 // True in the process that started the library and in its forked children; false in a vfork child,
-// which runs in its parent's memory and must change nothing there. One getpid(2).
+// which runs in its parent's memory and must change nothing there. One getpid(2). Only after
+// active() has been true.
 bool owns_memory();
 
-// The id under which owns_memory() was last true.
+// The id under which owns_memory() was last true. Only after active() has been true.
 std::uint32_t own_pid();
 
 // A program that forbids itself system calls (seccomp(2)) is ended by one too many, and to ask the

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "arguments.h"
+#include "descriptors.h"
 #include "engine/text.h"
 #include "process.h"
 #include "this_thread.h"
@@ -16,7 +17,6 @@
 namespace nextaddr {
 namespace {
 
-constexpr std::size_t kDescriptors = std::size_t{1} << 20;
 constexpr std::uint32_t kSeveral = 1u << 31;
 
 struct Entry {
@@ -36,11 +36,9 @@ constinit char several_threads = 0;
 
 std::uint32_t set_of(int epoll) { return static_cast<std::uint32_t>(epoll) + 1; }
 
-bool in_range(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) < kDescriptors; }
-
 Entry* entry_of(int fd) {
   Entry* entries = the_entries.load(std::memory_order_acquire);
-  return entries != nullptr && in_range(fd) ? &entries[fd] : nullptr;
+  return entries != nullptr && in_tables(fd) ? &entries[fd] : nullptr;
 }
 
 __attribute__((noinline, cold)) Entry* make_entries() {
@@ -58,7 +56,7 @@ __attribute__((noinline, cold)) Entry* make_entries() {
 Entry* make_entry_of(int fd) {
   Entry* entries = the_entries.load(std::memory_order_acquire);
   if (entries == nullptr) entries = make_entries();
-  return entries != nullptr && in_range(fd) ? &entries[fd] : nullptr;
+  return entries != nullptr && in_tables(fd) ? &entries[fd] : nullptr;
 }
 
 // "tfd:        7 events: 8000001d data:     7f0700000004" of /proc/self/fdinfo.

@@ -35,7 +35,8 @@ void open_run();
 // Null when nothing is counted.
 Run* run();
 
-// The seed of the chances of faults: NEXTADDR_SEED, or one that was chosen for this run.
+// The seed of the chances of faults: NEXTADDR_SEED, or one that was chosen for this run. Only while
+// run() is not null.
 std::uint64_t seed();
 
 // True in the process with which the run ends: what has never happened can be told then.

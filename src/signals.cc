@@ -34,7 +34,7 @@ bool connect_would_restart(const sigset_t& mask) {
   return true;
 }
 
-bool connect_is_interrupted(const sigset_t& mask, bool any) {
+bool connect_is_interrupted(const sigset_t& mask, bool has_timeout) {
   sigset_t pending;
   sigpending(&pending);
   for (int signal = 1; signal <= SIGRTMAX; ++signal) {
@@ -44,7 +44,7 @@ bool connect_is_interrupted(const sigset_t& mask, bool any) {
       continue;
     }
     const bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
-    if (handled && (any || (action.sa_flags & SA_RESTART) == 0)) return true;
+    if (handled && (has_timeout || (action.sa_flags & SA_RESTART) == 0)) return true;
   }
   return false;
 }

@@ -28,8 +28,8 @@ class SignalsBlocked {
   sigset_t before_;
 };
 
-// A cancellation of the thread that was asked for before is acted on, as by connect(2); none while
-// this lives.
+// Acts on a cancellation of the thread that was requested before, as connect(2) does, and on none
+// as long as this lives.
 class CancellationPoint {
  public:
   CancellationPoint();
@@ -41,7 +41,8 @@ class CancellationPoint {
   int state_ = 0;
 };
 
-// Nor does a cancellation of the thread (pthreads(7), "Cancellation points") end it meanwhile.
+// Blocks signals, and acts on no cancellation of the thread (pthreads(7), "Cancellation points"),
+// as long as this lives.
 class Uninterrupted {
  public:
   Uninterrupted() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_); }
@@ -60,8 +61,9 @@ class Uninterrupted {
 // Used only after an EINTR, so it costs nothing otherwise.
 bool connect_would_restart(const sigset_t& mask);
 
-// True when a signal that is held back by now, and that `mask` lets in, would have ended a
-// connect(2) that waits: it has a handler, one without SA_RESTART unless `any`.
-bool connect_is_interrupted(const sigset_t& mask, bool any);
+// True when a signal that is pending now, and that `mask` lets in, would have ended a connect(2)
+// that waits: its handler lacks SA_RESTART, or the socket `has_timeout` (SO_SNDTIMEO), with which
+// any handler ends it (signal(7)).
+bool connect_is_interrupted(const sigset_t& mask, bool has_timeout);
 
 }  // namespace nextaddr

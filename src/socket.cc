@@ -4,7 +4,6 @@
 #include <netinet/tcp.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "engine/schedule.h"
 #include "errno_kept.h"

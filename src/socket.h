@@ -18,16 +18,17 @@ int option_value(int fd, int level, int name);
 timeval send_timeout(int fd);
 
 // connect(2) that waits for one kernel tick at most (4 ms at HZ=250): a near server has answered by
-// then, for any other the result is EINPROGRESS (or 0 and an error, as usual). SO_SNDTIMEO bounds
-// it, because O_NONBLOCK would be seen by every process that shares the socket; `program_timeout`
-// is put back before it returns, and no cancellation of the thread is acted on until then. Signals
-// must be blocked: a handler that jumped out would leave the tick behind.
+// then; for any other the error is EINPROGRESS. Otherwise 0, or an error of connect(2). SO_SNDTIMEO
+// bounds it, because O_NONBLOCK would be seen by every process that shares the socket;
+// `program_timeout` is put back before it returns, and no cancellation of the thread is acted on
+// until then. Signals must be blocked: a handler that jumped out would leave the tick behind.
 int briefly_connect(int fd, const sockaddr* address, socklen_t length,
-                    const timeval& program_timeout, const Fault& fault = {});
+                    const timeval& program_timeout, const Fault& fault);
 
 // TCP or MPTCP, the protocols that connect by a handshake and can be taken back.
 bool is_tcp(int fd);
 bool is_mptcp(int fd);
+// True also for what is no descriptor: connect(2) says so at once.
 bool is_non_blocking(int fd);
 bool is_ipv6_only(int fd);
 // The index of the device that the socket is bound to (SO_BINDTODEVICE); 0: none.
@@ -40,7 +41,8 @@ void forgo_fastopen(int fd);
 // number; 0 when there is none.
 std::uint64_t socket_cookie(int fd);
 
-// How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT.
+// How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT, in
+// milliseconds.
 std::uint32_t kernel_patience_of(int fd);
 
 // Where the handshake stands. Unlike poll(2) this does not take a full send buffer for silence, and

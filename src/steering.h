@@ -2,12 +2,13 @@
 // loopback where just this happens, so that errno, poll, epoll and SO_ERROR are real. Never sends a
 // packet beyond loopback for it, and keeps no descriptor open. Async-signal-safe.
 //
+// clang-format off
 //   refuse        port 0, where nobody can listen
-//   silent delay  port 0, and a socket filter that drops every answer: unlike a listener with a
-//   full
-//                 queue it needs no descriptor, and goes where the socket goes
+//   silent delay  port 0, on a socket whose IP_MINTTL drops every answer: unlike a listener with
+//                 a full queue it needs no descriptor, and goes where the socket goes
 //   reset         a listener that is shut down once the connection is in its queue
 //   errno         no system call: the error of a connect(2) that finds no route, say
+// clang-format on
 #pragma once
 
 #include <sys/socket.h>

@@ -2,8 +2,9 @@
 // epoll_wait(2) and SO_ERROR as it would see them if only the working address had ever been asked.
 //
 // Each waits with the program's own call, mask and time, cut into slices by the next deadline of a
-// connect under way. Called only while there is one (any_in_flight()); nothing else may end up
-// here. Async-signal-safe; errno is left alone on success.
+// connect under way. Called while there is one, and for the events of a wait during which there may
+// have been (Woken); nothing else may end up here. Async-signal-safe; errno is left alone on
+// success.
 #pragma once
 
 #include <poll.h>

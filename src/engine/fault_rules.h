@@ -2,18 +2,18 @@
 // how. Pure: parses a text, says which rule decides about a connect or a lookup, and draws its
 // fault from counters it is given. It never makes a fault (src/faults.cc does).
 //
-//   RULE    TARGET=TERM[->TERM..]          rules are separated by ';', blanks around them are
-//   ignored TARGET  HOST[#N][:PORT]                a glob for the names of hosts that were looked
-//   up; #N: only
-//                                          the Nth address of their lists, as returned
-//           @ADDR[:PORT] @CIDR[:PORT]      IPv6 with a port in brackets: @[2001:db8::/32]:443
-//           @v4[:PORT] @v6[:PORT]          a family
-//           *[:PORT]                       everything
-//   TERM    [P%][N*]ACTION                 a chance, a number of times at most; after FreeBSD
-//   fail(9) ACTION  refuse silent unreachable reset delay(MS) errno(NAME)     for connection
-//   attempts
-//           nxdomain tryagain                                         for lookups
-//           off                                                       no fault
+// clang-format off
+//   RULE    TARGET=TERM[->TERM..]        rules are separated by ';', blanks around them are ignored
+//   TARGET  HOST[#N][:PORT]              a glob for the names of hosts that were looked up;
+//                                        #N: only the Nth address of their lists, as returned
+//           @ADDR[:PORT] @CIDR[:PORT]    IPv6 with a port in brackets: @[2001:db8::/32]:443
+//           @v4[:PORT] @v6[:PORT]        a family
+//           *[:PORT]                     everything
+//   TERM    [P%][N*]ACTION               a chance, a number of times at most; after FreeBSD fail(9)
+//   ACTION  refuse silent unreachable reset delay(MS) errno(NAME)   for connection attempts
+//           nxdomain tryagain                                       for lookups
+//           off                                                     no fault
+// clang-format on
 //
 // The first rule whose target covers the attempt decides. Of its terms the first one that fires is
 // the fault; one whose number is used up, or whose chance said no, passes to the next, and the last

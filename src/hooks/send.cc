@@ -1,7 +1,5 @@
 // TCP Fast Open: the sends that connect, and the option that delays a connect. All other sends
 // pass; of options only the names are looked at.
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 
 #include "arguments.h"
 #include "errno_kept.h"

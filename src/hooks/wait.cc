@@ -1,5 +1,6 @@
 // The waits: poll(2), select(2) and their variants, and SO_ERROR, by which programs learn a
-// connect's result. With no connect under way each costs one atomic load.
+// connect's result. With no connect under way each costs a few atomic loads, and a timed one a look
+// at the coarse clock; never a system call.
 //
 // The variants of 64-bit time differ in the time they take, and in libc's function behind them.
 #include "clock.h"

@@ -7,16 +7,14 @@
 // there is nothing to read, and what is written is lost.
 #pragma once
 
-#include <cstdint>
-
 #include "engine/address_memory.h"
 #include "errno_kept.h"
 #include "signals.h"
 
 namespace nextaddr {
 
-// Takes over what other processes have written since the last call. Three system calls when the
-// file is unchanged.
+// Takes over what other processes have written since the last call. Reads nothing but the header
+// when the file is unchanged.
 void read_memory_file(const AddressMemory& memory);
 
 // The file, open and locked for the change of one entry.

@@ -2,7 +2,7 @@
 // point of the rules (engine/parking.h), this process's entries (engine/address_memory.h), the file
 // all processes share (file.h) and the clock. Nothing is remembered with NEXTADDR_MEMORY=off.
 //
-// As long as nothing is failing a connect pays one atomic load here, and never a system call.
+// As long as nothing is failing a connect pays a few atomic operations here, and no system call.
 // Async-signal-safe, no lock.
 #pragma once
 
@@ -18,8 +18,9 @@ namespace nextaddr {
 void refresh_memory();
 
 // True when this address is to be asked last: it has failed, and nobody found it well again since.
-// False also for the one caller who is to ask it again first, after its parking. Ports in network
-// order, as in a sockaddr.
+// False also for the one caller who is to ask it again first, after its parking: then this claims
+// it, in the file too, and to all others it is parked meanwhile, so ask once for each connect.
+// Ports in network order, as in a sockaddr.
 bool is_parked(const Address& address, in_port_t port);
 
 // The others of the list that are to be asked last.

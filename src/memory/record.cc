@@ -50,10 +50,11 @@ void write_check(std::uint32_t hash, char (&out)[kCheckDigits]) {
   }
 }
 
-// A word of a name that a resolver may have been asked for, as one word of the line.
+// True when this name of a host can be one word of the line: ASCII, no blanks, and not the "-" of
+// an unknown name.
 bool fits_in_a_word(std::string_view name) {
   return !name.empty() && name != "-" &&
-         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c != 0x7f; });
+         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
 template <typename Number>
