@@ -54,7 +54,7 @@ void refresh_memory() {
   if (address_memory().usable()) read_memory_file(address_memory());
 }
 
-bool is_parked(const Address& address, in_port_t port) {
+bool stays_parked(const Address& address, in_port_t port) {
   if (!address_memory().may_hold_failures()) return false;
   AddressEntry entry;
   if (!address_memory().find(address, ntohs(port), entry)) return false;

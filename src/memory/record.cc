@@ -18,17 +18,17 @@ std::uint32_t hash_of(std::string_view text) {
 }
 
 // A line under construction. Every record fits.
-class Line {
+class RecordLine {
  public:
-  Line() { text_.fill(' '); }
+  RecordLine() { text_.fill(' '); }
 
-  Line& operator<<(std::string_view word) {
+  RecordLine& operator<<(std::string_view word) {
     word = slice(word, 0, kRecordSize - 1 - length_);
     std::memcpy(text_.data() + length_, word.data(), word.size());
     length_ += word.size();
     return *this;
   }
-  Line& operator<<(std::uint64_t number) {
+  RecordLine& operator<<(std::uint64_t number) {
     NumberText digits;
     return *this << format_number(number, digits);
   }
@@ -82,7 +82,7 @@ bool take_address(std::string_view& line, Address& out) {
 
 }  // namespace
 
-RecordText memory_file_header() { return (Line() << kHeader << std::uint64_t{1}).end(); }
+RecordText memory_file_header() { return (RecordLine() << kHeader << std::uint64_t{1}).end(); }
 
 bool is_memory_file_header(std::string_view line) {
   std::uint32_t version = 0;
@@ -97,7 +97,7 @@ RecordText format_record(const AddressEntry& entry) {
   const std::size_t length = format_address(entry.address, address);
   const std::string_view host = entry.host_name();
   const Standing& standing = entry.standing;
-  Line line;
+  RecordLine line;
   line << std::string_view(address, length) << " " << std::uint64_t{entry.port} << " "
        << std::uint64_t{standing.failures} << " " << standing.until_ms << " " << standing.claimed_ms
        << " " << standing.updated_ms << " " << std::uint64_t{standing.rtt_us} << " "
