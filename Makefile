@@ -84,7 +84,7 @@ TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run \
 	scripts/completion.bash scripts/deb/build
 
-.PHONY: all demo test fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
+.PHONY: all demo test tested fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
 	sanitize checked coverage lint format install uninstall deb dist clean help
 .DEFAULT_GOAL := all
 
@@ -120,7 +120,12 @@ $(LIBRARY): $(OBJECTS) $(BUILD)/exports.map
 demo: all ## before and after, with the programs found on this machine
 	$(PYTHON) scripts/demo
 
-test: unit fuzz integration ## everything
+# What is tested is built by all processors, then one part runs after the other, because tests measure time.
+test: ## everything
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) tested
+	@for part in unit fuzz integration; do $(MAKE) --no-print-directory $$part || exit; done
+
+tested: all programs reach $(BENCH_PROGRAMS) $(BUILD)/unit/engine_tests $(FUZZERS)
 
 unit: $(BUILD)/unit/engine_tests ## GoogleTest of the pure engine
 	$<
@@ -263,7 +268,7 @@ coverage: ## which lines of src the tests run: a table, and build/coverage/html
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(TEST_SOURCES)
-	clang-tidy --quiet $(SOURCES) -- $(LIBRARY_FLAGS)
+	printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- $(LIBRARY_FLAGS)
 	cppcheck --quiet --std=c++20 --language=c++ --error-exitcode=1 --inline-suppr \
 		--enable=warning,performance,portability -Isrc $(SOURCES)
 	shellcheck $(SHELL_SCRIPTS)
