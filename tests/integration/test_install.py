@@ -3,6 +3,7 @@
 # Nothing here may write outside temporary directories, or build the library: what is installed is what is tested.
 import gzip
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -392,9 +393,10 @@ def test_the_package_is_always_the_same(package, tmp_path):
     assert (tmp_path / package.name).read_bytes() == package.read_bytes()
 
 
-def test_lintian_has_no_objection(package, require):
+def test_lintian_has_no_objection(package, require, tmp_path):
     command = [require("lintian"), "--allow-root", "-EI", "--pedantic", package]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    env = {**os.environ, "TMPDIR": str(tmp_path)}  # in which it leaves files
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     assert (done.returncode, done.stdout) == (0, "")
 
 
