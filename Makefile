@@ -254,7 +254,9 @@ CHECKED += faults_rules log settings_file
 UNCHECKED := not limit_on_the_size and not every_user
 endif
 
+# The launcher asks the library beside it, and runs programs without checks.
 checked: all programs
+	@$(MAKE) -s CHECK= all
 	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) -k "$(UNCHECKED)" \
 		$(wildcard $(CHECKED:%=tests/integration/test_%.py)) $(PYTEST_ARGS)
 
