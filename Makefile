@@ -84,6 +84,11 @@ TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run \
 	scripts/completion.bash scripts/deb/build
 
+# For a make in a recipe, unless whoever called make has said how many jobs.
+ALL_PROCESSORS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc))
+# What tests/integration runs.
+INTEGRATED := all programs reach $(BENCH_PROGRAMS)
+
 .PHONY: all demo test tested fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
 	sanitize checked coverage lint format install uninstall deb dist clean help
 .DEFAULT_GOAL := all
@@ -122,10 +127,10 @@ demo: all ## before and after, with the programs found on this machine
 
 # What is tested is built by all processors, then one part runs after the other, because tests measure time.
 test: ## everything
-	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) tested
+	@$(MAKE) --no-print-directory $(ALL_PROCESSORS) tested
 	@for part in unit fuzz integration; do $(MAKE) --no-print-directory $$part || exit; done
 
-tested: all programs reach $(BENCH_PROGRAMS) $(BUILD)/unit/engine_tests $(FUZZERS)
+tested: $(BUILD)/unit/engine_tests $(FUZZERS) $(INTEGRATED)
 
 unit: $(BUILD)/unit/engine_tests ## GoogleTest of the pure engine
 	$<
@@ -189,12 +194,12 @@ reach: ## build for the other architectures, as far as there are compilers
 reach-of-arch:
 	@mkdir -p $(BUILD)
 	@if echo '#include <string>' | $(CXX) $(TARGET) $(LINKER) -shared -fPIC -x c++ - -o $(BUILD)/trial 2>/dev/null; \
-		then rm -f $(BUILD)/no-compiler; $(MAKE) -s $(if $(filter -j%,$(MAKEFLAGS)),,-j2) ARCH=$(ARCH) all reach-programs; \
+		then rm -f $(BUILD)/no-compiler; $(MAKE) -s $(ALL_PROCESSORS) ARCH=$(ARCH) all reach-programs; \
 		else touch $(BUILD)/no-compiler; fi
 
 reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROGRAMS)))
 
-integration: all programs $(BENCH_PROGRAMS) reach ## pytest with real programs and real sockets
+integration: $(INTEGRATED) ## pytest with real programs and real sockets
 	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
 
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.

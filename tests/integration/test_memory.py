@@ -25,7 +25,7 @@ import lab as labs
 import lab_server
 from programs.events import assert_connected, hosts
 from programs.harness import (
-    AS_NOBODY, HOST, NATIVE, NOBODY, address_lab, preload, public, run_as_nobody, run_bare, run_shim, several,
+    AS_NOBODY, BUILDS, HOST, NATIVE, NOBODY, address_lab, preload, public, run_as_nobody, run_bare, run_shim, several,
     start, start_shim,
 )  # fmt: skip
 
@@ -1142,7 +1142,7 @@ def test_what_is_no_memory_file_is_neither_shown_nor_removed(memory, option):
 def test_what_may_not_be_read_or_removed(public_memory, public):
     (public / "build").mkdir()
     (public / "scripts").mkdir()
-    shutil.copy(labs.ROOT / "build" / "libnextaddr.so", public / "build")
+    shutil.copy(BUILDS["native"].library, public / "build")
     nobody = {"path": shutil.copy(labs.LAUNCHER, public / "scripts"), **AS_NOBODY}
     public_memory.path.write_bytes(HEADER)
     public_memory.path.chmod(0o600)
