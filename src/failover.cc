@@ -165,7 +165,7 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   {
     // A signal that comes between two steps must not be lost: it ends the next wait.
     const SignalsBlocked blocked;
-    if (stays_parked(requested.address, requested.port)) {
+    if (claim_or_parked(requested.address, requested.port)) {
       const auto result = connect_elsewhere(fd, requested, program_timeout, blocked.before());
       if (result) return *result;
     }
@@ -212,7 +212,7 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
   const CancellationPoint later;
   if (!owns_memory() || !enter_flight(fd, requested)) return libc::connect(fd, address, length);
   std::optional<int> now;
-  if (stays_parked(requested.address, requested.port)) now = begin_flight_elsewhere(fd);
+  if (claim_or_parked(requested.address, requested.port)) now = begin_flight_elsewhere(fd);
   if (!now) {
     const Fault fault = draw_fault(fd, requested.address, requested);
     if (fault.action != FaultAction::kNone) suffer_fault(fd, fault);

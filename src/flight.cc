@@ -121,9 +121,9 @@ bool Flight::plan(int fd, bool requested_is_parked) {
   if (requested_is_parked) parked.add(list.requested);
   schedule = Schedule(list.candidates, list.ipv6, list.requested, limits, began_ms, parked);
   wait_until(schedule.in_flight(began_ms, own_attempt_delay(current, requested.port)).until_ms);
-  trail = {};
-  trail.begin(list.requested, began_ms, fault);
-  if (requested_is_parked) trail.end(kParked, began_ms);
+  log = {};
+  log.begin(list.requested, began_ms, fault);
+  if (requested_is_parked) log.end(kParked, began_ms);
   silent = {};
   planned = true;
   return true;
@@ -138,7 +138,7 @@ Progress Flight::begin_elsewhere(int fd) {
 }
 
 void Flight::note_outcome(int outcome, std::uint64_t now) {
-  trail.end(outcome, now);
+  log.end(outcome, now);
   if (!parks(outcome)) return;
   NameBuffer host{};
   note_failure(current, requested.port, host_table().host_name(list, host));
@@ -191,12 +191,12 @@ Progress Flight::conclude(int fd, int outcome) {
     note_success(current, requested.port);
     note_rtt(current, requested.port, round_trip_us(fd));
     if (planned) {
-      trail.end(0, now_ms());
+      log.end(0, now_ms());
       note_silence();
     }
   }
-  if (planned && trail.attempts() > 1) {
-    report_connect(list, requested, trail, outcome, now_ms() - began_ms);
+  if (planned && log.attempts() > 1) {
+    report_connect(list, requested, log, outcome, now_ms() - began_ms);
     if (run() != nullptr && outcome == 0 && current != requested.address) ++run()->failovers;
   }
   error = outcome;
@@ -214,7 +214,7 @@ Progress Flight::check(int fd) {
   if (phase == TcpPhase::kConnecting) {
     if (now < until_ms) return Progress::kInFlight;
     if (until_ms == delayed_until_ms) return end_delay(fd);
-    trail.end(EINPROGRESS, now);
+    log.end(EINPROGRESS, now);
     silent.add(schedule.position());
     note_silent(current, requested.port);
     return proceed(fd, schedule.silent(now));
@@ -288,7 +288,7 @@ Progress Flight::proceed(int fd, Step step) {
     fault = draw_fault(fd, current, requested);
     if (step.position == list.requested) requested_fault = fault;
     begin_delay(began);
-    trail.begin(step.position, began, fault);
+    log.begin(step.position, began, fault);
     const int result = connect_without_waiting(fd, destination, length, program_timeout, fault);
     const int outcome = result == 0 ? 0 : errno;
     if (outcome == EINPROGRESS || outcome == EINTR) {
@@ -312,7 +312,7 @@ Progress Flight::proceed(int fd, Step step) {
       // It is next connected to the requested address, by leave_to_kernel() or the program.
       take_back_for(fd, requested.address);
       if (connects_have_faults()) lift_fault(fd);
-      if (trail.attempts() > 1) {
+      if (log.attempts() > 1) {
         host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));
       }
       return conclude(fd, step.error);

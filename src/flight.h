@@ -12,9 +12,9 @@
 #include <cstdint>
 
 #include "engine/address.h"
+#include "engine/attempt_log.h"
 #include "engine/host_table.h"
 #include "engine/schedule.h"
-#include "engine/trail.h"
 
 namespace nextaddr {
 
@@ -31,7 +31,7 @@ struct Flight {
   Endpoint requested;
   DestinationList list;
   Schedule schedule;
-  Trail trail;
+  AttemptLog log;
   Address current;          // the address of the attempt under way
   Fault fault;              // and what is made of it on purpose
   Fault requested_fault;    // what was made of the last attempt at the requested address

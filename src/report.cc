@@ -66,26 +66,26 @@ void report_message(std::string_view event, std::string_view what, std::string_v
 
 class ConnectReport {
  public:
-  ConnectReport(const DestinationList& list, const Endpoint& requested, const Trail& trail,
+  ConnectReport(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
                 int error, std::uint64_t took_ms)
-      : list_(list), requested_(requested), trail_(trail), error_(error), took_ms_(took_ms) {
-    trail.for_each([&](const Trail::Attempt& attempt) { last_ = attempt; },
-                   [&](const Trail::Attempt& attempt) { last_ = attempt; });
+      : list_(list), requested_(requested), log_(log), error_(error), took_ms_(took_ms) {
+    log.for_each([&](const AttemptLog::Attempt& attempt) { last_ = attempt; },
+                 [&](const AttemptLog::Attempt& attempt) { last_ = attempt; });
   }
 
   void write(Line& line) const {
     NameBuffer host{};
     line << host_table().host_name(list_, host) << ":" << port();
     std::string_view separator = " ";
-    const auto add = [&](const Trail::Attempt& attempt) {
+    const auto add = [&](const AttemptLog::Attempt& attempt) {
       line << separator;
       separator = ", ";
       line << address(attempt) << " " << outcome_word(attempt.error);
       if (attempt.error != kParked) line << " " << std::uint64_t{attempt.took_ms} << " ms";
       if (attempt.fault.action != FaultAction::kNone) line << " (fault)";
     };
-    trail_.for_each(add, [&](const Trail::Attempt& attempt) {
-      if (trail_.left_out() > 0) line << ", " << std::uint64_t{trail_.left_out()} << " more";
+    log_.for_each(add, [&](const AttemptLog::Attempt& attempt) {
+      if (log_.left_out() > 0) line << ", " << std::uint64_t{log_.left_out()} << " more";
       add(attempt);
     });
     if (error_ != 0) line << ": all failed, " << error_name(error_);
@@ -105,9 +105,9 @@ class ConnectReport {
     }
     object.add_flag("failover", error_ == 0 && address(last_) != requested_.address);
     object.add("total_ms", took_ms_);
-    if (trail_.left_out() > 0) object.add("attempts_left_out", std::uint64_t{trail_.left_out()});
+    if (log_.left_out() > 0) object.add("attempts_left_out", std::uint64_t{log_.left_out()});
     object.begin_array("attempts");
-    const auto add = [&](const Trail::Attempt& attempt) {
+    const auto add = [&](const AttemptLog::Attempt& attempt) {
       object.next_object();
       object.add("address", address(attempt));
       object.add("outcome", outcome_word(attempt.error));
@@ -121,13 +121,13 @@ class ConnectReport {
         object.add("fault", action_word(attempt.fault));
       }
     };
-    trail_.for_each(add, add);
+    log_.for_each(add, add);
     object.end_array();
   }
 
  private:
   [[nodiscard]] std::uint64_t port() const { return ntohs(requested_.port); }
-  [[nodiscard]] Address address(const Trail::Attempt& attempt) const {
+  [[nodiscard]] Address address(const AttemptLog::Attempt& attempt) const {
     // The requested one needs no list, which may be forgotten, or have nowhere else to go.
     if (attempt.position == list_.requested) return requested_.address;
     Address found;
@@ -136,18 +136,18 @@ class ConnectReport {
 
   const DestinationList& list_;
   const Endpoint& requested_;
-  const Trail& trail_;
+  const AttemptLog& log_;
   int error_;
   std::uint64_t took_ms_;
-  Trail::Attempt last_{};
+  AttemptLog::Attempt last_{};
 };
 
 }  // namespace
 
-void report_connect(const DestinationList& list, const Endpoint& requested, const Trail& trail,
+void report_connect(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
                     int error, std::uint64_t took_ms) {
   if (!logs(LogLevel::kInfo)) return;
-  const ConnectReport connect(list, requested, trail, error, took_ms);
+  const ConnectReport connect(list, requested, log, error, took_ms);
   Report report("connect");
   if (Report::is_json()) {
     connect.write(report.json());

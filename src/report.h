@@ -7,14 +7,14 @@
 #include <string_view>
 
 #include "engine/address.h"
+#include "engine/attempt_log.h"
 #include "engine/fault_rules.h"
 #include "engine/host_table.h"
-#include "engine/trail.h"
 
 namespace nextaddr {
 
 // info: a connect that took more than one attempt has ended with `error` (0: connected).
-void report_connect(const DestinationList& list, const Endpoint& requested, const Trail& trail,
+void report_connect(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
                     int error, std::uint64_t took_ms);
 
 // info: a fault is made of a connection attempt, or (`to` null) of a lookup. `host` may be empty.

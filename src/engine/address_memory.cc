@@ -37,12 +37,12 @@ void AddressEntry::set_host_name(std::string_view name) {
 }
 
 void AddressEntry::catch_up(const AddressEntry& other) {
-  saved_rtt_us = other.standing.rtt_us;
-  if (other.standing.updated_ms <= standing.updated_ms) return;
-  const std::uint32_t rtt_us = standing.rtt_us;
-  standing = other.standing;
+  saved_rtt_us = other.health.rtt_us;
+  if (other.health.updated_ms <= health.updated_ms) return;
+  const std::uint32_t rtt_us = health.rtt_us;
+  health = other.health;
   // Whoever knew nothing of the RTT has not found out that there is none.
-  if (standing.rtt_us == 0) standing.rtt_us = rtt_us;
+  if (health.rtt_us == 0) health.rtt_us = rtt_us;
   host = other.host;
 }
 
@@ -60,8 +60,8 @@ std::size_t place_in(const AddressBucket& bucket, const Address& address, std::u
     if (bucket[i].is_of(address, port)) return i;
     const auto worth = [](const AddressEntry& entry) {
       // Free, not failing, failing; then by age.
-      const std::uint64_t kind = entry.port == 0 ? 0 : entry.standing.failures == 0 ? 1 : 2;
-      return kind << 62 | (entry.standing.updated_ms & ~std::uint64_t{0} >> 2);
+      const std::uint64_t kind = entry.port == 0 ? 0 : entry.health.failures == 0 ? 1 : 2;
+      return kind << 62 | (entry.health.updated_ms & ~std::uint64_t{0} >> 2);
     };
     if (worth(bucket[i]) < worth(bucket[best])) best = i;
   }
@@ -115,10 +115,10 @@ bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
   }
   guarded.version.store(mine + 1, std::memory_order_release);
   memory_->used[index / kBucketEntries].store(1, std::memory_order_relaxed);
-  if (entry.standing.failures != 0 || entry.silent_until_ms != 0) {
+  if (entry.health.failures != 0 || entry.silent_until_ms != 0) {
     memory_->failures.store(1, std::memory_order_relaxed);
   }
-  if (entry.standing.rtt_us != 0) memory_->rtts.store(1, std::memory_order_relaxed);
+  if (entry.health.rtt_us != 0) memory_->rtts.store(1, std::memory_order_relaxed);
   return true;
 }
 

@@ -1,4 +1,4 @@
-// The standings of all addresses this process knows of, by address and port. Pure: works on memory
+// the health of all addresses this process knows of, by address and port. Pure: works on memory
 // it is given, which a process shares with its forked children; makes no system call, allocates
 // nothing.
 //
@@ -22,7 +22,7 @@ struct alignas(8) AddressEntry {
   Address address{};
   std::uint16_t port = 0;       // host order; 0: the entry is free
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
-  Standing standing{};
+  AddressHealth health{};
   // Of this process only, not in the memory file:
   std::uint64_t silent_until_ms =
       0;  // (CLOCK_MONOTONIC) was silent a moment ago, and nobody knows whose fault it is

@@ -20,38 +20,38 @@ inline constexpr std::uint32_t kJitterPercent = 20;
 // Who asks an address first after its parking has this long to find out.
 inline constexpr std::uint32_t kClaimMs = 10'000;
 
-struct Standing {
+struct AddressHealth {
   std::uint64_t until_ms = 0;    // parked until then, if it has failed
   std::uint64_t claimed_ms = 0;  // somebody asks it first since then, after its parking
   std::uint64_t updated_ms = 0;  // last change of anything here
   std::uint32_t rtt_us = 0;      // round-trip time, 0: not known
   std::uint32_t failures = 0;    // in a row; 0: not failing
-  friend bool operator==(const Standing&, const Standing&) = default;
+  friend bool operator==(const AddressHealth&, const AddressHealth&) = default;
 };
 
-enum class Turn : std::uint8_t {
+enum class AskOrder : std::uint8_t {
   kUsual,  // asked in its place
   kLast,   // parked, or somebody else is asking it first right now
   kClaim,  // its parking is over: whoever claims it asks it in its place, all others last
 };
 
-Turn turn_of(const Standing& standing, std::uint64_t now_ms);
+AskOrder ask_order_of(const AddressHealth& health, std::uint64_t now_ms);
 
 // One more failure. `first_parking_ms` is kFirstParkingMs but in tests; `chance` any random number.
-void fail(Standing& standing, std::uint64_t now_ms, std::uint32_t first_parking_ms,
+void fail(AddressHealth& health, std::uint64_t now_ms, std::uint32_t first_parking_ms,
           std::uint32_t chance);
-void succeed(Standing& standing, std::uint64_t now_ms);
-void claim(Standing& standing, std::uint64_t now_ms);
+void succeed(AddressHealth& health, std::uint64_t now_ms);
+void claim(AddressHealth& health, std::uint64_t now_ms);
 
 // A round trip took this long, or less (an event loop adds its own time). False when that changes
 // too little to be worth a write.
-bool note_rtt(Standing& standing, std::uint32_t rtt_us, std::uint64_t now_ms);
+bool note_rtt(AddressHealth& health, std::uint32_t rtt_us, std::uint64_t now_ms);
 
 // The connection attempt delay for this address: 2 x RTT and a margin, which makes the shortest one
 // (RFC 8305 section 5: history may set it, 2 s at the most); 0 when its RTT is not known. Too short
 // a margin parks live addresses where round trips vary (tests/simulate/README.md).
 inline constexpr std::uint32_t kOwnDelayMarginMs = 50;
 inline constexpr std::uint32_t kLongestOwnDelayMs = 2000;
-std::uint32_t attempt_delay_ms(const Standing& standing);
+std::uint32_t attempt_delay_ms(const AddressHealth& health);
 
 }  // namespace nextaddr

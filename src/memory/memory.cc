@@ -39,10 +39,10 @@ bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
 __attribute__((destructor)) void save_rtts() {
   if (sandbox() != Sandbox::kNone || !address_memory().may_hold_rtts() || !owns_memory()) return;
   address_memory().for_each([](AddressEntry& entry) {
-    const std::uint32_t rtt_us = entry.standing.rtt_us;
+    const std::uint32_t rtt_us = entry.health.rtt_us;
     if (!is_news(rtt_us, entry.saved_rtt_us)) return;
     const MemoryFile file(entry);
-    entry.standing.rtt_us = entry.saved_rtt_us = rtt_us;
+    entry.health.rtt_us = entry.saved_rtt_us = rtt_us;
     file.write(entry);
     address_memory().store(entry);
   });
@@ -54,23 +54,23 @@ void refresh_memory() {
   if (address_memory().usable()) read_memory_file(address_memory());
 }
 
-bool stays_parked(const Address& address, in_port_t port) {
+bool claim_or_parked(const Address& address, in_port_t port) {
   if (!address_memory().may_hold_failures()) return false;
   AddressEntry entry;
   if (!address_memory().find(address, ntohs(port), entry)) return false;
   const std::uint64_t now = wall_ms();
-  const Turn turn = turn_of(entry.standing, now);
-  if (turn != Turn::kClaim) return turn == Turn::kLast;
+  const AskOrder order = ask_order_of(entry.health, now);
+  if (order != AskOrder::kClaim) return order == AskOrder::kLast;
   if (!owns_memory()) return false;
   const MemoryFile file(entry);
-  const Turn latest = turn_of(entry.standing, now);
-  const bool ours = latest == Turn::kClaim && !file.is_busy();
+  const AskOrder latest = ask_order_of(entry.health, now);
+  const bool ours = latest == AskOrder::kClaim && !file.is_busy();
   if (ours) {
-    claim(entry.standing, now);
+    claim(entry.health, now);
     file.write(entry);
   }
   address_memory().store(entry);
-  return !ours && latest != Turn::kUsual;
+  return !ours && latest != AskOrder::kUsual;
 }
 
 PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port) {
@@ -83,7 +83,7 @@ PositionSet parked_among(const HostTable& table, const DestinationList& list, in
     AddressEntry entry;
     if (i != list.requested && table.address_at(list, i, address) &&
         address_memory().find(address, ntohs(port), entry) &&
-        (turn_of(entry.standing, now) != Turn::kUsual || now_ms() < entry.silent_until_ms)) {
+        (ask_order_of(entry.health, now) != AskOrder::kUsual || now_ms() < entry.silent_until_ms)) {
       parked.add(i);
     }
   }
@@ -96,7 +96,7 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   const std::uint64_t now = wall_ms();
   // One failure for each parking: a program that tries again and again does not make it longer.
   const auto is_parked_already = [&] {
-    return entry.standing.failures != 0 && now < entry.standing.until_ms;
+    return entry.health.failures != 0 && now < entry.health.until_ms;
   };
   if (is_parked_already()) return;
   const MemoryFile file(entry);
@@ -104,7 +104,7 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
     entry.set_host_name(host);
     const auto chance =
         static_cast<std::uint32_t>(now_us() ^ std::uint64_t{own_pid()} * 0x9e3779b1u);
-    fail(entry.standing, now, config().first_parking_ms, chance);
+    fail(entry.health, now, config().first_parking_ms, chance);
     file.write(entry);
   }
   address_memory().store(entry);
@@ -120,9 +120,9 @@ void note_silent(const Address& address, in_port_t port) {
 void note_success(const Address& address, in_port_t port) {
   if (!address_memory().may_hold_failures()) return;
   AddressEntry entry;
-  if (!address_memory().find(address, ntohs(port), entry) || entry.standing.failures == 0) return;
+  if (!address_memory().find(address, ntohs(port), entry) || entry.health.failures == 0) return;
   const MemoryFile file(entry);
-  succeed(entry.standing, wall_ms());
+  succeed(entry.health, wall_ms());
   file.write(entry);
   address_memory().store(entry);
 }
@@ -130,7 +130,7 @@ void note_success(const Address& address, in_port_t port) {
 std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
   if (config().fixed_attempt_delay || !address_memory().usable()) return 0;
   AddressEntry entry;
-  return address_memory().find(address, ntohs(port), entry) ? attempt_delay_ms(entry.standing) : 0;
+  return address_memory().find(address, ntohs(port), entry) ? attempt_delay_ms(entry.health) : 0;
 }
 
 std::uint32_t shortest_attempt_delay() {
@@ -148,7 +148,7 @@ void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us) {
   if (!address_memory().usable() || took_us == 0) return;
   AddressEntry entry = entry_of(address, port);
   const auto rtt = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_us, UINT32_MAX));
-  if (!note_rtt(entry.standing, rtt, wall_ms())) return;
+  if (!note_rtt(entry.health, rtt, wall_ms())) return;
   address_memory().store(entry);
 }
 

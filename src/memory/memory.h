@@ -21,7 +21,7 @@ void refresh_memory();
 // False also for the one caller who is to ask it again first, after its parking: then this claims
 // it, in the file too, and to all others it is parked meanwhile, so ask once for each connect.
 // Ports in network order, as in a sockaddr.
-bool stays_parked(const Address& address, in_port_t port);
+bool claim_or_parked(const Address& address, in_port_t port);
 
 // The others of the list that are to be asked last.
 PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port);

@@ -96,11 +96,11 @@ RecordText format_record(const AddressEntry& entry) {
   char address[kAddressTextSize];
   const std::size_t length = format_address(entry.address, address);
   const std::string_view host = entry.host_name();
-  const Standing& standing = entry.standing;
+  const AddressHealth& health = entry.health;
   RecordLine line;
   line << std::string_view(address, length) << " " << std::uint64_t{entry.port} << " "
-       << std::uint64_t{standing.failures} << " " << standing.until_ms << " " << standing.claimed_ms
-       << " " << standing.updated_ms << " " << std::uint64_t{standing.rtt_us} << " "
+       << std::uint64_t{health.failures} << " " << health.until_ms << " " << health.claimed_ms
+       << " " << health.updated_ms << " " << std::uint64_t{health.rtt_us} << " "
        << (fits_in_a_word(host) ? host : "-") << " ";
   char check[kCheckDigits];
   write_check(hash_of(line.so_far()), check);
@@ -112,17 +112,17 @@ bool parse_record(std::string_view line, AddressEntry& out) {
   if (line.size() != kRecordSize) return false;
   std::string_view rest = line;
   out = {};
-  Standing& standing = out.standing;
+  AddressHealth& health = out.health;
   const bool numbers = take_address(rest, out.address) && take_number(rest, 65535, out.port) &&
-                       take_number(rest, UINT32_MAX, standing.failures) &&
-                       take_number(rest, UINT64_MAX, standing.until_ms) &&
-                       take_number(rest, UINT64_MAX, standing.claimed_ms) &&
-                       take_number(rest, UINT64_MAX, standing.updated_ms) &&
-                       take_number(rest, UINT32_MAX, standing.rtt_us);
+                       take_number(rest, UINT32_MAX, health.failures) &&
+                       take_number(rest, UINT64_MAX, health.until_ms) &&
+                       take_number(rest, UINT64_MAX, health.claimed_ms) &&
+                       take_number(rest, UINT64_MAX, health.updated_ms) &&
+                       take_number(rest, UINT32_MAX, health.rtt_us);
   if (!numbers || out.port == 0) return false;
   const std::string_view host = take_until(rest, ' ');
   if (host != "-") out.set_host_name(host);
-  out.saved_rtt_us = standing.rtt_us;
+  out.saved_rtt_us = health.rtt_us;
   const RecordText same = format_record(out);
   return std::string_view(same.data(), same.size()) == line;
 }

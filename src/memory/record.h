@@ -1,4 +1,4 @@
-// One line of the memory file: an address and its standing, as text of a fixed length that tells
+// One line of the memory file: an address and its health, as text of a fixed length that tells
 // whether it is whole. Pure.
 //
 //   ADDRESS PORT FAILURES UNTIL CLAIMED UPDATED RTT HOST CHECK, padded with spaces, and a newline

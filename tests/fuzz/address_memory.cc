@@ -75,17 +75,17 @@ class Bucket {
   // Those that do not fail before those that do, the longest unchanged first.
   static bool makes_room_before(const Place& one, const Place& other) {
     if (!one || !other) return !one && other;
-    const bool one_fails = one->standing.failures != 0;
-    const bool other_fails = other->standing.failures != 0;
+    const bool one_fails = one->health.failures != 0;
+    const bool other_fails = other->health.failures != 0;
     if (one_fails != other_fails) return !one_fails;
-    return one->standing.updated_ms < other->standing.updated_ms;
+    return one->health.updated_ms < other->health.updated_ms;
   }
 
   Place places_[kBucketEntries];
 };
 
 bool same(const AddressEntry& a, const AddressEntry& b) {
-  return a.is_of(b.address, b.port) && a.standing == b.standing && a.host == b.host &&
+  return a.is_of(b.address, b.port) && a.health == b.health && a.host == b.host &&
          a.silent_until_ms == b.silent_until_ms && a.saved_rtt_us == b.saved_rtt_us;
 }
 
@@ -129,9 +129,9 @@ class Play {
     AddressEntry entry;
     entry.address = keys_[key].address;
     entry.port = keys_[key].port;
-    entry.standing.updated_ms = 1000 + choices_.below(256);
-    entry.standing.failures = choices_.below(3);
-    entry.standing.rtt_us = choices_.below(3) * 1000;
+    entry.health.updated_ms = 1000 + choices_.below(256);
+    entry.health.failures = choices_.below(3);
+    entry.health.rtt_us = choices_.below(3) * 1000;
     entry.set_host_name(choices_.below(2) == 0 ? "" : "host.example");
     return entry;
   }
@@ -154,14 +154,14 @@ class Play {
     const AddressEntry read = an_entry(key);
     memory_.adopt(read);
     AddressEntry expected = read;
-    expected.saved_rtt_us = read.standing.rtt_us;
+    expected.saved_rtt_us = read.health.rtt_us;
     if (const Bucket::Place* place = bucket_with(key).find(keys_[key])) {
       const AddressEntry& known = **place;
-      const bool newer = read.standing.updated_ms > known.standing.updated_ms;
+      const bool newer = read.health.updated_ms > known.health.updated_ms;
       expected = newer ? read : known;
-      if (expected.standing.rtt_us == 0) expected.standing.rtt_us = known.standing.rtt_us;
+      if (expected.health.rtt_us == 0) expected.health.rtt_us = known.health.rtt_us;
       expected.silent_until_ms = known.silent_until_ms;
-      expected.saved_rtt_us = read.standing.rtt_us;
+      expected.saved_rtt_us = read.health.rtt_us;
     }
     bucket_with(key).store(expected);
     note_flags(expected);
@@ -199,8 +199,8 @@ class Play {
   }
 
   void note_flags(const AddressEntry& entry) {
-    failures_ = failures_ || entry.standing.failures != 0 || entry.silent_until_ms != 0;
-    rtts_ = rtts_ || entry.standing.rtt_us != 0;
+    failures_ = failures_ || entry.health.failures != 0 || entry.silent_until_ms != 0;
+    rtts_ = rtts_ || entry.health.rtt_us != 0;
     if (hostile_) return;
     require(memory_.may_hold_failures() == failures_ && memory_.may_hold_rtts() == rtts_);
   }

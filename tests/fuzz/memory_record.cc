@@ -24,8 +24,8 @@ void read_as_text(std::string_view text) {
 
 void write_as_fields(std::string_view bytes) {
   AddressEntry entry;
-  const std::size_t fixed = std::min(bytes.size(), sizeof entry.standing);
-  std::memcpy(static_cast<void*>(&entry.standing), bytes.data(), fixed);
+  const std::size_t fixed = std::min(bytes.size(), sizeof entry.health);
+  std::memcpy(static_cast<void*>(&entry.health), bytes.data(), fixed);
   bytes.remove_prefix(fixed);
   const std::size_t address = std::min(bytes.size(), sizeof entry.address);
   std::memcpy(static_cast<void*>(&entry.address), bytes.data(), address);
@@ -36,7 +36,7 @@ void write_as_fields(std::string_view bytes) {
   if (entry.address.is_ipv4()) entry.address.scope = 0;
   AddressEntry read;
   require(parse_record(view(format_record(entry)), read));
-  require(read.standing == entry.standing && read.is_of(entry.address, entry.port));
+  require(read.health == entry.health && read.is_of(entry.address, entry.port));
 }
 
 }  // namespace

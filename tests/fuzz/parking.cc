@@ -70,7 +70,7 @@ class Play {
   void fail_once() {
     constexpr std::uint32_t kParkings[] = {kFirstParkingMs, 0, 1, 1000, kLongestParkingMs};
     const std::uint32_t first = choices_.of(kParkings);
-    const Standing before = standing_;
+    const AddressHealth before = standing_;
     fail(standing_, now_, first, choices_.word());
     // The first one, twice, four times.. up to 1024 times, but never more than the longest.
     std::uint64_t usual = first;
@@ -81,30 +81,30 @@ class Play {
     require(parked <= usual * (100 + kJitterPercent) / 100);
     require(standing_.failures == std::min(before.failures, 999u) + 1);
     require(standing_.rtt_us == before.rtt_us && standing_.updated_ms == now_);
-    require(parked == 0 || turn_of(standing_, now_) == Turn::kLast);
-    require(turn_of(standing_, now_ + parked) != Turn::kUsual);
+    require(parked == 0 || ask_order_of(standing_, now_) == AskOrder::kLast);
+    require(ask_order_of(standing_, now_ + parked) != AskOrder::kUsual);
   }
 
   void succeed_once() {
     const std::uint32_t rtt_us = standing_.rtt_us;
     succeed(standing_, now_);
-    require(turn_of(standing_, now_) == Turn::kUsual && standing_.rtt_us == rtt_us);
+    require(ask_order_of(standing_, now_) == AskOrder::kUsual && standing_.rtt_us == rtt_us);
   }
 
   // One at a time asks it first, and has so long to find out.
   void claim_once() {
-    if (turn_of(standing_, now_) != Turn::kClaim) return;
+    if (ask_order_of(standing_, now_) != AskOrder::kClaim) return;
     const std::uint32_t failures = standing_.failures;
     claim(standing_, now_);
     require(standing_.failures == failures);
-    require(turn_of(standing_, now_) == Turn::kLast);
-    require(turn_of(standing_, now_ + kClaimMs - 1) == Turn::kLast);
-    require(turn_of(standing_, now_ + kClaimMs) == Turn::kClaim);
+    require(ask_order_of(standing_, now_) == AskOrder::kLast);
+    require(ask_order_of(standing_, now_ + kClaimMs - 1) == AskOrder::kLast);
+    require(ask_order_of(standing_, now_ + kClaimMs) == AskOrder::kClaim);
   }
 
   void measure() {
     const std::uint32_t measured = choices_.word();
-    const Standing before = standing_;
+    const AddressHealth before = standing_;
     const bool changed = note_rtt(standing_, measured, now_);
     if (!changed) {
       require(standing_ == before && before.rtt_us != 0);
@@ -117,12 +117,12 @@ class Play {
   }
 
   void check() const {
-    require((turn_of(standing_, now_) == Turn::kUsual) == (standing_.failures == 0));
+    require((ask_order_of(standing_, now_) == AskOrder::kUsual) == (standing_.failures == 0));
     // However it came about: within the longest parking and a claim, somebody may ask it first.
     const std::uint64_t latest = now_ + kLongestMs;
-    require(standing_.failures == 0 || turn_of(standing_, now_) == Turn::kClaim ||
-            turn_of(standing_, latest) == Turn::kClaim ||
-            turn_of(standing_, latest + kClaimMs) == Turn::kClaim);
+    require(standing_.failures == 0 || ask_order_of(standing_, now_) == AskOrder::kClaim ||
+            ask_order_of(standing_, latest) == AskOrder::kClaim ||
+            ask_order_of(standing_, latest + kClaimMs) == AskOrder::kClaim);
     const std::uint32_t delay = attempt_delay_ms(standing_);
     require((delay == 0) == (standing_.rtt_us == 0));
     require(delay == 0 || (delay >= kOwnDelayMarginMs && delay <= kLongestOwnDelayMs));
@@ -132,7 +132,7 @@ class Play {
   static constexpr std::uint64_t kNow = 1'790'000'000'000;
   Choices choices_;
   std::uint64_t now_ = kNow;
-  Standing standing_;
+  AddressHealth standing_;
 };
 
 }  // namespace

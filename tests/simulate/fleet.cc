@@ -12,10 +12,10 @@
 namespace simulate {
 namespace {
 
+using nextaddr::AddressHealth;
+using nextaddr::AskOrder;
 using nextaddr::PositionSet;
 using nextaddr::Schedule;
-using nextaddr::Standing;
-using nextaddr::Turn;
 
 constexpr Microseconds kNever = ~Microseconds{0};
 // A clock that starts at 0 would hide mistakes with times before anything happened.
@@ -161,13 +161,13 @@ class Fleet {
         cursors_(servers_) {
     result_.seconds.resize(setting.lasts / kSecond + kKernelMs / 1000 * kMaxServers + 2);
     if (rules.program == Program::kNextaddr && rules.memory != Memory::kOff) {
-      standings_.resize(setting.clients * servers_);
+      healths_.resize(setting.clients * servers_);
       connects_.resize(setting.clients);
-      if (rules.memory == Memory::kProcess) silent_until_ms_.resize(standings_.size());
+      if (rules.memory == Memory::kProcess) silent_until_ms_.resize(healths_.size());
     }
     result_.bytes_a_client = setting.clients == 0
                                  ? 0
-                                 : (standings_.size() * sizeof(Standing) + connects_.size() +
+                                 : (healths_.size() * sizeof(AddressHealth) + connects_.size() +
                                     silent_until_ms_.size() * sizeof(std::uint32_t)) /
                                        setting.clients;
   }
@@ -193,7 +193,7 @@ class Fleet {
 
  private:
   [[nodiscard]] std::uint64_t now_ms() const { return kEpochMs + now_ / 1000; }
-  [[nodiscard]] bool remembers() const { return !standings_.empty(); }
+  [[nodiscard]] bool remembers() const { return !healths_.empty(); }
 
   // --- the network ---
 
@@ -405,28 +405,29 @@ class Fleet {
 
   // --- what src/memory/memory.cc does ---
 
-  Standing& standing(const Flight& flight, std::size_t server) {
-    return standings_[flight.client * servers_ + server];
+  AddressHealth& health(const Flight& flight, std::size_t server) {
+    return healths_[flight.client * servers_ + server];
   }
 
   bool is_parked(const Flight& flight, std::size_t server) {
     if (!remembers()) return false;
-    Standing& known = standing(flight, server);
-    const Turn turn = rules_.parking.turn_of(known, now_ms());
-    if (turn == Turn::kClaim) nextaddr::claim(known, now_ms());
-    return turn == Turn::kLast;
+    AddressHealth& known = health(flight, server);
+    const AskOrder order = rules_.parking.ask_order_of(known, now_ms());
+    if (order == AskOrder::kClaim) nextaddr::claim(known, now_ms());
+    return order == AskOrder::kLast;
   }
 
   bool is_asked_last(const Flight& flight, std::size_t server) {
     if (!remembers()) return false;
-    if (rules_.parking.turn_of(standing(flight, server), now_ms()) != Turn::kUsual) return true;
+    if (rules_.parking.ask_order_of(health(flight, server), now_ms()) != AskOrder::kUsual)
+      return true;
     return !silent_until_ms_.empty() &&
            now_ / 1000 < silent_until_ms_[flight.client * servers_ + server];
   }
 
   void note_failure(const Flight& flight, std::size_t server) {
     if (!remembers()) return;
-    Standing& known = standing(flight, server);
+    AddressHealth& known = health(flight, server);
     if (known.failures != 0 && now_ms() < known.until_ms) return;
     if (flight.in_window && state_of(server) == State::kLive) ++result_.parked_well;
     rules_.parking.fail(known, now_ms(), rules_.first_parking_ms,
@@ -441,7 +442,7 @@ class Fleet {
 
   void note_connected(const Flight& flight, std::size_t server, Microseconds round_trip_us) {
     if (!remembers()) return;
-    Standing& known = standing(flight, server);
+    AddressHealth& known = health(flight, server);
     if (known.failures != 0) nextaddr::succeed(known, now_ms());
     if (round_trip_us >= kTick || connects_[flight.client]++ % kConnectsPerRtt == 0) {
       nextaddr::note_rtt(known, static_cast<std::uint32_t>(round_trip_us), now_ms());
@@ -450,7 +451,7 @@ class Fleet {
 
   std::uint32_t own_delay(const Flight& flight, std::size_t server) {
     if (!remembers() || rules_.own_delay == nullptr) return 0;
-    return rules_.own_delay(standing(flight, server));
+    return rules_.own_delay(health(flight, server));
   }
 
   // --- what src/flight.cc does ---
@@ -477,7 +478,7 @@ class Fleet {
     flight.timer = now_ + Microseconds{own_ms != 0 ? own_ms : rules_.delay_ms} * 1000;
     // Most connects: they need no event of their own.
     if (!attempt.answered || attempt.error != 0 || attempt.due >= flight.timer) return false;
-    if (remembers() && standing(flight, requested).failures != 0) return false;
+    if (remembers() && health(flight, requested).failures != 0) return false;
     note_connected(flight, requested, attempt.due - now_);
     ++result_.seconds[attempt.due / kSecond].connections[requested];
     if (flight.in_window) result_.window.add(attempt.due - now_);
@@ -557,7 +558,7 @@ class Fleet {
   std::vector<std::size_t> cursors_;
   std::array<std::uint64_t, kMaxServers> slice_{};
   std::array<double, kMaxServers> taken_{};
-  std::vector<Standing> standings_;             // by client and server
+  std::vector<AddressHealth> healths_;          // by client and server
   std::vector<std::uint32_t> silent_until_ms_;  // likewise
   std::vector<std::uint8_t> connects_;          // by client
   std::vector<Flight> flights_;

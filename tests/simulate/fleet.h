@@ -71,7 +71,7 @@ struct Rules {
   Memory memory = Memory::kProcess;
   std::uint32_t delay_ms = nextaddr::kDefaultAttemptDelayMs;
   // The delay of an address by what is known of it; none: always delay_ms.
-  std::uint32_t (*own_delay)(const nextaddr::Standing&) = nextaddr::attempt_delay_ms;
+  std::uint32_t (*own_delay)(const nextaddr::AddressHealth&) = nextaddr::attempt_delay_ms;
   std::uint32_t first_parking_ms = nextaddr::kFirstParkingMs;
   Parking parking = kParking;
   bool walks() const { return program == Program::kWalksAll; }

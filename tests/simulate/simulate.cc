@@ -17,7 +17,7 @@
 namespace simulate {
 namespace {
 
-using nextaddr::Standing;
+using nextaddr::AddressHealth;
 
 constexpr Microseconds kMs = 1000;
 constexpr Microseconds kDies = 60 * kSecond;
@@ -250,16 +250,16 @@ Rules fixed_delay(std::uint32_t delay_ms) {
   rules.own_delay = nullptr;
   return rules;
 }
-Rules own_delay(std::uint32_t (*delay)(const Standing&)) {
+Rules own_delay(std::uint32_t (*delay)(const AddressHealth&)) {
   Rules rules;
   rules.own_delay = delay;
   return rules;
 }
 // Other ways to make a delay of a round-trip time.
 template <std::uint32_t kTimes, std::uint32_t kMargin, std::uint32_t kShortest>
-std::uint32_t times(const Standing& standing) {
-  if (standing.rtt_us == 0) return 0;
-  return std::clamp(standing.rtt_us * kTimes / 1000 + kMargin, kShortest,
+std::uint32_t times(const AddressHealth& health) {
+  if (health.rtt_us == 0) return 0;
+  return std::clamp(health.rtt_us * kTimes / 1000 + kMargin, kShortest,
                     nextaddr::kLongestOwnDelayMs);
 }
 Rules first_parking(std::uint32_t seconds) {

@@ -54,13 +54,13 @@ namespace real = nextaddr;
 
 namespace simulate {
 
-const Parking kNoJitter{no_jitter::turn_of, no_jitter::fail};
-const Parking kJitter10{jitter_10::turn_of, jitter_10::fail};
-const Parking kJitter50{jitter_50::turn_of, jitter_50::fail};
-const Parking kLongest1Min{longest_1_min::turn_of, longest_1_min::fail};
-const Parking kLongest5Min{longest_5_min::turn_of, longest_5_min::fail};
-const Parking kLongest10Min{longest_10_min::turn_of, longest_10_min::fail};
-const Parking kClaim2Seconds{claim_2_seconds::turn_of, claim_2_seconds::fail};
-const Parking kClaim30Seconds{claim_30_seconds::turn_of, claim_30_seconds::fail};
+const Parking kNoJitter{no_jitter::ask_order_of, no_jitter::fail};
+const Parking kJitter10{jitter_10::ask_order_of, jitter_10::fail};
+const Parking kJitter50{jitter_50::ask_order_of, jitter_50::fail};
+const Parking kLongest1Min{longest_1_min::ask_order_of, longest_1_min::fail};
+const Parking kLongest5Min{longest_5_min::ask_order_of, longest_5_min::fail};
+const Parking kLongest10Min{longest_10_min::ask_order_of, longest_10_min::fail};
+const Parking kClaim2Seconds{claim_2_seconds::ask_order_of, claim_2_seconds::fail};
+const Parking kClaim30Seconds{claim_30_seconds::ask_order_of, claim_30_seconds::fail};
 
 }  // namespace simulate

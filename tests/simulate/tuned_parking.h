@@ -7,11 +7,11 @@
 namespace simulate {
 
 struct Parking {
-  nextaddr::Turn (*turn_of)(const nextaddr::Standing&, std::uint64_t);
-  void (*fail)(nextaddr::Standing&, std::uint64_t, std::uint32_t, std::uint32_t);
+  nextaddr::AskOrder (*ask_order_of)(const nextaddr::AddressHealth&, std::uint64_t);
+  void (*fail)(nextaddr::AddressHealth&, std::uint64_t, std::uint32_t, std::uint32_t);
 };
 
-inline constexpr Parking kParking{nextaddr::turn_of, nextaddr::fail};
+inline constexpr Parking kParking{nextaddr::ask_order_of, nextaddr::fail};
 extern const Parking kNoJitter, kJitter10, kJitter50;
 extern const Parking kLongest1Min, kLongest5Min, kLongest10Min;
 extern const Parking kClaim2Seconds, kClaim30Seconds;

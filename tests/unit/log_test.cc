@@ -1,4 +1,4 @@
-// What log lines are made of: the line that is cut, the JSON object, the trail of attempts.
+// What log lines are made of: the line that is cut, the JSON object, the log of attempts.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -6,10 +6,10 @@
 #include <random>
 #include <string>
 
+#include "engine/attempt_log.h"
 #include "engine/json.h"
 #include "engine/line.h"
 #include "engine/outcome.h"
-#include "engine/trail.h"
 
 namespace nextaddr {
 namespace {
@@ -113,23 +113,23 @@ TEST(Json, OfTheLongestConnectFitsALine) {
   EXPECT_LT(all.size() + 400, 6144u) << "for the members that are left out here";
 }
 
-TEST(Trail, KeepsTheFirstAndTheLast) {
+TEST(AttemptLog, KeepsTheFirstAndTheLast) {
   for (const std::size_t count : {1u, 12u, 13u, 14u, 100u}) {
-    Trail trail;
+    AttemptLog log;
     for (std::size_t i = 0; i < count; ++i) {
-      trail.begin(i, 10 * i);
-      trail.end(i + 1 == count ? 0 : ECONNREFUSED, 10 * i + i);
+      log.begin(i, 10 * i);
+      log.end(i + 1 == count ? 0 : ECONNREFUSED, 10 * i + i);
     }
     std::string kept;
     std::string last;
-    trail.for_each(
-        [&](const Trail::Attempt& attempt) { kept += std::to_string(attempt.position) + " "; },
-        [&](const Trail::Attempt& attempt) {
+    log.for_each(
+        [&](const AttemptLog::Attempt& attempt) { kept += std::to_string(attempt.position) + " "; },
+        [&](const AttemptLog::Attempt& attempt) {
           last = std::to_string(attempt.position) + " " + std::to_string(attempt.took_ms) + " " +
                  std::string(outcome_word(attempt.error));
         });
-    EXPECT_EQ(trail.attempts(), count);
-    EXPECT_EQ(trail.left_out(), count > 13 ? count - 13 : 0);
+    EXPECT_EQ(log.attempts(), count);
+    EXPECT_EQ(log.left_out(), count > 13 ? count - 13 : 0);
     EXPECT_EQ(kept, count == 1 ? "0 " : "0 1 2 3 4 5 6 7 8 9 10 11 ");
     const std::string end = std::to_string(count - 1);
     EXPECT_EQ(last, count <= 12 ? "" : end + " " + end + " connected");

@@ -28,25 +28,25 @@ Address ipv4(std::uint32_t number) {
 }
 
 TEST(Parking, ThirtySecondsDoublingToTwoMinutes) {
-  Standing standing;
+  AddressHealth health;
   std::uint64_t now = kNow;
   for (const std::uint64_t seconds : {30, 60, 120, 120, 120, 120, 120}) {
-    fail(standing, now, kFirstParkingMs, kNoJitter);
-    EXPECT_EQ(standing.until_ms - now, seconds * 1000);
-    EXPECT_EQ(turn_of(standing, now), Turn::kLast);
-    EXPECT_EQ(turn_of(standing, standing.until_ms - 1), Turn::kLast);
-    now = standing.until_ms;
-    EXPECT_EQ(turn_of(standing, now), Turn::kClaim);
+    fail(health, now, kFirstParkingMs, kNoJitter);
+    EXPECT_EQ(health.until_ms - now, seconds * 1000);
+    EXPECT_EQ(ask_order_of(health, now), AskOrder::kLast);
+    EXPECT_EQ(ask_order_of(health, health.until_ms - 1), AskOrder::kLast);
+    now = health.until_ms;
+    EXPECT_EQ(ask_order_of(health, now), AskOrder::kClaim);
   }
-  EXPECT_EQ(standing.failures, 7u);
+  EXPECT_EQ(health.failures, 7u);
 }
 
 TEST(Parking, JitterIsAFifthEachWay) {
   std::set<std::uint64_t> lengths;
   for (std::uint32_t chance = 0; chance < 10'000; ++chance) {
-    Standing standing;
-    fail(standing, kNow, kFirstParkingMs, chance);
-    lengths.insert(standing.until_ms - kNow);
+    AddressHealth health;
+    fail(health, kNow, kFirstParkingMs, chance);
+    lengths.insert(health.until_ms - kNow);
   }
   EXPECT_EQ(*lengths.begin(), 24'000u);
   EXPECT_EQ(*lengths.rbegin(), 36'000u);
@@ -54,37 +54,37 @@ TEST(Parking, JitterIsAFifthEachWay) {
 }
 
 TEST(Parking, ASuccessClearsIt) {
-  Standing standing;
-  fail(standing, kNow, kFirstParkingMs, kNoJitter);
-  fail(standing, kNow + 40'000, kFirstParkingMs, kNoJitter);
-  succeed(standing, kNow + 50'000);
-  EXPECT_EQ(turn_of(standing, kNow + 50'000), Turn::kUsual);
-  fail(standing, kNow + 60'000, kFirstParkingMs, kNoJitter);
-  EXPECT_EQ(standing.until_ms, kNow + 90'000) << "begins at 30 s again";
+  AddressHealth health;
+  fail(health, kNow, kFirstParkingMs, kNoJitter);
+  fail(health, kNow + 40'000, kFirstParkingMs, kNoJitter);
+  succeed(health, kNow + 50'000);
+  EXPECT_EQ(ask_order_of(health, kNow + 50'000), AskOrder::kUsual);
+  fail(health, kNow + 60'000, kFirstParkingMs, kNoJitter);
+  EXPECT_EQ(health.until_ms, kNow + 90'000) << "begins at 30 s again";
 }
 
 TEST(Parking, AfterItOneClaimAtATime) {
-  Standing standing;
-  fail(standing, kNow, kFirstParkingMs, kNoJitter);
-  const std::uint64_t over = standing.until_ms;
-  EXPECT_EQ(turn_of(standing, over), Turn::kClaim);
-  claim(standing, over);
-  EXPECT_EQ(turn_of(standing, over), Turn::kLast) << "for everybody else";
-  EXPECT_EQ(turn_of(standing, over + kClaimMs - 1), Turn::kLast);
-  EXPECT_EQ(turn_of(standing, over + kClaimMs), Turn::kClaim) << "whoever had it has died";
-  fail(standing, over + 200, kFirstParkingMs, kNoJitter);
-  EXPECT_EQ(standing.until_ms, over + 200 + 60'000);
-  EXPECT_EQ(turn_of(standing, standing.until_ms), Turn::kClaim) << "an old claim is over";
+  AddressHealth health;
+  fail(health, kNow, kFirstParkingMs, kNoJitter);
+  const std::uint64_t over = health.until_ms;
+  EXPECT_EQ(ask_order_of(health, over), AskOrder::kClaim);
+  claim(health, over);
+  EXPECT_EQ(ask_order_of(health, over), AskOrder::kLast) << "for everybody else";
+  EXPECT_EQ(ask_order_of(health, over + kClaimMs - 1), AskOrder::kLast);
+  EXPECT_EQ(ask_order_of(health, over + kClaimMs), AskOrder::kClaim) << "whoever had it has died";
+  fail(health, over + 200, kFirstParkingMs, kNoJitter);
+  EXPECT_EQ(health.until_ms, over + 200 + 60'000);
+  EXPECT_EQ(ask_order_of(health, health.until_ms), AskOrder::kClaim) << "an old claim is over";
 }
 
 TEST(Parking, AClockThatIsSetBackParksNobodyForLong) {
-  Standing standing;
-  fail(standing, kNow, kFirstParkingMs, kNoJitter);
+  AddressHealth health;
+  fail(health, kNow, kFirstParkingMs, kNoJitter);
   const std::uint64_t yesterday = kNow - 86'400'000;
-  EXPECT_EQ(turn_of(standing, yesterday), Turn::kClaim);
-  claim(standing, yesterday);
-  EXPECT_EQ(turn_of(standing, yesterday + 1), Turn::kLast);
-  EXPECT_EQ(turn_of(standing, yesterday + kClaimMs), Turn::kClaim);
+  EXPECT_EQ(ask_order_of(health, yesterday), AskOrder::kClaim);
+  claim(health, yesterday);
+  EXPECT_EQ(ask_order_of(health, yesterday + 1), AskOrder::kLast);
+  EXPECT_EQ(ask_order_of(health, yesterday + kClaimMs), AskOrder::kClaim);
 }
 
 TEST(Parking, RemoteCausesAlone) {
@@ -99,11 +99,11 @@ TEST(Parking, RemoteCausesAlone) {
 }
 
 TEST(AttemptDelay, IsTwiceTheRoundTripAndAMarginTwoSecondsAtTheMost) {
-  Standing standing;
-  EXPECT_EQ(attempt_delay_ms(standing), 0u);
+  AddressHealth health;
+  EXPECT_EQ(attempt_delay_ms(health), 0u);
   const auto delay_at = [&](std::uint32_t rtt_us) {
-    standing.rtt_us = rtt_us;
-    return attempt_delay_ms(standing);
+    health.rtt_us = rtt_us;
+    return attempt_delay_ms(health);
   };
   EXPECT_EQ(delay_at(50), 50u);
   EXPECT_EQ(delay_at(10'000), 70u);
@@ -112,13 +112,13 @@ TEST(AttemptDelay, IsTwiceTheRoundTripAndAMarginTwoSecondsAtTheMost) {
 }
 
 TEST(AttemptDelay, FollowsTheRoundTripDownAtOnceAndUpSlowly) {
-  Standing standing;
-  EXPECT_TRUE(note_rtt(standing, 80'000, kNow));
-  EXPECT_TRUE(note_rtt(standing, 1'000, kNow));
-  EXPECT_EQ(standing.rtt_us, 1'000u);
-  EXPECT_FALSE(note_rtt(standing, 1'010, kNow)) << "not worth a write";
-  EXPECT_TRUE(note_rtt(standing, 100'000, kNow)) << "an event loop was busy, perhaps";
-  EXPECT_LT(standing.rtt_us, 20'000u);
+  AddressHealth health;
+  EXPECT_TRUE(note_rtt(health, 80'000, kNow));
+  EXPECT_TRUE(note_rtt(health, 1'000, kNow));
+  EXPECT_EQ(health.rtt_us, 1'000u);
+  EXPECT_FALSE(note_rtt(health, 1'010, kNow)) << "not worth a write";
+  EXPECT_TRUE(note_rtt(health, 100'000, kNow)) << "an event loop was busy, perhaps";
+  EXPECT_LT(health.rtt_us, 20'000u);
 }
 
 // ---- The entries of a process ----
@@ -129,8 +129,8 @@ class Entries : public testing::Test {
     AddressEntry entry;
     entry.address = ipv4(number);
     entry.port = 80;
-    entry.standing.failures = failures;
-    entry.standing.updated_ms = updated_ms;
+    entry.health.failures = failures;
+    entry.health.updated_ms = updated_ms;
     return entry;
   }
 
@@ -148,7 +148,7 @@ TEST_F(Entries, AreFoundByAddressAndPort) {
   EXPECT_TRUE(memory_.store(entry(2, 3, kNow)));
   EXPECT_TRUE(memory_.may_hold_failures());
   EXPECT_TRUE(memory_.find(ipv4(2), 80, found));
-  EXPECT_EQ(found.standing.failures, 3u);
+  EXPECT_EQ(found.health.failures, 3u);
   EXPECT_FALSE(memory_.find(ipv4(2), 81, found));
   EXPECT_FALSE(memory_.find(ipv4(3), 80, found));
 }
@@ -167,10 +167,10 @@ TEST_F(Entries, OfOtherProcessesAreTakenOverWhenTheyAreNewer) {
   memory_.adopt(entry(1, 2, kNow - 1));
   AddressEntry found;
   ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
-  EXPECT_EQ(found.standing.failures, 1u);
+  EXPECT_EQ(found.health.failures, 1u);
   memory_.adopt(entry(1, 2, kNow + 1));
   ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
-  EXPECT_EQ(found.standing.failures, 2u);
+  EXPECT_EQ(found.health.failures, 2u);
 }
 
 TEST_F(Entries, MakeRoomByAgeThoseThatFailLast) {
@@ -181,7 +181,7 @@ TEST_F(Entries, MakeRoomByAgeThoseThatFailLast) {
   std::size_t failing = 0;
   memory_.for_each([&](const AddressEntry& each) {
     ++all;
-    failing += each.standing.failures != 0;
+    failing += each.health.failures != 0;
   });
   EXPECT_EQ(all, kMemoryBuckets * kBucketEntries);
   EXPECT_GT(failing, all * 3 / 4);
@@ -201,9 +201,9 @@ AddressEntry random_entry(std::mt19937_64& random) {
   }
   entry.port = static_cast<std::uint16_t>(1 + random() % 65535);
   entry.set_host_name(random() % 4 == 0 ? "" : "host-" + std::to_string(random()) + ".example.org");
-  entry.standing = {random(), random(), random(), static_cast<std::uint32_t>(random()),
-                    static_cast<std::uint32_t>(random())};
-  entry.saved_rtt_us = entry.standing.rtt_us;
+  entry.health = {random(), random(), random(), static_cast<std::uint32_t>(random()),
+                  static_cast<std::uint32_t>(random())};
+  entry.saved_rtt_us = entry.health.rtt_us;
   return entry;
 }
 
@@ -220,7 +220,7 @@ TEST(Record, ReadsWhatItWrites) {
     EXPECT_EQ(read.address, written.address);
     EXPECT_EQ(read.port, written.port);
     EXPECT_EQ(read.host_name(), written.host_name());
-    EXPECT_EQ(read.standing, written.standing);
+    EXPECT_EQ(read.health, written.health);
   }
 }
 
@@ -230,7 +230,7 @@ TEST(Record, TheLongestFits) {
   longest.address.scope = ~0u;
   longest.port = 65535;
   longest.set_host_name(std::string(300, 'x'));
-  longest.standing = {~0ull, ~0ull, ~0ull, ~0u, ~0u};
+  longest.health = {~0ull, ~0ull, ~0ull, ~0u, ~0u};
   AddressEntry read;
   EXPECT_TRUE(parse_record(view(format_record(longest)), read));
   EXPECT_EQ(read.host_name(), std::string(63, 'x'));

@@ -10,7 +10,7 @@
 
 namespace nextaddr {
 
-class Trail {
+class AttemptLog {
  public:
   struct Attempt {
     std::uint16_t position;  // of its address in the list
