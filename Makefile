@@ -50,8 +50,8 @@ LIBRARY_FLAGS += $(WHOLE)
 LINK_FLAGS := $(TARGET) $(LINKER) $(if $(WHOLE),$(WHOLE) -Os -g -fPIC) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so
 
-SOURCES  := $(wildcard src/*.cc src/engine/*.cc src/memory/*.cc src/hooks/*.cc)
-HEADERS  := $(wildcard src/*.h src/engine/*.h src/memory/*.h src/hooks/*.h)
+SOURCES  := $(wildcard src/*.cc src/*/*.cc)
+HEADERS  := $(wildcard src/*.h src/*/*.h)
 OBJECTS  := $(SOURCES:src/%.cc=$(BUILD)/obj/%.o)
 LIBRARY  := $(BUILD)/libnextaddr.so
 # What the loader may make of $PLATFORM (ld.so(8)) on the processors of each architecture.
@@ -97,7 +97,7 @@ all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: b
 
 # What programs call all the time, and a healthy connect, is built for speed, everything else for size. It has few loops
 # of more than some rounds, so that to align them is worth less than the room it takes.
-QUICK := $(addprefix src/,hooks/connect.cc hooks/send.cc hooks/wait.cc libc.cc failover.cc registrations.cc socket.cc) \
+QUICK := $(addprefix src/,hooks/connect.cc hooks/send.cc hooks/wait.cc libc.cc connect/entry.cc wait/epoll_registry.cc socket.cc) \
 	$(addprefix src/engine/,address.cc host_table.cc)
 $(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 

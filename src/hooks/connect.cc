@@ -1,7 +1,7 @@
 // connect(2), and the alias by which old programs import it.
+#include "connect/entry.h"
+#include "connect/pending_connects.h"
 #include "errno_kept.h"
-#include "failover.h"
-#include "flights.h"
 #include "hooks/hook.h"
 #include "libc.h"
 

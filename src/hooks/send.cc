@@ -2,8 +2,8 @@
 // pass; of options only the names are looked at.
 
 #include "arguments.h"
+#include "connect/entry.h"
 #include "errno_kept.h"
-#include "failover.h"
 #include "hooks/hook.h"
 #include "libc.h"
 #include "time64.h"

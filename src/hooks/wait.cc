@@ -4,14 +4,14 @@
 //
 // The variants of 64-bit time differ in the time they take, and in libc's function behind them.
 #include "clock.h"
-#include "flights.h"
+#include "connect/pending_connects.h"
 #include "hooks/hook.h"
 #include "libc.h"
-#include "registrations.h"
-#include "sleepers.h"
-#include "slices.h"
 #include "time64.h"
-#include "waits.h"
+#include "wait/epoll_registry.h"
+#include "wait/epoll_waker.h"
+#include "wait/poll_select.h"
+#include "wait/sliced_wait.h"
 
 namespace libc = nextaddr::libc;
 using nextaddr::any_in_flight;
@@ -156,7 +156,7 @@ NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event
   const nextaddr::NotedCall call(epoll, operation, fd, event);
   const int result = libc::epoll_ctl(epoll, operation, fd, event);
   call.end(result == 0);
-  if (result == 0 && any_in_flight() && nextaddr::in_flight(fd)) nextaddr::wake_sleepers(fd);
+  if (result == 0 && any_in_flight() && nextaddr::in_flight(fd)) nextaddr::wake_epoll_sleepers(fd);
   return result;
 }
 

@@ -454,7 +454,7 @@ class Fleet {
     return rules_.own_delay(health(flight, server));
   }
 
-  // --- what src/flight.cc does ---
+  // --- what src/connect/connect_operation.cc does ---
 
   // True when the connect is over: nothing but a round trip that no clock of the library ends.
   bool start_with_library(Flight& flight) {
@@ -471,9 +471,9 @@ class Fleet {
     }
     begin(flight, 0, flight.order[0]);
     const Attempt& attempt = flight.attempts[0];
-    // (src/flight.cc waits for the shortest delay of any address, then plans, and then waits for
-    // the rest of this address's own: the same, but for what happens to this client's other
-    // connects meanwhile.)
+    // (src/connect/connect_operation.cc waits for the shortest delay of any address, then plans,
+    // and then waits for the rest of this address's own: the same, but for what happens to this
+    // client's other connects meanwhile.)
     const std::uint32_t own_ms = own_delay(flight, requested);
     flight.timer = now_ + Microseconds{own_ms != 0 ? own_ms : rules_.delay_ms} * 1000;
     // Most connects: they need no event of their own.

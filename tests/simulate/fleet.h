@@ -1,8 +1,8 @@
 // A fleet of clients, the addresses of one host, the network between them and a clock that moves
 // only when something happens. The clients decide with the real engine: engine/schedule.h,
 // engine/parking.h, engine/outcome.h; what is written here once more is only the part of
-// src/flight.cc and src/memory/memory.cc that stands between the engine and the sockets and the
-// file.
+// src/connect/connect_operation.cc and src/memory/memory.cc that stands between the engine and the
+// sockets and the file.
 //
 // Must never depend on anything but its arguments and the seed: no real time, no random_device, no
 // distribution of the standard library (these differ between its versions).

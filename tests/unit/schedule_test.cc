@@ -38,7 +38,8 @@ struct Played {
   bool left_in_flight = false;
 };
 
-// Plays one connect() as src/failover.cc does, on a clock that moves only when something waits.
+// Plays one connect() as src/connect/entry.cc does, on a clock that moves only when something
+// waits.
 Played play(const std::vector<Host>& hosts, std::size_t requested, const Schedule::Limits& limits) {
   constexpr std::uint64_t kStart = 1'000'000;
   std::uint64_t now = kStart;

@@ -1,17 +1,17 @@
 // epoll_wait(2) and its variants while connects are under way. An event tells only the program's
-// own data, so which descriptor it is about has to be found out (registrations.h).
+// own data, so which descriptor it is about has to be found out (epoll_registry.h).
 #include <fcntl.h>
 #include <sys/epoll.h>
 
 #include <cstdint>
 
-#include "flights.h"
+#include "connect/pending_connects.h"
 #include "kernel.h"
 #include "libc.h"
-#include "registrations.h"
-#include "sleepers.h"
-#include "slices.h"
-#include "waits.h"
+#include "wait/epoll_registry.h"
+#include "wait/epoll_waker.h"
+#include "wait/poll_select.h"
+#include "wait/sliced_wait.h"
 
 namespace nextaddr {
 namespace {
@@ -61,15 +61,15 @@ bool is_for_program(int epoll, epoll_event& event) {
   const std::uint32_t told = event.events;
   for_each_source(epoll, data, [&](int fd) {
     switch (look_at_failed(fd, told)) {
-      case Sight::kNotOurs:
+      case ProgramView::kNotOurs:
         // A number that was closed without EPOLL_CTL_DEL is still known here.
         tells = tells || kernel::fcntl(fd, F_GETFD) != -1;
         break;
-      case Sight::kInFlight:
+      case ProgramView::kInFlight:
         held_back = true;
         rearm(epoll, fd, data);
         break;
-      case Sight::kFailed:
+      case ProgramView::kFailed:
         Registration known{};
         registration_of(fd, known);
         event.events |= EPOLLERR | EPOLLHUP | (known.events & (EPOLLIN | EPOLLRDHUP));

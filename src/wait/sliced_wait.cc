@@ -1,4 +1,4 @@
-#include "slices.h"
+#include "wait/sliced_wait.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "flights.h"
+#include "connect/pending_connects.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -42,7 +42,7 @@ struct Slot {
   std::atomic<const char*> starter;  // the thread whose connect(2) has not returned yet
   std::atomic<bool> knocked;         // somebody wanted to look meanwhile
   int error;  // of a connect that failed for good, until the program has seen it
-  Flight flight;
+  ConnectOperation flight;
 };
 
 // Zero pages until used: neither the table nor a slot costs memory before it is needed.
@@ -185,32 +185,32 @@ Slot* take_slot(Table& all) {
 }
 
 // What a held slot's connect has come to. Leaves the slot idle or free.
-Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
+ProgramView settle(Table& all, Slot& slot, ConnectOperation::Progress progress) {
   // Not when a first attempt has only been looked at.
-  if (slot.flight.planned || progress == Flight::Progress::kLost) {
+  if (slot.flight.planned || progress == ConnectOperation::Progress::kLost) {
     slot.later_attempt.store(true, std::memory_order_relaxed);
     activity::moved_on.store(true, std::memory_order_relaxed);
   }
   const int fd = slot.fd.load(std::memory_order_relaxed);
-  Flight& flight = slot.flight;
+  ConnectOperation& flight = slot.flight;
   switch (progress) {
-    case Flight::Progress::kTimeUp:
+    case ConnectOperation::Progress::kTimeUp:
       // The program waits by its own clock now, not by SO_SNDTIMEO.
       flight.blocking = false;
       flight.resume(flight.program_timeout);
       [[fallthrough]];
-    case Flight::Progress::kInFlight:
+    case ConnectOperation::Progress::kInFlight:
       set_deadline(all, slot, flight.until_ms);
       release(slot);
-      return Sight::kInFlight;
-    case Flight::Progress::kLost:
+      return ProgramView::kInFlight;
+    case ConnectOperation::Progress::kLost:
       if (flight.error != ECONNRESET) break;
       // The program has shut the socket down, and we have read the error.
       slot.error = flight.error;
       set_deadline(all, slot, now_ms() + kForgottenMs);
       release(slot);
-      return Sight::kFailed;
-    case Flight::Progress::kFailed:
+      return ProgramView::kFailed;
+    case ConnectOperation::Progress::kFailed:
       // Only the kernel's time-out cannot be had again at once.
       slot.error = flight.error;
       if (flight.error != ETIMEDOUT) slot.error = flight.leave_to_kernel(fd);
@@ -221,12 +221,12 @@ Sight settle(Table& all, Slot& slot, Flight::Progress progress) {
       set_deadline(all, slot, slot.error == kLeftToKernel ? kNever : now_ms() + kForgottenMs);
       release(slot);
       // Taking the socket back has raised an event, which is the one that tells of it.
-      return Sight::kInFlight;
-    case Flight::Progress::kConnected:
+      return ProgramView::kInFlight;
+    case ConnectOperation::Progress::kConnected:
       break;
   }
   empty(all, slot);
-  return Sight::kNotOurs;
+  return ProgramView::kNotOurs;
 }
 
 // Nobody may look at it before its connect(2) has returned, unless that never will: a signal
@@ -238,32 +238,32 @@ bool is_starting(const Slot& slot) {
 }
 
 // Of a held slot; leaves it idle or free.
-Sight look_at_held(Table& all, Slot& slot) {
+ProgramView look_at_held(Table& all, Slot& slot) {
   // A vfork child has its parent's table.
   if (!owns_memory()) {
     release(slot);
-    return Sight::kNotOurs;
+    return ProgramView::kNotOurs;
   }
   const int fd = slot.fd.load(std::memory_order_relaxed);
   if (slot.error == kLeftToKernel) {
     release(slot);
-    return Sight::kNotOurs;
+    return ProgramView::kNotOurs;
   }
   if (slot.error != 0) {
     if (!slot.flight.owns(fd)) {
       empty(all, slot);
-      return Sight::kNotOurs;
+      return ProgramView::kNotOurs;
     }
     // Perhaps nobody ever asks, and the descriptor is closed some time.
     set_deadline(all, slot, now_ms() + kForgottenMs);
     release(slot);
-    return Sight::kFailed;
+    return ProgramView::kFailed;
   }
   if (is_starting(slot)) {
     slot.knocked.store(true);
     if (is_starting(slot)) {
       release(slot);
-      return Sight::kInFlight;
+      return ProgramView::kInFlight;
     }
   }
   slot.starter.store(nullptr);
@@ -300,9 +300,9 @@ void publish(Table& all, Slot& slot, bool starting) {
 }
 
 // The number of a duplicate is not known here, its socket may be.
-Sight look_at_same_socket(int fd) {
+ProgramView look_at_same_socket(int fd) {
   const std::uint64_t cookie = socket_cookie(fd);
-  if (cookie == 0) return Sight::kNotOurs;
+  if (cookie == 0) return ProgramView::kNotOurs;
   std::size_t position = 0;
   for (int other = next_in_flight(position); other >= 0; other = next_in_flight(position)) {
     const Slot* slot = slot_of(other);
@@ -310,16 +310,16 @@ Sight look_at_same_socket(int fd) {
       return look_at(other);
     }
   }
-  return Sight::kNotOurs;
+  return ProgramView::kNotOurs;
 }
 
 // What connect(2) itself answers to a connect that has come to this before it returned.
-int result_of(Table& all, Slot& slot, Flight::Progress progress) {
-  if (progress == Flight::Progress::kInFlight) {
+int result_of(Table& all, Slot& slot, ConnectOperation::Progress progress) {
+  if (progress == ConnectOperation::Progress::kInFlight) {
     settle(all, slot, progress);
     return EINPROGRESS;
   }
-  const int error = progress == Flight::Progress::kConnected ? 0 : slot.flight.error;
+  const int error = progress == ConnectOperation::Progress::kConnected ? 0 : slot.flight.error;
   empty(all, slot);
   return error;
 }
@@ -365,8 +365,8 @@ std::optional<int> begin_flight_elsewhere(int fd) {
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return {};
-  const Flight::Progress progress = slot->flight.begin_elsewhere(fd);
-  if (progress == Flight::Progress::kLost) {
+  const ConnectOperation::Progress progress = slot->flight.begin_elsewhere(fd);
+  if (progress == ConnectOperation::Progress::kLost) {
     release(*slot);
     return {};
   }
@@ -374,7 +374,7 @@ std::optional<int> begin_flight_elsewhere(int fd) {
   return result_of(*table(), *slot, progress);
 }
 
-void keep_flight(int fd, const Flight& flight) {
+void keep_flight(int fd, const ConnectOperation& flight) {
   const Uninterrupted uninterrupted;
   Slot* slot = take_slot_for(fd);
   if (slot == nullptr) return;
@@ -382,7 +382,7 @@ void keep_flight(int fd, const Flight& flight) {
   publish(*table(), *slot, false);
 }
 
-bool take_flight(int fd, const Endpoint& requested, Flight& out) {
+bool take_flight(int fd, const Endpoint& requested, ConnectOperation& out) {
   if (slot_of(fd) == nullptr || !owns_memory()) return false;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
@@ -420,11 +420,11 @@ void drop_flight(int fd) {
   if (slot != nullptr) empty(*table(), *slot);
 }
 
-Sight look_at(int fd) {
-  if (slot_of(fd) == nullptr) return Sight::kNotOurs;
+ProgramView look_at(int fd) {
+  if (slot_of(fd) == nullptr) return ProgramView::kNotOurs;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
-  return slot != nullptr ? look_at_held(*table(), *slot) : Sight::kNotOurs;
+  return slot != nullptr ? look_at_held(*table(), *slot) : ProgramView::kNotOurs;
 }
 
 void note_connected(int fd) {
@@ -439,7 +439,7 @@ void note_connected(int fd) {
       look_at_held(*table(), *slot);
       return;
     }
-    const Flight& flight = slot->flight;
+    const ConnectOperation& flight = slot->flight;
     note_success(flight.current, flight.requested.port);
     if (wants_rtt()) {
       // What the program did before it waited is in it too; when that may be much, the kernel
@@ -457,16 +457,16 @@ void note_if_connected(int fd) {
   if (tcp_phase(fd) == TcpPhase::kConnected) note_connected(fd);
 }
 
-Sight look_at_failed(int fd, std::uint32_t events) {
-  Sight sight = look_at(fd);
-  if (sight == Sight::kNotOurs) sight = look_at_same_socket(fd);
-  if (sight != Sight::kNotOurs) return sight;
+ProgramView look_at_failed(int fd, std::uint32_t events) {
+  ProgramView sight = look_at(fd);
+  if (sight == ProgramView::kNotOurs) sight = look_at_same_socket(fd);
+  if (sight != ProgramView::kNotOurs) return sight;
   // Another thread may have moved the connect on since the event was fetched, and what it has come
   // to has an event of its own: the socket has not failed any more, or has failed only since.
   pollfd now{fd, 0, 0};
   libc::poll(&now, 1, 0);
   const bool failed_since = (now.revents & POLLERR) != 0 && (events & POLLERR) == 0;
-  return now.revents == 0 || failed_since ? Sight::kInFlight : Sight::kNotOurs;
+  return now.revents == 0 || failed_since ? ProgramView::kInFlight : ProgramView::kNotOurs;
 }
 
 bool in_flight(int fd) { return slot_of(fd) != nullptr; }

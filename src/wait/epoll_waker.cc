@@ -1,16 +1,16 @@
-#include "sleepers.h"
+#include "wait/epoll_waker.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "connect/pending_connects.h"
 #include "errno_kept.h"
-#include "flights.h"
 #include "kernel.h"
 #include "libc.h"
 #include "process.h"
-#include "registrations.h"
+#include "wait/epoll_registry.h"
 
 namespace nextaddr {
 namespace {
@@ -89,7 +89,7 @@ void wake_at(int epoll, std::uint64_t at_ms) {
 
 std::uint64_t wake_data() { return reinterpret_cast<std::uintptr_t>(&the_timer); }
 
-void wake_sleepers(int fd) {
+void wake_epoll_sleepers(int fd) {
   Registration known;
   if (!registration_of(fd, known) || !others_wait_on(known.epoll)) return;
   // Again when another thread, with an earlier deadline, may have set the timer just before.

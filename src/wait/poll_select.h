@@ -26,8 +26,8 @@ struct Woken {
   timespec since{};
 };
 
-// Each takes the program's time (slices.h; kForever: none) and the signal mask of this wait, or
-// null for that of the thread.
+// Each takes the program's time (sliced_wait.h; kForever: none) and the signal mask of this wait,
+// or null for that of the thread.
 int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask, Woken woken);
 
 // Nothing, when the sets are too large to be kept here: a wait for the kernel alone.

@@ -1,4 +1,4 @@
-#include "registrations.h"
+#include "wait/epoll_registry.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-#include "failover.h"
+#include "connect/entry.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,24 +12,24 @@
 #include "arguments.h"
 #include "clock.h"
 #include "config.h"
+#include "connect/connect_operation.h"
+#include "connect/pending_connects.h"
 #include "descriptors.h"
 #include "engine/outcome.h"
 #include "faults.h"
-#include "flight.h"
-#include "flights.h"
 #include "libc.h"
 #include "memory/memory.h"
 #include "process.h"
 #include "signals.h"
-#include "sleepers.h"
-#include "slices.h"
 #include "socket.h"
 #include "steering.h"
+#include "wait/epoll_waker.h"
+#include "wait/sliced_wait.h"
 
 namespace nextaddr {
 namespace {
 
-using Progress = Flight::Progress;
+using Progress = ConnectOperation::Progress;
 
 constinit std::atomic<bool> fastopen_connect_used{false};
 constinit std::atomic<bool> send_timeout_used{false};
@@ -71,7 +71,7 @@ bool interrupts(const timeval& program_timeout, const sigset_t& mask) {
 }
 
 // Asking once more is how connect(2) itself learns the result: it marks the socket connected.
-int mark_connected(int fd, const Flight& flight) {
+int mark_connected(int fd, const ConnectOperation& flight) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(flight.current, flight.requested, destination);
   const int result = libc::connect(fd, reinterpret_cast<const sockaddr*>(&destination), length);
@@ -80,8 +80,8 @@ int mark_connected(int fd, const Flight& flight) {
 
 // Waits for a blocking connect as connect(2) would, from one attempt to the next. Signals are
 // blocked but for `mask` while it waits: one that comes between two steps ends the next wait.
-int wait_to_the_end(int fd, Flight& flight, Progress progress, bool interrupted, bool resumed,
-                    const sigset_t& mask) {
+int wait_to_the_end(int fd, ConnectOperation& flight, Progress progress, bool interrupted,
+                    bool resumed, const sigset_t& mask) {
   bool at_once = progress == Progress::kConnected;
   while (progress == Progress::kInFlight) {
     if ((interrupted || flight.interrupted) && interrupts(flight.program_timeout, mask)) {
@@ -121,7 +121,7 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
     const Fault& fault, const sigset_t& mask) {
   const bool in_flight = first == EINPROGRESS || first == EALREADY || first == EINTR;
   if (!in_flight && !moves_on(first)) return fail(first);
-  Flight flight;
+  ConnectOperation flight;
   if (take_flight(fd, requested, flight)) {
     flight.blocking = true;
     flight.resume(program_timeout);
@@ -149,7 +149,7 @@ __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(int fd,
                                                                      const Endpoint& requested,
                                                                      const timeval& program_timeout,
                                                                      const sigset_t& mask) {
-  Flight flight;
+  ConnectOperation flight;
   // One that goes on with a connect it has begun before.
   if (has_flight(fd) || !flight.prepare(fd, requested, program_timeout, true)) return {};
   const Progress now = flight.begin_elsewhere(fd);
@@ -195,11 +195,11 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
   if (any_in_flight()) {
     // Asked again: the answer is what has become of it.
     switch (look_at(fd)) {
-      case Sight::kInFlight:
+      case ProgramView::kInFlight:
         return fail(EALREADY);
-      case Sight::kFailed:
+      case ProgramView::kFailed:
         return fail(take_error(fd));
-      case Sight::kNotOurs:
+      case ProgramView::kNotOurs:
         break;
     }
   }
@@ -225,7 +225,7 @@ int connect_without_blocking(int fd, const sockaddr* address, socklen_t length,
     }
     now = begin_flight(fd, first);
   }
-  if (*now == EINPROGRESS) wake_sleepers(fd);
+  if (*now == EINPROGRESS) wake_epoll_sleepers(fd);
   return *now == 0 ? 0 : fail(*now);
 }
 

@@ -1,6 +1,6 @@
 // One connect() under way: its addresses, its schedule and its socket. Moves the socket from one
 // connection attempt to the next; never waits, so that the wait stays the program's own
-// (src/waits.cc) or connect's (src/failover.cc).
+// (src/wait) or that of connect(2) (src/connect/entry.cc).
 //
 // Must never allocate, keep a descriptor open, or touch a socket that is no longer the program's:
 // SO_COOKIE is compared before each step, because the descriptor number may have been closed and
@@ -18,7 +18,7 @@
 
 namespace nextaddr {
 
-struct Flight {
+struct ConnectOperation {
   enum class Progress : std::uint8_t {
     kInFlight,   // an attempt is in flight, until until_ms at the most
     kConnected,  // the socket is connected

@@ -13,12 +13,12 @@
 #include <cstdint>
 #include <optional>
 
-#include "flight.h"
+#include "connect/connect_operation.h"
 
 namespace nextaddr {
 
 // What a program is to see of one of its descriptors.
-enum class Sight : std::uint8_t {
+enum class ProgramView : std::uint8_t {
   kNotOurs,   // as the kernel has it
   kInFlight,  // nothing yet
   kFailed,    // an error waits for it, and the kernel no longer knows of it (take_error())
@@ -61,9 +61,9 @@ std::optional<int> begin_flight_elsewhere(int fd);
 int begin_flight(int fd, int first);
 
 // Keeps a blocking connect that returned before it was finished.
-void keep_flight(int fd, const Flight& flight);
+void keep_flight(int fd, const ConnectOperation& flight);
 // Takes back what was kept, when it was for the same destination; the slot is then free.
-bool take_flight(int fd, const Endpoint& requested, Flight& out);
+bool take_flight(int fd, const Endpoint& requested, ConnectOperation& out);
 
 // True when a connect is known on this very socket, not on an earlier one with its number.
 bool has_flight(int fd);
@@ -76,7 +76,7 @@ bool left_to_kernel(int fd);
 void drop_flight(int fd);
 
 // Looks at one descriptor and moves its connect on where needed.
-Sight look_at(int fd);
+ProgramView look_at(int fd);
 
 // The kernel has just called this descriptor ready, without an error: if a connect was under way,
 // it is done. Spares a healthy connect every system call of look_at().
@@ -88,7 +88,7 @@ void note_if_connected(int fd);
 // Looks at a descriptor that the kernel has just called ready with an error, as `events` of poll(2)
 // or epoll(7): it may also be a duplicate of one with a connect under way, and the error one of an
 // attempt that is over. Once for each event: the next look may see the next attempt.
-Sight look_at_failed(int fd, std::uint32_t events);
+ProgramView look_at_failed(int fd, std::uint32_t events);
 
 // True when a connect is under way on this descriptor, as far as its number tells.
 bool in_flight(int fd);

@@ -1,4 +1,4 @@
-#include "flight.h"
+#include "connect/connect_operation.h"
 
 #include <netinet/in.h>
 
@@ -19,7 +19,7 @@
 namespace nextaddr {
 
 using Step = Schedule::Step;
-using Progress = Flight::Progress;
+using Progress = ConnectOperation::Progress;
 
 namespace {
 
@@ -55,7 +55,8 @@ int connect_without_waiting(int fd, const sockaddr_storage& to, socklen_t length
 
 }  // namespace
 
-bool Flight::prepare(int fd, const Endpoint& wanted, const timeval& timeout, bool blocks) {
+bool ConnectOperation::prepare(int fd, const Endpoint& wanted, const timeval& timeout,
+                               bool blocks) {
   cookie = socket_cookie(fd);
   requested = wanted;
   current = wanted.address;
@@ -72,22 +73,22 @@ bool Flight::prepare(int fd, const Endpoint& wanted, const timeval& timeout, boo
   return cookie != 0;
 }
 
-void Flight::suffer(const Fault& first) {
+void ConnectOperation::suffer(const Fault& first) {
   fault = requested_fault = first;
   begin_delay(began_ms);
   wait_until(until_ms);
 }
 
-void Flight::wait_until(std::uint64_t patient_until) {
+void ConnectOperation::wait_until(std::uint64_t patient_until) {
   patient_until_ms = patient_until;
   until_ms = delayed_until_ms != 0 ? std::min(patient_until, delayed_until_ms) : patient_until;
 }
 
-void Flight::begin_delay(std::uint64_t now) {
+void ConnectOperation::begin_delay(std::uint64_t now) {
   delayed_until_ms = fault.action == FaultAction::kDelay ? now + fault.argument : 0;
 }
 
-bool Flight::find_destinations(int fd, bool requested_is_parked) {
+bool ConnectOperation::find_destinations(int fd, bool requested_is_parked) {
   HostTable& table = host_table();
   if (!table.destinations(requested.address, ntohs(requested.port), config().filter, list)) {
     return false;
@@ -107,7 +108,7 @@ bool Flight::find_destinations(int fd, bool requested_is_parked) {
   return true;
 }
 
-bool Flight::plan(int fd, bool requested_is_parked) {
+bool ConnectOperation::plan(int fd, bool requested_is_parked) {
   if (!owns_memory() || !is_tcp(fd)) return false;
   if (!find_destinations(fd, requested_is_parked)) {
     if (delayed_until_ms == 0) return false;
@@ -129,7 +130,7 @@ bool Flight::plan(int fd, bool requested_is_parked) {
   return true;
 }
 
-Progress Flight::begin_elsewhere(int fd) {
+Progress ConnectOperation::begin_elsewhere(int fd) {
   if (tcp_phase(fd) != TcpPhase::kClosed || !plan(fd, true)) return lost(0);
   const std::uint16_t first = schedule.position();
   if (first == list.requested) return lost(0);
@@ -137,7 +138,7 @@ Progress Flight::begin_elsewhere(int fd) {
   return proceed(fd, {Step::Kind::kAttempt, first, 0, 0});
 }
 
-void Flight::note_outcome(int outcome, std::uint64_t now) {
+void ConnectOperation::note_outcome(int outcome, std::uint64_t now) {
   log.end(outcome, now);
   if (!parks(outcome)) return;
   NameBuffer host{};
@@ -145,7 +146,7 @@ void Flight::note_outcome(int outcome, std::uint64_t now) {
 }
 
 // Silence alone may be the network's: only when another address has answered is it the address's.
-void Flight::note_silence() {
+void ConnectOperation::note_silence() {
   NameBuffer host{};
   for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
     Address address;
@@ -155,9 +156,9 @@ void Flight::note_silence() {
   }
 }
 
-bool Flight::owns(int fd) const { return socket_cookie(fd) == cookie; }
+bool ConnectOperation::owns(int fd) const { return socket_cookie(fd) == cookie; }
 
-Progress Flight::begin(int fd, int first) {
+Progress ConnectOperation::begin(int fd, int first) {
   if (first != EINPROGRESS) {
     untouched = !blocking && leaves_untouched(first);
     return failed(fd, first);
@@ -165,7 +166,7 @@ Progress Flight::begin(int fd, int first) {
   return plan(fd) ? Progress::kInFlight : lost(first);
 }
 
-Progress Flight::failed(int fd, int outcome) {
+Progress ConnectOperation::failed(int fd, int outcome) {
   if (was_shut_down(fd, outcome, fault)) return lost(outcome);
   if (!planned && !plan(fd)) return lost(outcome);
   const std::uint64_t now = now_ms();
@@ -173,7 +174,7 @@ Progress Flight::failed(int fd, int outcome) {
   return proceed(fd, schedule.failed(outcome, now));
 }
 
-void Flight::resume(const timeval& timeout) {
+void ConnectOperation::resume(const timeval& timeout) {
   program_timeout = timeout;
   if (planned)
     wait_until(schedule.resumed(now_ms(), blocking ? milliseconds(timeout) : 0).until_ms);
@@ -181,12 +182,12 @@ void Flight::resume(const timeval& timeout) {
 
 // No further attempt is ours to make: the program closed the socket or shut it down, or there is
 // nowhere else to go.
-Progress Flight::lost(int with) {
+Progress ConnectOperation::lost(int with) {
   error = with;
   return Progress::kLost;
 }
 
-Progress Flight::conclude(int fd, int outcome) {
+Progress ConnectOperation::conclude(int fd, int outcome) {
   if (outcome == 0) {
     note_success(current, requested.port);
     note_rtt(current, requested.port, round_trip_us(fd));
@@ -203,7 +204,7 @@ Progress Flight::conclude(int fd, int outcome) {
   return outcome == 0 ? Progress::kConnected : Progress::kFailed;
 }
 
-Progress Flight::check(int fd) {
+Progress ConnectOperation::check(int fd) {
   if (!owns(fd)) return lost(EBADF);
   const TcpPhase phase = tcp_phase(fd);
   if (phase == TcpPhase::kConnecting && now_ms() < until_ms) return Progress::kInFlight;
@@ -228,7 +229,7 @@ Progress Flight::check(int fd) {
   return proceed(fd, schedule.failed(outcome, now));
 }
 
-int Flight::leave_to_kernel(int fd) {
+int ConnectOperation::leave_to_kernel(int fd) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(requested.address, requested, destination);
   // The same fault once more, not the next one of its rule. Nobody would end a delay.
@@ -240,7 +241,7 @@ int Flight::leave_to_kernel(int fd) {
 }
 
 // The delay of the attempt under way is over: now it goes to its address.
-Progress Flight::end_delay(int fd) {
+Progress ConnectOperation::end_delay(int fd) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(current, requested, destination);
   take_back(fd, false);
@@ -254,12 +255,12 @@ Progress Flight::end_delay(int fd) {
   return outcome == EINPROGRESS || interrupted ? Progress::kInFlight : failed(fd, outcome);
 }
 
-void Flight::take_back_for(int fd, const Address& next) {
+void ConnectOperation::take_back_for(int fd, const Address& next) {
   const bool on_ipv6_socket = requested.family == AF_INET6;
   take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());
 }
 
-bool Flight::address_at(std::size_t position, Address& out) const {
+bool ConnectOperation::address_at(std::size_t position, Address& out) const {
   if (position == list.requested) {
     out = requested.address;
     return true;
@@ -267,7 +268,7 @@ bool Flight::address_at(std::size_t position, Address& out) const {
   return host_table().address_at(list, position, out);
 }
 
-Progress Flight::proceed(int fd, Step step) {
+Progress ConnectOperation::proceed(int fd, Step step) {
   interrupted = false;
   while (step.kind == Step::Kind::kAttempt) {
     if (!owns(fd)) return lost(EBADF);

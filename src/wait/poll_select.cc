@@ -1,4 +1,4 @@
-#include "waits.h"
+#include "wait/poll_select.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -9,12 +9,12 @@
 #include <cstring>
 #include <string_view>
 
+#include "connect/pending_connects.h"
 #include "engine/text.h"
 #include "errno_kept.h"
-#include "flights.h"
 #include "libc.h"
 #include "process.h"
-#include "slices.h"
+#include "wait/sliced_wait.h"
 
 namespace nextaddr {
 namespace {
@@ -35,13 +35,13 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
       continue;
     }
     switch (look_at_failed(fds[i].fd, static_cast<std::uint16_t>(fds[i].revents))) {
-      case Sight::kNotOurs:
+      case ProgramView::kNotOurs:
         break;
-      case Sight::kInFlight:
+      case ProgramView::kInFlight:
         fds[i].revents = 0;
         --ready;
         break;
-      case Sight::kFailed:
+      case ProgramView::kFailed:
         fds[i].revents = with(fds[i].revents, POLLERR | (fds[i].events & kEndOfInput));
         break;
     }
@@ -81,7 +81,7 @@ class SelectSets {
       pollfd now{fd, POLLIN | POLLRDBAND | POLLOUT | POLLWRBAND | POLLPRI, 0};
       libc::poll(&now, 1, 0);
       if (may_have_failed(now.revents)) {
-        if (look_at_failed(fd, static_cast<std::uint16_t>(now.revents)) == Sight::kInFlight)
+        if (look_at_failed(fd, static_cast<std::uint16_t>(now.revents)) == ProgramView::kInFlight)
           now.revents = 0;
       } else if (now.revents != 0) {
         note_connected(fd);
@@ -177,13 +177,14 @@ std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* e
 
 int socket_error(int fd, void* value, socklen_t* length) {
   return errno_kept_on_success([&] {
-    const Sight sight = look_at(fd);
-    if (sight == Sight::kNotOurs) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
+    const ProgramView sight = look_at(fd);
+    if (sight == ProgramView::kNotOurs)
+      return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
     // Another option, for the checks and the length: to read SO_ERROR would take the error of an
     // attempt that has failed since, which is not for the program.
     const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
     if (result == 0) {
-      const int error = sight == Sight::kFailed ? take_error(fd) : 0;
+      const int error = sight == ProgramView::kFailed ? take_error(fd) : 0;
       std::memcpy(value, &error, std::min<socklen_t>(*length, sizeof error));
     }
     return result;

@@ -11,9 +11,9 @@
 #include <ctime>
 
 #include "clock.h"
-#include "flights.h"
+#include "connect/pending_connects.h"
 #include "signals.h"
-#include "waits.h"
+#include "wait/poll_select.h"
 
 namespace nextaddr {
 

@@ -20,7 +20,7 @@ inline bool wakes_exist() { return activity::any_timer.load(std::memory_order_re
 
 // A connect has been started on `fd`, or it has been registered in an epoll set with one under way:
 // a thread that sleeps in that set since before must wake in time to move it on.
-void wake_sleepers(int fd);
+void wake_epoll_sleepers(int fd);
 
 // What the event of the timer carries.
 std::uint64_t wake_data();

@@ -1,5 +1,5 @@
 // connect(2) with failover, on the program's own socket: a blocking one is driven to its end here;
-// a non-blocking one is started, and driven by the program's own waits (flights.h).
+// a non-blocking one is started, and driven by the program's own waits (pending_connects.h).
 #pragma once
 
 #include <sys/socket.h>
