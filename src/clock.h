@@ -17,6 +17,10 @@ inline std::uint64_t us_of(clockid_t clock) {
 inline std::uint64_t now_us() { return us_of(CLOCK_MONOTONIC); }
 inline std::uint64_t now_ms() { return now_us() / 1000; }
 
+inline timespec timespec_of_ms(std::uint64_t ms) {
+  return {static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000 * 1'000'000)};
+}
+
 // CLOCK_MONOTONIC_COARSE: exact only to the kernel's tick, at a fifth of the cost.
 inline timespec coarse_time() {
   timespec now{};

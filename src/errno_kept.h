@@ -18,6 +18,12 @@ class ErrnoKept {
   int saved_;
 };
 
+// What a hook returns that fails with this error.
+inline int fail_with(int error) {
+  errno = error;
+  return -1;
+}
+
 // Calls `call`, which fails with a negative result, and puts errno back unless it does.
 template <typename Call>
 auto errno_kept_on_success(Call call) {

@@ -109,23 +109,23 @@ std::uint32_t kernel_patience_of(int fd) {
   return user_timeout > 0 ? std::min(patience, static_cast<std::uint32_t>(user_timeout)) : patience;
 }
 
-TcpPhase tcp_phase(int fd) {
+SocketPhase socket_phase(int fd) {
   LongTcpInfo info{};
   socklen_t length = sizeof info;
   libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
   switch (info.start.tcpi_state) {
     case TCP_SYN_SENT:
     case TCP_SYN_RECV:
-      return TcpPhase::kConnecting;
+      return SocketPhase::kConnecting;
     case TCP_CLOSE:
     case 0:  // not told: an error of the socket, which the next step finds
       // The round-trip time is first measured by the answer to the SYN.
-      if (info.start.tcpi_rtt == 0) return TcpPhase::kClosed;
+      if (info.start.tcpi_rtt == 0) return SocketPhase::kClosed;
       return length == sizeof info && info.data_segs_in == 0 && info.data_segs_out == 0
-                 ? TcpPhase::kClosedUnused
-                 : TcpPhase::kClosedAfterIt;
+                 ? SocketPhase::kClosedUnused
+                 : SocketPhase::kClosedAfterUse;
     default:
-      return TcpPhase::kConnected;
+      return SocketPhase::kConnected;
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "engine/connect_attempts.h"
 #include "engine/fault_rules.h"
 
 namespace nextaddr {
@@ -47,14 +48,7 @@ std::uint32_t kernel_patience_of(int fd);
 
 // Where the handshake stands. Unlike poll(2) this does not take a full send buffer for silence, and
 // unlike SO_ERROR it leaves an error where it is.
-enum class TcpPhase : std::uint8_t {
-  kConnecting,
-  kConnected,
-  kClosed,         // and no handshake was ever completed
-  kClosedUnused,   // the connection was there, but nothing ever went over it
-  kClosedAfterIt,  // the connection was there, and the program has used it
-};
-TcpPhase tcp_phase(int fd);
+SocketPhase socket_phase(int fd);
 
 // The round-trip time of the handshake as the kernel has measured it; 0: not told.
 std::uint32_t round_trip_us(int fd);

@@ -7,8 +7,8 @@
 
 #include "clock.h"
 #include "config.h"
-#include "engine/outcome.h"
 #include "faults.h"
+#include "libc.h"
 #include "memory/memory.h"
 #include "process.h"
 #include "report.h"
@@ -18,8 +18,9 @@
 
 namespace nextaddr {
 
-using Step = Schedule::Step;
-using Progress = ConnectOperation::Progress;
+using Action = ConnectAttempts::Action;
+using Lesson = ConnectAttempts::Lesson;
+using State = ConnectOperation::State;
 
 namespace {
 
@@ -31,293 +32,244 @@ std::uint32_t milliseconds(const timeval& time) {
   return static_cast<std::uint32_t>(std::min(exact, kMost));
 }
 
-// shutdown(2) from another thread ends a connect in flight so; no packet can, before the handshake
-// is complete, but a fault.
-bool was_shut_down(int fd, int outcome, const Fault& fault) {
-  const bool on_purpose =
-      fault.action == FaultAction::kReset || fault.action == FaultAction::kErrno;
-  return outcome == ECONNRESET && !on_purpose && tcp_phase(fd) == TcpPhase::kClosed;
-}
-
 // A connect(2) that does not wait, and fails so, has found no route: the socket is as before.
 bool leaves_untouched(int outcome) {
   return outcome == ENETUNREACH || outcome == EHOSTUNREACH || outcome == EINVAL ||
          outcome == EACCES;
 }
 
-// A non-blocking socket's connect returns at once; a blocking one's must be made to.
-int connect_without_waiting(int fd, const sockaddr_storage& to, socklen_t length,
-                            const timeval& program_timeout, const Fault& fault) {
-  const auto* address = reinterpret_cast<const sockaddr*>(&to);
-  return is_non_blocking(fd) ? connect_with_fault(fd, address, length, fault)
-                             : briefly_connect(fd, address, length, program_timeout, fault);
-}
-
 }  // namespace
 
-bool ConnectOperation::prepare(int fd, const Endpoint& wanted, const timeval& timeout,
-                               bool blocks) {
-  cookie = socket_cookie(fd);
-  requested = wanted;
-  current = wanted.address;
-  program_timeout = timeout;
-  began_us = now_us();
-  began_ms = began_us / 1000;
-  // Then it is planned, and this address given the delay it has.
-  until_ms = began_ms + shortest_attempt_delay();
-  delayed_until_ms = 0;
-  fault = requested_fault = {};
-  error = 0;
-  blocking = blocks;
-  planned = interrupted = untouched = false;
-  return cookie != 0;
+bool ConnectOperation::prepare(int fd, const Endpoint& requested, const timeval& program_timeout,
+                               bool waits) {
+  fd_ = fd;
+  cookie_ = socket_cookie(fd);
+  requested_ = requested;
+  current_ = requested.address;
+  program_timeout_ = program_timeout;
+  began_us_ = now_us();
+  attempts_.begin(waits, began_us_ / 1000, shortest_attempt_delay());
+  requested_fault_ = {};
+  error_ = 0;
+  waits_ = waits;
+  instead_ = untouched_ = interrupted_ = false;
+  return cookie_ != 0;
 }
 
-void ConnectOperation::suffer(const Fault& first) {
-  fault = requested_fault = first;
-  begin_delay(began_ms);
-  wait_until(until_ms);
+State ConnectOperation::elsewhere() {
+  instead_ = untouched_ = true;
+  return carry_out(attempts_.elsewhere(socket_phase(fd_)));
 }
 
-void ConnectOperation::wait_until(std::uint64_t patient_until) {
-  patient_until_ms = patient_until;
-  until_ms = delayed_until_ms != 0 ? std::min(patient_until, delayed_until_ms) : patient_until;
+State ConnectOperation::started(int outcome, const Fault& fault) {
+  requested_fault_ = fault;
+  untouched_ = !waits_ && leaves_untouched(outcome);
+  ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), 0, fault};
+  if (outcome == ECONNRESET) first.phase = socket_phase(fd_);
+  return carry_out(attempts_.started(first, now_ms()));
 }
 
-void ConnectOperation::begin_delay(std::uint64_t now) {
-  delayed_until_ms = fault.action == FaultAction::kDelay ? now + fault.argument : 0;
+State ConnectOperation::ended(int error) {
+  const SocketPhase phase = error == ECONNRESET ? socket_phase(fd_) : SocketPhase::kClosed;
+  return carry_out(attempts_.ended(error, phase, now_ms()));
 }
 
-bool ConnectOperation::find_destinations(int fd, bool requested_is_parked) {
-  HostTable& table = host_table();
-  if (!table.destinations(requested.address, ntohs(requested.port), config().filter, list)) {
-    return false;
-  }
-  if (requested.family == AF_INET) {
-    list.candidates.drop(list.ipv6);
-  } else if (is_ipv6_only(fd)) {
-    list.candidates.keep(list.ipv6);
-  }
-  if (!list.candidates.has(list.requested) || list.candidates.count() < 2) return false;
-  const auto now = static_cast<std::uint32_t>(now_ms());
-  if (table.walks_exhausted(list, own_pid(), now)) {
-    // A parked one has not been asked yet: the program's own connect is about to.
-    if (!requested_is_parked) table.note_walked(list, now);
-    return false;
-  }
-  return true;
+State ConnectOperation::advance() {
+  if (!owns_socket()) return carry_out(attempts_.lost_socket());
+  return carry_out(attempts_.seen(socket_phase(fd_), now_ms()));
 }
 
-bool ConnectOperation::plan(int fd, bool requested_is_parked) {
-  if (!owns_memory() || !is_tcp(fd)) return false;
-  if (!find_destinations(fd, requested_is_parked)) {
-    if (delayed_until_ms == 0) return false;
-    // Nowhere else to go, but somebody has to end the delay.
-    list = {};
-    list.candidates.add(list.requested);
-  }
-  const Schedule::Limits limits{config().attempt_delay_ms, kernel_patience_of(fd),
-                                blocking ? milliseconds(program_timeout) : 0};
-  PositionSet parked = parked_among(host_table(), list, requested.port);
-  if (requested_is_parked) parked.add(list.requested);
-  schedule = Schedule(list.candidates, list.ipv6, list.requested, limits, began_ms, parked);
-  wait_until(schedule.in_flight(began_ms, own_attempt_delay(current, requested.port)).until_ms);
-  log = {};
-  log.begin(list.requested, began_ms, fault);
-  if (requested_is_parked) log.end(kParked, began_ms);
-  silent = {};
-  planned = true;
-  return true;
+void ConnectOperation::resume(bool waits, const timeval& program_timeout) {
+  waits_ = waits;
+  program_timeout_ = program_timeout;
+  attempts_.resumed(waits, waits ? milliseconds(program_timeout) : 0, now_ms());
 }
 
-Progress ConnectOperation::begin_elsewhere(int fd) {
-  if (tcp_phase(fd) != TcpPhase::kClosed || !plan(fd, true)) return lost(0);
-  const std::uint16_t first = schedule.position();
-  if (first == list.requested) return lost(0);
-  untouched = true;
-  return proceed(fd, {Step::Kind::kAttempt, first, 0, 0});
-}
-
-void ConnectOperation::note_outcome(int outcome, std::uint64_t now) {
-  log.end(outcome, now);
-  if (!parks(outcome)) return;
-  NameBuffer host{};
-  note_failure(current, requested.port, host_table().host_name(list, host));
-}
-
-// Silence alone may be the network's: only when another address has answered is it the address's.
-void ConnectOperation::note_silence() {
-  NameBuffer host{};
-  for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
-    Address address;
-    if (i != schedule.position() && host_table().address_at(list, i, address)) {
-      note_failure(address, requested.port, host_table().host_name(list, host));
-    }
-  }
-}
-
-bool ConnectOperation::owns(int fd) const { return socket_cookie(fd) == cookie; }
-
-Progress ConnectOperation::begin(int fd, int first) {
-  if (first != EINPROGRESS) {
-    untouched = !blocking && leaves_untouched(first);
-    return failed(fd, first);
-  }
-  return plan(fd) ? Progress::kInFlight : lost(first);
-}
-
-Progress ConnectOperation::failed(int fd, int outcome) {
-  if (was_shut_down(fd, outcome, fault)) return lost(outcome);
-  if (!planned && !plan(fd)) return lost(outcome);
-  const std::uint64_t now = now_ms();
-  note_outcome(outcome, now);
-  return proceed(fd, schedule.failed(outcome, now));
-}
-
-void ConnectOperation::resume(const timeval& timeout) {
-  program_timeout = timeout;
-  if (planned)
-    wait_until(schedule.resumed(now_ms(), blocking ? milliseconds(timeout) : 0).until_ms);
-}
-
-// No further attempt is ours to make: the program closed the socket or shut it down, or there is
-// nowhere else to go.
-Progress ConnectOperation::lost(int with) {
-  error = with;
-  return Progress::kLost;
-}
-
-Progress ConnectOperation::conclude(int fd, int outcome) {
-  if (outcome == 0) {
-    note_success(current, requested.port);
-    note_rtt(current, requested.port, round_trip_us(fd));
-    if (planned) {
-      log.end(0, now_ms());
-      note_silence();
-    }
-  }
-  if (planned && log.attempts() > 1) {
-    report_connect(list, requested, log, outcome, now_ms() - began_ms);
-    if (run() != nullptr && outcome == 0 && current != requested.address) ++run()->failovers;
-  }
-  error = outcome;
-  return outcome == 0 ? Progress::kConnected : Progress::kFailed;
-}
-
-Progress ConnectOperation::check(int fd) {
-  if (!owns(fd)) return lost(EBADF);
-  const TcpPhase phase = tcp_phase(fd);
-  if (phase == TcpPhase::kConnecting && now_ms() < until_ms) return Progress::kInFlight;
-  if (phase == TcpPhase::kConnected) return conclude(fd, 0);
-  if (phase == TcpPhase::kClosedAfterIt && !blocking) return conclude(fd, 0);
-  if (!planned && !plan(fd)) return lost(EINPROGRESS);
-  const std::uint64_t now = now_ms();
-  if (phase == TcpPhase::kConnecting) {
-    if (now < until_ms) return Progress::kInFlight;
-    if (until_ms == delayed_until_ms) return end_delay(fd);
-    log.end(EINPROGRESS, now);
-    silent.add(schedule.position());
-    note_silent(current, requested.port);
-    return proceed(fd, schedule.silent(now));
-  }
-  const int outcome = pending_error(fd);
-  if (outcome == 0 && phase == TcpPhase::kClosedUnused) return conclude(fd, 0);
-  // What connect(2) answers when somebody else has read the error.
-  if (outcome == 0) return lost(ECONNABORTED);
-  if (was_shut_down(fd, outcome, fault)) return lost(outcome);
-  note_outcome(outcome, now);
-  return proceed(fd, schedule.failed(outcome, now));
-}
-
-int ConnectOperation::leave_to_kernel(int fd) {
-  sockaddr_storage destination;
-  const socklen_t length = write_sockaddr(requested.address, requested, destination);
+bool ConnectOperation::leave_to_kernel() {
   // The same fault once more, not the next one of its rule. Nobody would end a delay.
-  if (requested_fault.action == FaultAction::kDelay) requested_fault = {};
-  if (connect_without_waiting(fd, destination, length, program_timeout, requested_fault) == 0) {
-    return 0;
+  if (requested_fault_.action == FaultAction::kDelay) requested_fault_ = {};
+  const int outcome = attempt(requested_.address, requested_fault_);
+  if (outcome == 0 || outcome == EINPROGRESS || outcome == EINTR) return true;
+  error_ = outcome;
+  return false;
+}
+
+int ConnectOperation::mark_connected() const {
+  sockaddr_storage destination;
+  const socklen_t length = write_sockaddr(current_, requested_, destination);
+  const int result = libc::connect(fd_, reinterpret_cast<const sockaddr*>(&destination), length);
+  return result != 0 && errno == EISCONN ? 0 : result;
+}
+
+bool ConnectOperation::owns_socket() const { return socket_cookie(fd_) == cookie_; }
+
+// ---- What the machine asks for ----
+
+State ConnectOperation::carry_out(Action action) {
+  using Kind = Action::Kind;
+  for (;;) {
+    remember(action);
+    switch (action.kind) {
+      case Kind::kPlan:
+        action = plan();
+        break;
+      case Kind::kReadError:
+        action = attempts_.error_read(pending_error(fd_), now_ms());
+        break;
+      case Kind::kConnect:
+        action = owns_socket() ? connect_to(action.position) : attempts_.lost_socket();
+        break;
+      case Kind::kRelease:
+        action = release();
+        break;
+      case Kind::kDeliver:
+        // It is next connected to the requested address, by leave_to_kernel() or the program.
+        take_back_for(requested_.address);
+        if (connects_have_faults()) lift_fault(fd_);
+        if (attempts_.log().attempts() > 1) {
+          host_table().note_exhausted(list_, own_pid(), static_cast<std::uint32_t>(now_ms()));
+        }
+        conclude();
+        return state();
+      case Kind::kConnected:
+        conclude();
+        return state();
+      default:
+        error_ = attempts_.error();
+        return state();
+    }
   }
-  return errno == EINPROGRESS || errno == EINTR ? 0 : errno;
+}
+
+Action ConnectOperation::plan() {
+  Destinations destinations;
+  const std::uint64_t now = now_ms();
+  if (!owns_memory() || !is_tcp(fd_)) return attempts_.planned(destinations, {}, 0, now);
+  if (!find_destinations(destinations)) {
+    list_ = {};
+    destinations = {};
+    destinations.candidates.add(list_.requested);
+  }
+  const ConnectAttempts::Limits limits{config().attempt_delay_ms, kernel_patience_of(fd_),
+                                       waits_ ? milliseconds(program_timeout_) : 0};
+  return attempts_.planned(destinations, limits,
+                           own_attempt_delay(requested_.address, requested_.port), now);
+}
+
+// False when there is no other address to ask, or the program walks a list that has just failed as
+// a whole.
+bool ConnectOperation::find_destinations(Destinations& out) {
+  HostTable& table = host_table();
+  if (!table.destinations(requested_.address, ntohs(requested_.port), config().filter, list_)) {
+    return false;
+  }
+  if (requested_.family == AF_INET) {
+    list_.candidates.drop(list_.ipv6);
+  } else if (is_ipv6_only(fd_)) {
+    list_.candidates.keep(list_.ipv6);
+  }
+  if (!list_.candidates.has(list_.requested) || list_.candidates.count() < 2) return false;
+  const auto now = static_cast<std::uint32_t>(now_ms());
+  if (table.walks_exhausted(list_, own_pid(), now)) {
+    // A parked one has not been asked yet: the program's own connect is about to.
+    if (!instead_) table.note_walked(list_, now);
+    return false;
+  }
+  out = {list_.candidates, list_.ipv6, parked_among(table, list_, requested_.port),
+         list_.requested};
+  if (instead_) out.parked.add(list_.requested);
+  return true;
+}
+
+Action ConnectOperation::connect_to(std::size_t position) {
+  Address next;
+  // Forgotten meanwhile, after so many lookups that the table was rewritten twice.
+  if (!address_at(position, next)) return attempts_.lost_address();
+  // To take it back raises an event, which another thread may fetch once the next attempt has
+  // succeeded.
+  if (!untouched_) take_back_for(next);
+  current_ = next;
+  ConnectAttempts::Attempt made;
+  made.began_ms = now_ms();
+  made.fault = draw_fault(fd_, current_, requested_);
+  if (position == list_.requested) requested_fault_ = made.fault;
+  made.outcome = attempt(current_, made.fault);
+  interrupted_ = made.outcome == EINTR;
+  if (made.outcome == EINPROGRESS || interrupted_) {
+    made.own_delay_ms = own_attempt_delay(current_, requested_.port);
+  }
+  if (made.outcome == ECONNRESET) made.phase = socket_phase(fd_);
+  untouched_ = !waits_ && leaves_untouched(made.outcome);
+  return attempts_.started(made, now_ms());
 }
 
 // The delay of the attempt under way is over: now it goes to its address.
-Progress ConnectOperation::end_delay(int fd) {
-  sockaddr_storage destination;
-  const socklen_t length = write_sockaddr(current, requested, destination);
-  take_back(fd, false);
-  lift_fault(fd);
-  delayed_until_ms = 0;
-  wait_until(patient_until_ms);
-  const int result = connect_without_waiting(fd, destination, length, program_timeout, {});
-  if (result == 0) return conclude(fd, 0);
-  const int outcome = errno;
-  interrupted = outcome == EINTR;
-  return outcome == EINPROGRESS || interrupted ? Progress::kInFlight : failed(fd, outcome);
+Action ConnectOperation::release() {
+  take_back(fd_, false);
+  lift_fault(fd_);
+  ConnectAttempts::Attempt made;
+  made.outcome = attempt(current_, {});
+  interrupted_ = made.outcome == EINTR;
+  if (made.outcome == ECONNRESET) made.phase = socket_phase(fd_);
+  return attempts_.started(made, now_ms());
 }
 
-void ConnectOperation::take_back_for(int fd, const Address& next) {
-  const bool on_ipv6_socket = requested.family == AF_INET6;
-  take_back(fd, on_ipv6_socket && current.is_ipv4() && !next.is_ipv4());
+// connect(2) that does not wait: 0, EINPROGRESS, EINTR, or an error. A non-blocking socket's
+// returns at once; a blocking one's must be made to.
+int ConnectOperation::attempt(const Address& to, const Fault& fault) {
+  sockaddr_storage destination;
+  const socklen_t length = write_sockaddr(to, requested_, destination);
+  const auto* address = reinterpret_cast<const sockaddr*>(&destination);
+  const int result = is_non_blocking(fd_)
+                         ? connect_with_fault(fd_, address, length, fault)
+                         : briefly_connect(fd_, address, length, program_timeout_, fault);
+  return result == 0 ? 0 : errno;
 }
 
 bool ConnectOperation::address_at(std::size_t position, Address& out) const {
-  if (position == list.requested) {
-    out = requested.address;
+  if (position == list_.requested) {
+    out = requested_.address;
     return true;
   }
-  return host_table().address_at(list, position, out);
+  return host_table().address_at(list_, position, out);
 }
 
-Progress ConnectOperation::proceed(int fd, Step step) {
-  interrupted = false;
-  while (step.kind == Step::Kind::kAttempt) {
-    if (!owns(fd)) return lost(EBADF);
-    Address next;
-    sockaddr_storage destination;
-    if (!address_at(step.position, next)) {
-      // Forgotten meanwhile, after so many lookups that the table was rewritten twice.
-      step = {Step::Kind::kDeliver, step.position, EHOSTUNREACH, 0};
-      break;
-    }
-    const socklen_t length = write_sockaddr(next, requested, destination);
-    // To take it back raises an event, which another thread may fetch once the next attempt has
-    // succeeded.
-    if (!untouched) take_back_for(fd, next);
-    untouched = false;
-    current = next;
-    const std::uint64_t began = now_ms();
-    fault = draw_fault(fd, current, requested);
-    if (step.position == list.requested) requested_fault = fault;
-    begin_delay(began);
-    log.begin(step.position, began, fault);
-    const int result = connect_without_waiting(fd, destination, length, program_timeout, fault);
-    const int outcome = result == 0 ? 0 : errno;
-    if (outcome == EINPROGRESS || outcome == EINTR) {
-      interrupted = outcome == EINTR;
-      step = schedule.in_flight(began, own_attempt_delay(current, requested.port));
-      continue;
-    }
-    if (outcome == 0) return conclude(fd, 0);
-    untouched = !blocking && leaves_untouched(outcome);
-    const std::uint64_t now = now_ms();
-    note_outcome(outcome, now);
-    step = schedule.failed(outcome, now);
+// Ends the attempt at `current_`: the socket is as before, ready for a connect to `next`.
+void ConnectOperation::take_back_for(const Address& next) {
+  const bool on_ipv6_socket = requested_.family == AF_INET6;
+  take_back(fd_, on_ipv6_socket && current_.is_ipv4() && !next.is_ipv4());
+}
+
+// What the machine has learnt, told to the memory.
+void ConnectOperation::remember(const Action& action) {
+  if (action.lesson == Lesson::kNothing) return;
+  if (action.lesson == Lesson::kSilent) return note_silent(current_, requested_.port);
+  NameBuffer host{};
+  note_failure(current_, requested_.port, host_table().host_name(list_, host));
+}
+
+// The connect has come to its end, at `current_` or nowhere.
+void ConnectOperation::conclude() {
+  error_ = attempts_.error();
+  if (error_ == 0) {
+    note_success(current_, requested_.port);
+    note_rtt(current_, requested_.port, round_trip_us(fd_));
   }
-  switch (step.kind) {
-    case Step::Kind::kWait:
-      wait_until(step.until_ms);
-      return Progress::kInFlight;
-    case Step::Kind::kYield:
-      return Progress::kTimeUp;
-    default:
-      // It is next connected to the requested address, by leave_to_kernel() or the program.
-      take_back_for(fd, requested.address);
-      if (connects_have_faults()) lift_fault(fd);
-      if (log.attempts() > 1) {
-        host_table().note_exhausted(list, own_pid(), static_cast<std::uint32_t>(now_ms()));
+  if (!is_planned()) return;
+  if (error_ == 0) {
+    // Silence alone may be the network's: only when another address has answered is it theirs.
+    NameBuffer host{};
+    const PositionSet& silent = attempts_.left_in_silence();
+    for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
+      Address address;
+      if (address_at(i, address)) {
+        note_failure(address, requested_.port, host_table().host_name(list_, host));
       }
-      return conclude(fd, step.error);
+    }
   }
+  if (attempts_.log().attempts() < 2) return;
+  report_connect(list_, requested_, attempts_.log(), error_, now_ms() - began_ms());
+  if (run() != nullptr && error_ == 0 && current_ != requested_.address) ++run()->failovers;
 }
 
 }  // namespace nextaddr

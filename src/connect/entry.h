@@ -1,5 +1,5 @@
-// connect(2) with failover, on the program's own socket: a blocking one is driven to its end here;
-// a non-blocking one is started, and driven by the program's own waits (pending_connects.h).
+// connect(2) with failover, where a hook comes in: which connects are taken care of, and whether
+// that is done to the end (blocking.h) or only begun (nonblocking.h).
 #pragma once
 
 #include <sys/socket.h>
@@ -13,7 +13,8 @@ namespace nextaddr {
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested);
 
 // connect(2) with failover. Returns, errno and blocking as connect(2); a cancellation point;
-// async-signal-safe.
+// async-signal-safe. EINPROGRESS: threads that sleep in an epoll set since before may have to be
+// woken (wait/epoll_waker.h).
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested);
 

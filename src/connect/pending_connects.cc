@@ -19,40 +19,58 @@
 #include "this_thread.h"
 
 namespace nextaddr {
+
 namespace {
 
 constexpr std::size_t kSlots = 16384;
-// Slot::error of a connect whose last attempt was left to the kernel. It is not under way any more
-// (not counted), but remembered until the descriptor's next connect.
-constexpr int kLeftToKernel = -1;
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
-// So soon it is looked again for a deadline that is just being found.
+// While one thread finds the earliest deadline, others look again for it after so long.
 constexpr std::uint64_t kScanMs = 5;
 // After so long it is looked whether what waits for the program still has its socket.
 constexpr std::uint64_t kForgottenMs = 2000;
 
-enum SlotState : std::uint32_t { kFree, kIdle, kHeld };
+enum Holding : std::uint32_t { kFree, kIdle, kHeld };
 
-struct Slot {
-  std::atomic<std::uint32_t> state;
+enum class Stage : std::uint8_t {
+  kPending,
+  kFailed,  // for good: `error` waits for the program to ask
+  // The last attempt was left to the kernel. Not pending any more (not counted), but remembered
+  // until the descriptor's next connect.
+  kLeftToKernel,
+};
+
+}  // namespace
+
+struct PendingSlot {
+  std::atomic<std::uint32_t> holding;
   std::atomic<int> fd;
   std::atomic<std::uint64_t> until_ms;
   std::atomic<std::uint64_t> cookie;
-  std::atomic<bool> later_attempt;   // or an error that waits for the program
+  // Whoever sees the socket connected may not take it for its first attempt: it was moved on, or
+  // has failed, and there is more to do than note_connected() does.
+  std::atomic<bool> beyond_first;
   std::atomic<const char*> starter;  // the thread whose connect(2) has not returned yet
-  std::atomic<bool> knocked;         // somebody wanted to look meanwhile
-  int error;  // of a connect that failed for good, until the program has seen it
-  ConnectOperation flight;
+  std::atomic<bool> knocked;         // somebody wanted to advance it meanwhile
+  Stage stage;
+  int error;
+  ConnectOperation operation;
 };
+
+namespace {
+
+using Slot = PendingSlot;
+using State = ConnectOperation::State;
 
 // Zero pages until used: neither the table nor a slot costs memory before it is needed.
 struct Table {
   std::atomic<std::uint32_t> count;
-  std::atomic<std::uint32_t> highest;                // slot ever taken
-  std::atomic<std::uint32_t> lowest_free;            // slot, but for one that was freed just then
-  std::atomic<std::uint64_t> deadline_ms;            // not later than any slot's until_ms, but
-  std::atomic<std::uint32_t> scans_begun;            // while it is found anew: from here
-  std::atomic<std::uint32_t> scans_ended;            // to here
+  std::atomic<std::uint32_t> highest;      // slot ever taken
+  std::atomic<std::uint32_t> lowest_free;  // slot, but for one that was freed just then
+  // deadline_ms <= every slot's until_ms, but while scans_begun != scans_ended: then it is being
+  // found anew. 0: nobody has set one yet.
+  std::atomic<std::uint64_t> deadline_ms;
+  std::atomic<std::uint32_t> scans_begun;
+  std::atomic<std::uint32_t> scans_ended;
   std::atomic<std::uint16_t> slot_of[kDescriptors];  // plus one; 0: none
   Slot slots[kSlots];
 };
@@ -77,18 +95,18 @@ Table* make_table() {
   }
   Table* all = table();
   // By each thread, because another that has made the table may not have come to this yet.
-  if (all != nullptr && !any_ever_in_flight()) {
-    activity::under_way.store(&all->count, std::memory_order_release);
+  if (all != nullptr && !any_ever_pending()) {
+    activity::pending.store(&all->count, std::memory_order_release);
   }
   return all;
 }
 
 bool hold(Slot& slot) {
   std::uint32_t idle = kIdle;
-  return slot.state.compare_exchange_strong(idle, kHeld);
+  return slot.holding.compare_exchange_strong(idle, kHeld);
 }
 
-void release(Slot& slot) { slot.state.store(kIdle); }
+void release(Slot& slot) { slot.holding.store(kIdle); }
 
 // The slot of a descriptor, or null. May be stale the next moment.
 Slot* slot_of(int fd) {
@@ -120,7 +138,7 @@ bool wait_and_hold(Slot& slot, int fd) {
 
 void make_free(Table& all, Slot& slot) {
   const auto index = static_cast<std::uint32_t>(&slot - all.slots);
-  slot.state.store(kFree, std::memory_order_release);
+  slot.holding.store(kFree, std::memory_order_release);
   std::uint32_t lowest = all.lowest_free.load(std::memory_order_relaxed);
   while (index < lowest &&
          !all.lowest_free.compare_exchange_weak(lowest, index, std::memory_order_relaxed)) {
@@ -133,7 +151,7 @@ void empty(Table& all, Slot& slot) {
   if (all.slot_of[fd].load(std::memory_order_relaxed) == index) {
     all.slot_of[fd].store(0, std::memory_order_relaxed);
   }
-  if (slot.error != kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
+  if (slot.stage != Stage::kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
   make_free(all, slot);
 }
 
@@ -146,7 +164,6 @@ Slot* hold_slot_of(int fd) {
 void set_deadline(Table& all, Slot& slot, std::uint64_t until_ms) {
   slot.until_ms.store(until_ms, std::memory_order_relaxed);
   std::uint64_t present = all.deadline_ms.load(std::memory_order_relaxed);
-  // 0: nobody has set one yet.
   while ((present == 0 || until_ms < present) &&
          !all.deadline_ms.compare_exchange_weak(present, until_ms, std::memory_order_relaxed)) {
   }
@@ -160,15 +177,15 @@ Slot* take_slot(Table& all) {
     for (std::uint32_t i = sweep ? 0 : lowest; i < kSlots; ++i) {
       Slot& slot = all.slots[i];
       if (sweep && hold(slot)) {
-        if (slot.flight.owns(slot.fd.load(std::memory_order_relaxed))) {
+        if (slot.operation.owns_socket()) {
           release(slot);
         } else {
           empty(all, slot);
         }
       }
       std::uint32_t free = kFree;
-      if (slot.state.load(std::memory_order_relaxed) != kFree ||
-          !slot.state.compare_exchange_strong(free, kHeld, std::memory_order_acquire)) {
+      if (slot.holding.load(std::memory_order_relaxed) != kFree ||
+          !slot.holding.compare_exchange_strong(free, kHeld, std::memory_order_acquire)) {
         continue;
       }
       std::uint32_t highest = all.highest.load(std::memory_order_relaxed);
@@ -184,93 +201,91 @@ Slot* take_slot(Table& all) {
   return nullptr;
 }
 
+// Of a held slot, which is idle afterwards.
+void wait_until(Table& all, Slot& slot, std::uint64_t until_ms) {
+  set_deadline(all, slot, until_ms);
+  release(slot);
+}
+
+// The error waits for the program. Perhaps nobody ever asks, and the descriptor is closed some
+// time.
+ProgramView keep_failed(Table& all, Slot& slot, int error) {
+  slot.stage = Stage::kFailed;
+  slot.error = error;
+  wait_until(all, slot, now_ms() + kForgottenMs);
+  return ProgramView::kFailed;
+}
+
+// Every address failed: where the program will find that. In any case taking the socket back has
+// raised an event, which is the one that tells of it.
+ProgramView settle_failed(Table& all, Slot& slot) {
+  ConnectOperation& operation = slot.operation;
+  if (can_be_had_again(operation.error()) && operation.leave_to_kernel()) {
+    slot.stage = Stage::kLeftToKernel;
+    all.count.fetch_sub(1, std::memory_order_relaxed);
+    wait_until(all, slot, kNever);
+  } else {
+    keep_failed(all, slot, operation.error());
+  }
+  return ProgramView::kPending;
+}
+
 // What a held slot's connect has come to. Leaves the slot idle or free.
-ProgramView settle(Table& all, Slot& slot, ConnectOperation::Progress progress) {
+ProgramView settle(Table& all, Slot& slot, State state) {
   // Not when a first attempt has only been looked at.
-  if (slot.flight.planned || progress == ConnectOperation::Progress::kLost) {
-    slot.later_attempt.store(true, std::memory_order_relaxed);
+  if (slot.operation.is_planned() || state == State::kLeft) {
+    slot.beyond_first.store(true, std::memory_order_relaxed);
     activity::moved_on.store(true, std::memory_order_relaxed);
   }
-  const int fd = slot.fd.load(std::memory_order_relaxed);
-  ConnectOperation& flight = slot.flight;
-  switch (progress) {
-    case ConnectOperation::Progress::kTimeUp:
-      // The program waits by its own clock now, not by SO_SNDTIMEO.
-      flight.blocking = false;
-      flight.resume(flight.program_timeout);
-      [[fallthrough]];
-    case ConnectOperation::Progress::kInFlight:
-      set_deadline(all, slot, flight.until_ms);
-      release(slot);
-      return ProgramView::kInFlight;
-    case ConnectOperation::Progress::kLost:
-      if (flight.error != ECONNRESET) break;
-      // The program has shut the socket down, and we have read the error.
-      slot.error = flight.error;
-      set_deadline(all, slot, now_ms() + kForgottenMs);
-      release(slot);
-      return ProgramView::kFailed;
-    case ConnectOperation::Progress::kFailed:
-      // Only the kernel's time-out cannot be had again at once.
-      slot.error = flight.error;
-      if (flight.error != ETIMEDOUT) slot.error = flight.leave_to_kernel(fd);
-      if (slot.error == 0) {
-        slot.error = kLeftToKernel;
-        all.count.fetch_sub(1, std::memory_order_relaxed);
-      }
-      set_deadline(all, slot, slot.error == kLeftToKernel ? kNever : now_ms() + kForgottenMs);
-      release(slot);
-      // Taking the socket back has raised an event, which is the one that tells of it.
-      return ProgramView::kInFlight;
-    case ConnectOperation::Progress::kConnected:
+  switch (state) {
+    case State::kConnected:
       break;
+    case State::kFailed:
+      return settle_failed(all, slot);
+    case State::kLeft:
+      // The program has shut the socket down, and we have read the error.
+      if (slot.operation.error() == ECONNRESET) return keep_failed(all, slot, ECONNRESET);
+      break;
+    default:
+      wait_until(all, slot, slot.operation.until_ms());
+      return ProgramView::kPending;
   }
   empty(all, slot);
   return ProgramView::kNotOurs;
 }
 
-// Nobody may look at it before its connect(2) has returned, unless that never will: a signal
+// Nobody may advance it before its connect(2) has returned, unless that never will: a signal
 // handler has jumped out of it.
 bool is_starting(const Slot& slot) {
   const char* starter = slot.starter.load();
   return starter != nullptr && starter != &this_thread &&
-         now_ms() < slot.flight.began_ms + kForgottenMs;
+         now_ms() < slot.operation.began_ms() + kForgottenMs;
 }
 
 // Of a held slot; leaves it idle or free.
-ProgramView look_at_held(Table& all, Slot& slot) {
+ProgramView advance_held(Table& all, Slot& slot) {
   // A vfork child has its parent's table.
-  if (!owns_memory()) {
+  if (!owns_memory() || slot.stage == Stage::kLeftToKernel) {
     release(slot);
     return ProgramView::kNotOurs;
   }
-  const int fd = slot.fd.load(std::memory_order_relaxed);
-  if (slot.error == kLeftToKernel) {
-    release(slot);
+  if (slot.stage == Stage::kFailed) {
+    if (slot.operation.owns_socket()) return keep_failed(all, slot, slot.error);
+    empty(all, slot);
     return ProgramView::kNotOurs;
-  }
-  if (slot.error != 0) {
-    if (!slot.flight.owns(fd)) {
-      empty(all, slot);
-      return ProgramView::kNotOurs;
-    }
-    // Perhaps nobody ever asks, and the descriptor is closed some time.
-    set_deadline(all, slot, now_ms() + kForgottenMs);
-    release(slot);
-    return ProgramView::kFailed;
   }
   if (is_starting(slot)) {
     slot.knocked.store(true);
     if (is_starting(slot)) {
       release(slot);
-      return ProgramView::kInFlight;
+      return ProgramView::kPending;
     }
   }
   slot.starter.store(nullptr);
-  return settle(all, slot, slot.flight.check(fd));
+  return settle(all, slot, slot.operation.advance());
 }
 
-// A held slot for a flight of this descriptor, or null.
+// A held slot for a connect of this descriptor, or null.
 Slot* take_slot_for(int fd) {
   if (!in_tables(fd)) return nullptr;
   Table* all = make_table();
@@ -280,115 +295,120 @@ Slot* take_slot_for(int fd) {
     return nullptr;
   }
   slot->fd.store(fd, std::memory_order_relaxed);
-  slot->error = 0;
+  slot->stage = Stage::kPending;
   slot->until_ms.store(kNever, std::memory_order_relaxed);
   slot->knocked.store(false, std::memory_order_relaxed);
   return slot;
 }
 
-// Its flight has been filled in: everybody may look at it.
+// Its operation has been filled in: everybody may advance it, once it is not starting any more.
 void publish(Table& all, Slot& slot, bool starting) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
   slot.starter.store(starting ? &this_thread : nullptr, std::memory_order_relaxed);
-  slot.later_attempt.store(slot.flight.planned, std::memory_order_relaxed);
-  slot.cookie.store(slot.flight.cookie, std::memory_order_relaxed);
+  slot.beyond_first.store(slot.operation.is_planned(), std::memory_order_relaxed);
+  slot.cookie.store(slot.operation.cookie(), std::memory_order_relaxed);
   all.count.fetch_add(1, std::memory_order_release);
   all.slot_of[fd].store(static_cast<std::uint16_t>(&slot - all.slots + 1),
                         std::memory_order_release);
-  if (!starting) set_deadline(all, slot, slot.flight.until_ms);
+  if (!starting) set_deadline(all, slot, slot.operation.until_ms());
   release(slot);
 }
 
 // The number of a duplicate is not known here, its socket may be.
-ProgramView look_at_same_socket(int fd) {
+ProgramView advance_same_socket(int fd) {
   const std::uint64_t cookie = socket_cookie(fd);
   if (cookie == 0) return ProgramView::kNotOurs;
   std::size_t position = 0;
-  for (int other = next_in_flight(position); other >= 0; other = next_in_flight(position)) {
+  for (int other = next_pending(position); other >= 0; other = next_pending(position)) {
     const Slot* slot = slot_of(other);
     if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) {
-      return look_at(other);
+      return advance(other);
     }
   }
   return ProgramView::kNotOurs;
 }
 
-// What connect(2) itself answers to a connect that has come to this before it returned.
-int result_of(Table& all, Slot& slot, ConnectOperation::Progress progress) {
-  if (progress == ConnectOperation::Progress::kInFlight) {
-    settle(all, slot, progress);
-    return EINPROGRESS;
-  }
-  const int error = progress == ConnectOperation::Progress::kConnected ? 0 : slot.flight.error;
-  empty(all, slot);
-  return error;
-}
-
 }  // namespace
 
-bool enter_flight(int fd, const Endpoint& requested) {
-  Slot* slot = take_slot_for(fd);
-  if (slot == nullptr) return false;
-  if (!slot->flight.prepare(fd, requested, {}, false)) {
-    make_free(*table(), *slot);
+// ---- Connects that start ----
+
+bool StartingConnect::enter(int fd, const Endpoint& requested) {
+  slot_ = take_slot_for(fd);
+  if (slot_ == nullptr) return false;
+  fd_ = fd;
+  if (!slot_->operation.prepare(fd, requested, {}, false)) {
+    make_free(*table(), *slot_);
     return false;
   }
-  publish(*table(), *slot, true);
+  publish(*table(), *slot_, true);
   return true;
 }
 
-void suffer_fault(int fd, const Fault& fault) {
-  const Uninterrupted uninterrupted;
-  Slot* slot = hold_slot_of(fd);
-  if (slot == nullptr) return;
-  slot->flight.suffer(fault);
-  release(*slot);
+// What connect(2) itself answers to a connect that has come to this before it returned.
+int StartingConnect::result_for_program(State state) {
+  Table& all = *table();
+  if (!ConnectAttempts::is_over(state)) {
+    settle(all, *slot_, state);
+    return EINPROGRESS;
+  }
+  const int error = state == State::kConnected ? 0 : slot_->operation.error();
+  empty(all, *slot_);
+  return error;
 }
 
-int begin_flight(int fd, int first) {
-  Slot* slot = slot_of(fd);
-  if (slot == nullptr) return first;
-  Table& all = *table();
-  if (first == EINPROGRESS) {
-    set_deadline(all, *slot, slot->flight.until_ms);
-    slot->starter.store(nullptr);
-    if (slot->knocked.exchange(false)) look_at(fd);
+std::optional<int> StartingConnect::elsewhere() {
+  const Uninterrupted uninterrupted;
+  if (!wait_and_hold(*slot_, fd_)) return {};
+  const State state = slot_->operation.elsewhere();
+  if (state == State::kLeft) {
+    // The requested address is asked after all, as if nothing had been looked at.
+    const Endpoint requested = slot_->operation.requested();
+    slot_->operation.prepare(fd_, requested, {}, false);
+    release(*slot_);
+    return {};
+  }
+  slot_->starter.store(nullptr);
+  return result_for_program(state);
+}
+
+int StartingConnect::started(int first, const Fault& fault) {
+  if (first == EINPROGRESS && fault.action == FaultAction::kNone) {
+    set_deadline(*table(), *slot_, slot_->operation.until_ms());
+    slot_->starter.store(nullptr);
+    if (slot_->knocked.exchange(false)) advance(fd_);
     return first;
   }
   const Uninterrupted uninterrupted;
-  if (!wait_and_hold(*slot, fd)) return first;
-  slot->starter.store(nullptr);
-  return result_of(all, *slot, slot->flight.begin(fd, first));
+  if (!wait_and_hold(*slot_, fd_)) return first;
+  slot_->starter.store(nullptr);
+  return result_for_program(slot_->operation.started(first, fault));
 }
 
-std::optional<int> begin_flight_elsewhere(int fd) {
+void StartingConnect::abandon() {
   const Uninterrupted uninterrupted;
-  Slot* slot = hold_slot_of(fd);
-  if (slot == nullptr) return {};
-  const ConnectOperation::Progress progress = slot->flight.begin_elsewhere(fd);
-  if (progress == ConnectOperation::Progress::kLost) {
-    release(*slot);
-    return {};
-  }
-  slot->starter.store(nullptr);
-  return result_of(*table(), *slot, progress);
+  if (wait_and_hold(*slot_, fd_)) empty(*table(), *slot_);
 }
 
-void keep_flight(int fd, const ConnectOperation& flight) {
+// ---- Connects that are pending ----
+
+void keep_pending(const ConnectOperation& operation) {
   const Uninterrupted uninterrupted;
-  Slot* slot = take_slot_for(fd);
+  Slot* slot = take_slot_for(operation.fd());
   if (slot == nullptr) return;
-  slot->flight = flight;
+  slot->operation = operation;
+  // The program waits by its own clock from now on, not by SO_SNDTIMEO.
+  slot->operation.resume(false, operation.program_timeout());
   publish(*table(), *slot, false);
 }
 
-bool take_flight(int fd, const Endpoint& requested, ConnectOperation& out) {
+bool take_pending(int fd, const Endpoint& requested, ConnectOperation& out) {
   if (slot_of(fd) == nullptr || !owns_memory()) return false;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return false;
-  out = slot->flight;
-  const bool same = slot->error == 0 && out.requested == requested && out.owns(fd);
+  out = slot->operation;
+  const bool same =
+      slot->stage == Stage::kPending && out.requested() == requested && out.owns_socket();
   empty(*table(), *slot);
   return same;
 }
@@ -398,93 +418,93 @@ bool left_to_kernel(int fd) {
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return false;
-  const bool left = slot->error == kLeftToKernel && slot->flight.owns(fd);
+  const bool left = slot->stage == Stage::kLeftToKernel && slot->operation.owns_socket();
   release(*slot);
   return left;
 }
 
-bool has_flight(int fd) {
+bool knows_connect(int fd) {
   if (slot_of(fd) == nullptr || !owns_memory()) return false;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return false;
-  const bool same = slot->flight.owns(fd);
+  const bool same = slot->operation.owns_socket();
   release(*slot);
   return same;
 }
 
-void drop_flight(int fd) {
+void forget_connect(int fd) {
   if (slot_of(fd) == nullptr || !owns_memory()) return;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot != nullptr) empty(*table(), *slot);
 }
 
-ProgramView look_at(int fd) {
+ProgramView advance(int fd) {
   if (slot_of(fd) == nullptr) return ProgramView::kNotOurs;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
-  return slot != nullptr ? look_at_held(*table(), *slot) : ProgramView::kNotOurs;
+  return slot != nullptr ? advance_held(*table(), *slot) : ProgramView::kNotOurs;
+}
+
+ProgramView advance_after_error(int fd, std::uint32_t events) {
+  ProgramView view = advance(fd);
+  if (view == ProgramView::kNotOurs) view = advance_same_socket(fd);
+  if (view != ProgramView::kNotOurs) return view;
+  // Another thread may have moved the connect on since the event was fetched, and what it has come
+  // to has an event of its own: the socket has not failed any more, or has failed only since.
+  pollfd now{fd, 0, 0};
+  libc::poll(&now, 1, 0);
+  const bool failed_since = (now.revents & POLLERR) != 0 && (events & POLLERR) == 0;
+  return now.revents == 0 || failed_since ? ProgramView::kPending : ProgramView::kNotOurs;
 }
 
 void note_connected(int fd) {
   Slot* slot = slot_of(fd);
   if (slot == nullptr) return;
   // A later attempt has a line to log.
-  if (slot->later_attempt.load(std::memory_order_relaxed)) {
-    look_at(fd);
+  if (slot->beyond_first.load(std::memory_order_relaxed)) {
+    advance(fd);
   } else if ((slot = hold_slot_of(fd)) != nullptr) {
     // Moved on by another thread while this one waited for the slot.
-    if (slot->later_attempt.load(std::memory_order_relaxed)) {
-      look_at_held(*table(), *slot);
+    if (slot->beyond_first.load(std::memory_order_relaxed)) {
+      advance_held(*table(), *slot);
       return;
     }
-    const ConnectOperation& flight = slot->flight;
-    note_success(flight.current, flight.requested.port);
+    const ConnectOperation& operation = slot->operation;
+    const Endpoint& requested = operation.requested();
+    note_success(requested.address, requested.port);
     if (wants_rtt()) {
       // What the program did before it waited is in it too; when that may be much, the kernel
       // knows.
       constexpr std::uint64_t kLong = 50'000;
-      const std::uint64_t took_us = now_us() - flight.began_us;
-      note_rtt(flight.current, flight.requested.port,
-               took_us < kLong ? took_us : round_trip_us(fd));
+      const std::uint64_t took_us = now_us() - operation.began_us();
+      note_rtt(requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
     }
     empty(*table(), *slot);
   }
 }
 
 void note_if_connected(int fd) {
-  if (tcp_phase(fd) == TcpPhase::kConnected) note_connected(fd);
+  if (socket_phase(fd) == SocketPhase::kConnected) note_connected(fd);
 }
 
-ProgramView look_at_failed(int fd, std::uint32_t events) {
-  ProgramView sight = look_at(fd);
-  if (sight == ProgramView::kNotOurs) sight = look_at_same_socket(fd);
-  if (sight != ProgramView::kNotOurs) return sight;
-  // Another thread may have moved the connect on since the event was fetched, and what it has come
-  // to has an event of its own: the socket has not failed any more, or has failed only since.
-  pollfd now{fd, 0, 0};
-  libc::poll(&now, 1, 0);
-  const bool failed_since = (now.revents & POLLERR) != 0 && (events & POLLERR) == 0;
-  return now.revents == 0 || failed_since ? ProgramView::kInFlight : ProgramView::kNotOurs;
-}
+bool may_be_pending(int fd) { return slot_of(fd) != nullptr; }
 
-bool in_flight(int fd) { return slot_of(fd) != nullptr; }
-
-int next_in_flight(std::size_t& position) {
+int next_pending(std::size_t& position) {
   const Table* all = table();
   if (all == nullptr) return -1;
   const std::size_t end = all->highest.load(std::memory_order_relaxed) + std::size_t{1};
   while (position < end) {
     const Slot& slot = all->slots[position++];
-    if (slot.state.load(std::memory_order_relaxed) != kFree) {
+    if (slot.holding.load(std::memory_order_relaxed) != kFree) {
       return slot.fd.load(std::memory_order_relaxed);
     }
   }
   return -1;
 }
 
-std::uint64_t next_flight_deadline() {
+std::uint64_t next_deadline_ms() {
   const Table* all = table();
   if (all == nullptr || all->count.load(std::memory_order_relaxed) == 0) return kNever;
   // Another thread may begin and end meanwhile.
@@ -494,9 +514,9 @@ std::uint64_t next_flight_deadline() {
   return deadline == 0 ? kNever : deadline;
 }
 
-void drive_due_flights() {
+void advance_due() {
   Table* all = table();
-  if (all == nullptr || now_ms() < next_flight_deadline()) return;
+  if (all == nullptr || now_ms() < next_deadline_ms()) return;
   const Uninterrupted uninterrupted;
   all->scans_begun.fetch_add(1);
   // Whatever is set from here on is kept: the scan only ever finds earlier ones.
@@ -506,13 +526,13 @@ void drive_due_flights() {
       std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
   for (std::size_t i = 0; i < last; ++i) {
     Slot& slot = all->slots[i];
-    if (slot.state.load(std::memory_order_relaxed) == kFree) continue;
+    if (slot.holding.load(std::memory_order_relaxed) == kFree) continue;
     const std::uint64_t until = slot.until_ms.load(std::memory_order_relaxed);
     if (until > now) {
       if (until != kNever) set_deadline(*all, slot, until);
       continue;
     }
-    if (hold(slot)) look_at_held(*all, slot);
+    if (hold(slot)) advance_held(*all, slot);
   }
   all->scans_ended.fetch_add(1);
 }
@@ -522,11 +542,11 @@ int take_error(int fd) {
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return 0;
-  const int error = slot->flight.owns(fd) ? slot->error : 0;
-  if (error == 0 || error == kLeftToKernel) {
+  if (slot->stage != Stage::kFailed || !slot->operation.owns_socket()) {
     release(*slot);
     return 0;
   }
+  const int error = slot->error;
   empty(*table(), *slot);
   return error;
 }

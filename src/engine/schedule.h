@@ -1,6 +1,6 @@
-// Which address one connect() asks next, and how long it waits for each: design of RFC 8305 for one
-// socket. Pure: time comes in as milliseconds of any monotonic clock, results as errno values; no
-// system calls.
+// Which of a host's addresses one connect() asks next, and how long it waits for each: RFC 8305 for
+// one socket. Pure, and only an order and lengths of time: when to move on, and what becomes of the
+// connect, is for engine/connect_attempts.h to decide.
 //
 // First pass: the requested address, then the others in the resolver's order with families
 // alternating (RFC 8305 section 4), each for the connection attempt delay; those known to be
@@ -28,49 +28,36 @@ inline constexpr std::uint32_t kMinPatienceMs = 20;
 // (tcp_syn_linear_timeouts) only make the kernel's time longer.
 std::uint32_t kernel_patience_ms(int syn_retries);
 
+// Positions in the list of a host's addresses, by what they are to one connect.
+struct Destinations {
+  PositionSet candidates;  // that may be asked, the requested one included
+  PositionSet ipv6;        // whose addresses are IPv6
+  PositionSet parked;      // that are asked last
+  std::size_t requested = 0;
+};
+
 class Schedule {
  public:
-  struct Limits {
-    std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;
-    std::uint32_t kernel_ms = 0;  // kernel_patience_ms(), or TCP_USER_TIMEOUT where that is shorter
-    std::uint32_t program_ms = 0;  // the program's SO_SNDTIMEO; 0: none
-  };
-
-  struct Step {
-    enum class Kind : std::uint8_t {
-      kWait,     // an attempt is in flight: wait for it until `until_ms`
-      kAttempt,  // take the socket back and ask the address at `position`
-      kDeliver,  // stop: `error` is the program's
-      kYield,    // stop, leave the attempt in flight: the program's own time is up
-    };
-    Kind kind;
-    std::uint16_t position;
-    int error;
-    std::uint64_t until_ms;
-  };
-
-  // `candidates` holds `requested`; `ipv6` tells the families, `parked` who is asked last. The
-  // address at position() is asked first.
+  // `attempt_delay_ms`: the connection attempt delay; `kernel_ms`: the longest patience of a pass.
   Schedule() = default;
-  Schedule(const PositionSet& candidates, const PositionSet& ipv6, std::size_t requested,
-           const Limits& limits, std::uint64_t now_ms, const PositionSet& parked = {});
+  Schedule(const Destinations& destinations, std::uint32_t attempt_delay_ms,
+           std::uint32_t kernel_ms);
 
-  // The attempt is in flight (EINPROGRESS). `own_delay_ms`: the connection attempt delay of this
-  // address where it is known better than that of the limits, else 0.
-  Step in_flight(std::uint64_t now_ms, std::uint32_t own_delay_ms = 0);
-  // The attempt ended with `error`.
-  Step failed(int error, std::uint64_t now_ms);
-  // Nothing was heard until `until_ms`.
-  Step silent(std::uint64_t now_ms);
-  // The program came back to a connect it had left in flight: its own time starts anew.
-  Step resumed(std::uint64_t now_ms, std::uint32_t program_ms);
+  // The position to ask next, which now has been; a new pass begins when all of this one have been.
+  // PositionSet::kNone: none is left to ask.
+  std::size_t take_next();
+  // The same for a position of the caller's choice. False when it is not to be asked any more.
+  bool take(std::size_t position);
+  // It has answered with an error, and is not asked again.
+  void drop(std::size_t position) { candidates_.remove(position); }
+  [[nodiscard]] bool only_one_left() const { return candidates_.count() == 1; }
 
-  [[nodiscard]] std::uint16_t position() const { return current_; }
+  // How long an attempt that begins now is waited for, when `left_ms` are left for all of the
+  // connect: its patience, or an equal share of the time where that is less. `own_delay_ms`: the
+  // connection attempt delay of its address where it is known better, else 0.
+  [[nodiscard]] std::uint64_t patience_ms(std::uint64_t left_ms, std::uint32_t own_delay_ms) const;
 
  private:
-  Step ask_next(std::uint64_t now_ms);
-  [[nodiscard]] Step give_up() const;
-  [[nodiscard]] std::uint64_t deadline() const;
   std::size_t next_in_pass();
   void start_pass();
 
@@ -78,14 +65,10 @@ class Schedule {
   PositionSet due_;         // not yet asked in this pass
   PositionSet ipv6_;
   PositionSet parked_;
-  Limits limits_;
-  std::uint64_t started_ms_{};
-  std::uint64_t program_started_ms_{};
-  std::uint64_t until_ms_{};
+  std::uint32_t attempt_delay_ms_{};
+  std::uint32_t kernel_ms_{};
   std::uint32_t pass_patience_ms_{};  // 0 in the first pass
-  int requested_error_{};
   std::uint16_t requested_{};
-  std::uint16_t current_{};
   bool last_was_ipv6_{};
 };
 

@@ -4,17 +4,20 @@
 #include "errno_kept.h"
 #include "hooks/hook.h"
 #include "libc.h"
+#include "wait/epoll_waker.h"
 
 namespace {
 
 int connect_hook(int fd, const sockaddr* address, socklen_t length) {
   nextaddr::Endpoint requested;
   if (!nextaddr::wants_failover(address, length, requested)) {
-    nextaddr::drop_flight(fd);
+    nextaddr::forget_connect(fd);
     return nextaddr::libc::connect(fd, address, length);
   }
-  return nextaddr::errno_kept_on_success(
+  const int result = nextaddr::errno_kept_on_success(
       [&] { return nextaddr::connect_with_failover(fd, address, length, requested); });
+  if (result != 0 && errno == EINPROGRESS) nextaddr::wake_epoll_sleepers(fd);
+  return result;
 }
 
 }  // namespace

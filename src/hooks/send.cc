@@ -7,11 +7,18 @@
 #include "hooks/hook.h"
 #include "libc.h"
 #include "time64.h"
+#include "wait/epoll_waker.h"
 
 namespace libc = nextaddr::libc;
-using nextaddr::errno_kept_on_success;
 
 namespace {
+
+template <typename Call>
+ssize_t with_sleepers_woken(int fd, Call call) {
+  const ssize_t result = nextaddr::errno_kept_on_success(call);
+  if (result < 0 && errno == EINPROGRESS) nextaddr::wake_epoll_sleepers(fd);
+  return result;
+}
 
 // Those that ask for it. Apart, so that others need no room for what it takes.
 __attribute__((noinline, cold)) ssize_t fastopen_sendto(int fd, const void* data, size_t size,
@@ -21,7 +28,7 @@ __attribute__((noinline, cold)) ssize_t fastopen_sendto(int fd, const void* data
   if (!nextaddr::wants_failover(address, length, requested)) {
     return libc::sendto(fd, data, size, flags, address, length);
   }
-  return errno_kept_on_success([&] {
+  return with_sleepers_woken(fd, [&] {
     return nextaddr::connect_and_send(fd, data, size, flags, address, length, requested);
   });
 }
@@ -36,8 +43,8 @@ __attribute__((noinline, cold)) ssize_t fastopen_sendmsg(Sendmsg plain, int fd,
                                 message->msg_namelen, requested)) {
     return plain(fd, message, flags);
   }
-  return errno_kept_on_success(
-      [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
+  return with_sleepers_woken(
+      fd, [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
 }
 
 ssize_t sendmsg_hook(Sendmsg plain, int fd, const msghdr* message, int flags) {

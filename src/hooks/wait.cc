@@ -8,13 +8,14 @@
 #include "hooks/hook.h"
 #include "libc.h"
 #include "time64.h"
+#include "wait/epoll.h"
 #include "wait/epoll_registry.h"
 #include "wait/epoll_waker.h"
 #include "wait/poll_select.h"
 #include "wait/sliced_wait.h"
 
 namespace libc = nextaddr::libc;
-using nextaddr::any_in_flight;
+using nextaddr::any_pending;
 using nextaddr::limit_of;
 using nextaddr::Woken;
 
@@ -24,12 +25,12 @@ namespace {
 // while this one slept.
 template <typename Plain, typename Driven>
 int wait(bool has_limit, Plain plain, Driven driven) {
-  if (any_in_flight()) return driven({});
+  if (any_pending()) return driven({});
   timespec since{};
   if (has_limit) since = nextaddr::coarse_time();
   const int found = plain();
-  if (found <= 0 || !nextaddr::any_ever_in_flight()) return found;
-  if (!(any_in_flight() || nextaddr::any_moved_on() || nextaddr::wakes_exist())) return found;
+  if (found <= 0 || !nextaddr::any_ever_pending()) return found;
+  if (!(any_pending() || nextaddr::any_moved_on() || nextaddr::wakes_exist())) return found;
   return driven(Woken{found, since});
 }
 
@@ -55,7 +56,7 @@ using Select = int (*)(int, fd_set*, fd_set*, fd_set*, Timeval*);
 template <typename Timeval>
 int select_hook(Select<Timeval> plain, int count, fd_set* read, fd_set* write, fd_set* except,
                 Timeval* timeout) {
-  if (!any_in_flight() || !nextaddr::is_valid_for_select(timeout)) {
+  if (!any_pending() || !nextaddr::is_valid_for_select(timeout)) {
     return plain(count, read, write, except, timeout);
   }
   const std::int64_t limit = nextaddr::limit_of_select(timeout);
@@ -78,7 +79,7 @@ using Pselect = int (*)(int, fd_set*, fd_set*, fd_set*, const Timespec*, const s
 template <typename Timespec>
 int pselect_hook(Pselect<Timespec> plain, int count, fd_set* read, fd_set* write, fd_set* except,
                  const Timespec* timeout, const sigset_t* mask) {
-  if (!any_in_flight() || !nextaddr::is_valid(timeout)) {
+  if (!any_pending() || !nextaddr::is_valid(timeout)) {
     return plain(count, read, write, except, timeout, mask);
   }
   const auto found = nextaddr::wait_select(count, read, write, except, limit_of(timeout), mask);
@@ -102,7 +103,7 @@ int epoll_pwait2_hook(EpollPwait2<Timespec> plain, int epoll, epoll_event* event
 
 int getsockopt_hook(int (*plain)(int, int, int, void*, socklen_t*), int fd, int level, int name,
                     void* value, socklen_t* length) {
-  if (level == SOL_SOCKET && name == SO_ERROR && any_in_flight()) {
+  if (level == SOL_SOCKET && name == SO_ERROR && any_pending()) {
     return nextaddr::socket_error(fd, value, length);
   }
   return plain(fd, level, name, value, length);
@@ -156,7 +157,8 @@ NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event
   const nextaddr::NotedCall call(epoll, operation, fd, event);
   const int result = libc::epoll_ctl(epoll, operation, fd, event);
   call.end(result == 0);
-  if (result == 0 && any_in_flight() && nextaddr::in_flight(fd)) nextaddr::wake_epoll_sleepers(fd);
+  if (result == 0 && any_pending() && nextaddr::may_be_pending(fd))
+    nextaddr::wake_epoll_sleepers(fd);
   return result;
 }
 

@@ -1,7 +1,6 @@
-// epoll_wait(2) and its variants while connects are under way. An event tells only the program's
-// own data, so which descriptor it is about has to be found out (epoll_registry.h).
+#include "wait/epoll.h"
+
 #include <fcntl.h>
-#include <sys/epoll.h>
 
 #include <cstdint>
 
@@ -10,8 +9,10 @@
 #include "libc.h"
 #include "wait/epoll_registry.h"
 #include "wait/epoll_waker.h"
-#include "wait/poll_select.h"
 #include "wait/sliced_wait.h"
+
+// An event tells only the program's own data, so which descriptor it is about has to be found out
+// (epoll_registry.h).
 
 namespace nextaddr {
 namespace {
@@ -36,7 +37,7 @@ void for_each_source(int epoll, std::uint64_t data, Each each) {
   if (found) return;
   // Of a descriptor in several sets only the last one is known here; the kernel knows all.
   std::size_t position = 0;
-  for (int fd = next_in_flight(position); fd >= 0; fd = next_in_flight(position)) {
+  for (int fd = next_pending(position); fd >= 0; fd = next_pending(position)) {
     Registration known;
     if (registration_of(fd, known) && known.several && registered_with(epoll, fd, data)) each(fd);
   }
@@ -60,12 +61,12 @@ bool is_for_program(int epoll, epoll_event& event) {
   const std::uint64_t data = event.data.u64;
   const std::uint32_t told = event.events;
   for_each_source(epoll, data, [&](int fd) {
-    switch (look_at_failed(fd, told)) {
+    switch (advance_after_error(fd, told)) {
       case ProgramView::kNotOurs:
         // A number that was closed without EPOLL_CTL_DEL is still known here.
         tells = tells || kernel::fcntl(fd, F_GETFD) != -1;
         break;
-      case ProgramView::kInFlight:
+      case ProgramView::kPending:
         held_back = true;
         rearm(epoll, fd, data);
         break;
@@ -88,8 +89,7 @@ void note_source_connected(int epoll, std::uint64_t data) {
     return note_connected(static_cast<int>(data));
   }
   std::size_t position = 0;
-  for (int fd = next_in_flight(position); fd >= 0 && position <= kFew;
-       fd = next_in_flight(position)) {
+  for (int fd = next_pending(position); fd >= 0 && position <= kFew; fd = next_pending(position)) {
     // Others may have the same data.
     if (is_registered(fd, epoll, data)) note_if_connected(fd);
   }

@@ -93,8 +93,8 @@ void wake_epoll_sleepers(int fd) {
   Registration known;
   if (!registration_of(fd, known) || !others_wait_on(known.epoll)) return;
   // Again when another thread, with an earlier deadline, may have set the timer just before.
-  std::uint64_t deadline = next_flight_deadline();
-  for (std::uint64_t set = ~std::uint64_t{0}; deadline < set; deadline = next_flight_deadline()) {
+  std::uint64_t deadline = next_deadline_ms();
+  for (std::uint64_t set = ~std::uint64_t{0}; deadline < set; deadline = next_deadline_ms()) {
     wake_at(known.epoll, deadline);
     set = deadline;
   }

@@ -34,10 +34,10 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
       note_connected(fds[i].fd);
       continue;
     }
-    switch (look_at_failed(fds[i].fd, static_cast<std::uint16_t>(fds[i].revents))) {
+    switch (advance_after_error(fds[i].fd, static_cast<std::uint16_t>(fds[i].revents))) {
       case ProgramView::kNotOurs:
         break;
-      case ProgramView::kInFlight:
+      case ProgramView::kPending:
         fds[i].revents = 0;
         --ready;
         break;
@@ -81,7 +81,8 @@ class SelectSets {
       pollfd now{fd, POLLIN | POLLRDBAND | POLLOUT | POLLWRBAND | POLLPRI, 0};
       libc::poll(&now, 1, 0);
       if (may_have_failed(now.revents)) {
-        if (look_at_failed(fd, static_cast<std::uint16_t>(now.revents)) == ProgramView::kInFlight)
+        if (advance_after_error(fd, static_cast<std::uint16_t>(now.revents)) ==
+            ProgramView::kPending)
           now.revents = 0;
       } else if (now.revents != 0) {
         note_connected(fd);
@@ -177,14 +178,14 @@ std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* e
 
 int socket_error(int fd, void* value, socklen_t* length) {
   return errno_kept_on_success([&] {
-    const ProgramView sight = look_at(fd);
-    if (sight == ProgramView::kNotOurs)
+    const ProgramView view = advance(fd);
+    if (view == ProgramView::kNotOurs)
       return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
     // Another option, for the checks and the length: to read SO_ERROR would take the error of an
     // attempt that has failed since, which is not for the program.
     const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
     if (result == 0) {
-      const int error = sight == ProgramView::kFailed ? take_error(fd) : 0;
+      const int error = view == ProgramView::kFailed ? take_error(fd) : 0;
       std::memcpy(value, &error, std::min<socklen_t>(*length, sizeof error));
     }
     return result;

@@ -18,7 +18,7 @@ int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask,
     const Patience patience(limit_ns);
     const auto look = [&](std::int64_t ns, const sigset_t* look_mask) {
       if (ready == 0) {
-        drive_due_flights();
+        advance_due();
         ready = wait(ns, look_mask);
       }
       if (ready > 0) ready = sift(ready);

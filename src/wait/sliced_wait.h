@@ -13,11 +13,19 @@
 #include "clock.h"
 #include "connect/pending_connects.h"
 #include "signals.h"
-#include "wait/poll_select.h"
 
 namespace nextaddr {
 
 inline constexpr std::int64_t kForever = INT64_MAX;
+
+// A wait that began with nothing pending and has found something now that there is: what it found,
+// and since when it had been waiting (CLOCK_MONOTONIC_COARSE). `found` 0: the wait is only to
+// begin.
+struct Woken {
+  int found = 0;
+  timespec since{};
+};
+
 inline constexpr std::int64_t kNanoseconds = 1'000'000'000;
 
 inline std::int64_t ns_of(const timespec& time) {
@@ -42,7 +50,7 @@ class Patience {
   }
   // At most until the next connect under way has to be moved on.
   [[nodiscard]] std::int64_t slice_ns() const {
-    const std::uint64_t deadline = next_flight_deadline();
+    const std::uint64_t deadline = next_deadline_ms();
     const std::uint64_t now = now_ms();
     if (deadline > now + 1'000'000'000) return left_ns();
     const auto until = static_cast<std::int64_t>(deadline > now ? deadline - now : 0) * 1'000'000;

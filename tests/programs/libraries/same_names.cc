@@ -5,7 +5,7 @@
 // The result type of a function is no part of its mangled name.
 namespace nextaddr {
 
-int drop_flight(int) { abort(); }
+int forget_connect(int) { abort(); }
 int kernel_patience_of(int) { abort(); }
 int name_is_given(const char*) { abort(); }
 int owns_memory() { abort(); }

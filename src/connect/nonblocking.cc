@@ -1,0 +1,58 @@
+#include "connect/nonblocking.h"
+
+#include <cerrno>
+#include <optional>
+
+#include "connect/pending_connects.h"
+#include "engine/outcome.h"
+#include "errno_kept.h"
+#include "faults.h"
+#include "libc.h"
+#include "memory/memory.h"
+#include "process.h"
+#include "signals.h"
+#include "steering.h"
+
+namespace nextaddr {
+
+int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
+                        const Endpoint& requested) {
+  if (any_pending()) {
+    // Asked again: the answer is what has become of it.
+    switch (advance(fd)) {
+      case ProgramView::kPending:
+        return fail_with(EALREADY);
+      case ProgramView::kFailed:
+        return fail_with(take_error(fd));
+      case ProgramView::kNotOurs:
+        break;
+    }
+  }
+  if (left_to_kernel(fd)) {
+    const int result = libc::connect(fd, address, length);
+    if (result == 0 || (errno != EALREADY && errno != EINPROGRESS)) forget_connect(fd);
+    return result;
+  }
+  forget_connect(fd);
+  const CancellationPoint later;
+  StartingConnect starting;
+  if (!owns_memory() || !starting.enter(fd, requested)) {
+    return libc::connect(fd, address, length);
+  }
+  std::optional<int> error;
+  if (claim_or_parked(requested.address, requested.port)) error = starting.elsewhere();
+  if (!error) {
+    const Fault fault = draw_fault(fd, requested.address, requested);
+    const int result = connect_with_fault(fd, address, length, fault);
+    const int first = errno;
+    if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
+      starting.abandon();
+      errno = first;
+      return result;
+    }
+    error = starting.started(first, fault);
+  }
+  return *error == 0 ? 0 : fail_with(*error);
+}
+
+}  // namespace nextaddr
