@@ -81,7 +81,10 @@ __attribute__((noinline, cold)) bool start() {
   return next == kActive;
 }
 
-__attribute__((constructor)) void on_load() { active(); }
+__attribute__((constructor)) void on_load() {
+  libc::resolve_first();
+  active();
+}
 
 }  // namespace
 

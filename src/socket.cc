@@ -77,6 +77,14 @@ bool is_tcp(int fd) {
 
 bool is_mptcp(int fd) { return option_value(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP; }
 
+int min_ttl(int fd) { return option_value(fd, IPPROTO_IP, IP_MINTTL); }
+
+bool set_min_ttl(int fd, int ttl) {
+  return libc::setsockopt(fd, IPPROTO_IP, IP_MINTTL, &ttl, sizeof ttl) == 0 &&
+         (option_value(fd, SOL_SOCKET, SO_DOMAIN) != AF_INET6 ||
+          libc::setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &ttl, sizeof ttl) == 0);
+}
+
 int bound_device(int fd) { return option_value(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
 
 bool is_non_blocking(int fd) {
@@ -90,14 +98,6 @@ void forgo_fastopen(int fd) {
   if (option_value(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT) == 0) return;
   constexpr int kOff = 0;
   libc::setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &kOff, sizeof kOff);
-}
-
-std::uint64_t socket_cookie(int fd) {
-  std::uint64_t cookie = 0;
-  if (get_option(fd, SOL_SOCKET, SO_COOKIE, cookie)) return cookie;
-  // Linux before 4.12, and what emulates Linux. No two sockets have had the same inode for long.
-  struct stat status {};
-  return kernel::fstat(fd, status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
 std::uint32_t kernel_patience_of(int fd) {

@@ -32,15 +32,15 @@ bool is_mptcp(int fd);
 // True also for what is no descriptor: connect(2) says so at once.
 bool is_non_blocking(int fd);
 bool is_ipv6_only(int fd);
+// Packets that have fewer hops left when they arrive are dropped (ip(7), IP_MINTTL; also
+// IPV6_MINHOPCOUNT, and the IPv4 that an AF_INET6 socket speaks). 0: none are, or no such option.
+int min_ttl(int fd);
+bool set_min_ttl(int fd, int ttl);
 // The index of the device that the socket is bound to (SO_BINDTODEVICE); 0: none.
 int bound_device(int fd);
 
 // Turns TCP_FASTOPEN_CONNECT off on a socket that has it.
 void forgo_fastopen(int fd);
-
-// SO_COOKIE or something like it: tells this socket from a later one with the same descriptor
-// number; 0 when there is none.
-std::uint64_t socket_cookie(int fd);
 
 // How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT, in
 // milliseconds.

@@ -12,6 +12,7 @@
 #include "descriptors.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "pin.h"
 #include "process.h"
 #include "report.h"
 #include "signals.h"
@@ -438,6 +439,14 @@ void forget_connect(int fd) {
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot != nullptr) empty(*table(), *slot);
+}
+
+void forget_connects(unsigned first, unsigned last) {
+  std::size_t position = 0;
+  for (int fd = next_pending(position); fd >= 0; fd = next_pending(position)) {
+    const auto number = static_cast<unsigned>(fd);
+    if (first <= number && number <= last) forget_connect(fd);
+  }
 }
 
 ProgramView advance(int fd) {

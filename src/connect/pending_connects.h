@@ -88,8 +88,11 @@ bool knows_connect(int fd);
 // tells its result, and must not start another round.
 bool left_to_kernel(int fd);
 
-// A new connect on this descriptor, or none any more: forgets what was pending.
+// A new connect on this descriptor, or none any more: forgets what was pending. When it returns, no
+// other thread is within a step on its socket.
 void forget_connect(int fd);
+// The same for all from `first` to `last`.
+void forget_connects(unsigned first, unsigned last);
 
 // Advances the connect of one descriptor where needed, and tells what the program is to see of it.
 ProgramView advance(int fd);

@@ -45,7 +45,11 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
     held_until_ms_ = 0;
   } else {
     fault_ = attempt.fault;
-    if (planned_) log_.begin(position_, attempt.began_ms, fault_);
+    if (planned_) {
+      position_ = next_;
+      held_until_ms_ = 0;
+      log_.begin(position_, attempt.began_ms, fault_);
+    }
   }
   if (attempt.outcome == 0) return connected(now_ms);
   if (!is_in_flight(attempt.outcome)) return ended(attempt.outcome, attempt.phase, now_ms);
@@ -105,7 +109,8 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
     if (position_ == requested_) return leave(0);
     log_.end(kParked, began_ms_);
     state_ = State::kAsking;
-    return {Kind::kConnect, Lesson::kNothing, 0, position_};
+    next_ = std::exchange(position_, requested_);
+    return {Kind::kConnect, Lesson::kNothing, 0, next_};
   }
   in_flight(began_ms_, requested_delay_ms);
   return go_on(now_ms);
@@ -217,11 +222,9 @@ Action ConnectAttempts::ask_next(Lesson lesson, std::uint64_t now_ms) {
   if (next == PositionSet::kNone) {
     return deliver(requested_error_ != 0 ? requested_error_ : ETIMEDOUT, lesson);
   }
-  const std::uint16_t about = position_;
-  position_ = static_cast<std::uint16_t>(next);
-  held_until_ms_ = 0;
+  next_ = static_cast<std::uint16_t>(next);
   state_ = State::kAsking;
-  return {Kind::kConnect, lesson, about, position_};
+  return {Kind::kConnect, lesson, position_, next_};
 }
 
 Action ConnectAttempts::connected(std::uint64_t now_ms) {

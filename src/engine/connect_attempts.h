@@ -69,17 +69,29 @@ class ConnectAttempts {
 
   // What to do next. `position` is that of an address in the list of destinations.
   struct Action {
+    // What follows each: an observation, as soon as it is done.
     enum class Kind : std::uint8_t {
-      kWait,  // look at the socket again at until_ms(), or when it has something to tell: seen()
-      kPlan,  // find where else this connect may go: planned()
-      kReadError,  // read SO_ERROR: error_read()
-      kConnect,  // take the socket back and connect it to `position`: started(), or lost_address()
-      kRelease,  // the same, to the address at position(), whose delay is over: started()
-      kProbe,    // ask `position` by another socket meanwhile: probed()
-      kConnected,  // nothing: the socket is connected
-      kPause,      // leave the attempt in flight, and tell the program that its time is up
-      kDeliver,    // take the socket back: error() is the program's
-      kLeave,      // nothing, or ask the requested address as usual (elsewhere())
+      // Look at the socket again at until_ms(), or when it has something to tell: seen().
+      kWait,
+      // Find where else this connect may go: planned().
+      kPlan,
+      // Read SO_ERROR: error_read().
+      kReadError,
+      // Take the socket back and connect it to `position`: started(), or lost_address(). Or seen(),
+      // when the attempt in flight was answered in the last moment.
+      kConnect,
+      // Take the socket back and connect it to position(), whose delay is over: started().
+      kRelease,
+      // Ask `position` by another socket meanwhile: probed().
+      kProbe,
+      // The socket is connected; nothing is left to do.
+      kConnected,
+      // Leave the attempt in flight, and tell the program that its time is up: resumed().
+      kPause,
+      // Take the socket back: error() is the program's. Or seen(), as after kConnect.
+      kDeliver,
+      // Nothing is left to do; after elsewhere(): ask the requested address as usual.
+      kLeave,
     };
     Kind kind = Kind::kWait;
     Lesson lesson = Lesson::kNothing;
@@ -182,6 +194,7 @@ class ConnectAttempts {
   State state_ = State::kFirst;
   std::uint16_t requested_ = 0;
   std::uint16_t position_ = 0;
+  std::uint16_t next_ = 0;  // after kConnect: whose attempt begins with started()
   std::uint16_t preferred_ = PositionSet::kNone;  // the one that answered a probe last
   bool waits_ = false;
   bool planned_ = false;

@@ -11,6 +11,7 @@
 #include "arguments.h"
 #include "descriptors.h"
 #include "engine/text.h"
+#include "kernel.h"
 #include "process.h"
 #include "this_thread.h"
 
@@ -150,7 +151,7 @@ bool registered_with(int epoll, int fd, std::uint64_t data) {
     std::memmove(buffer, text.data(), text.size());
     held = text.size();
   }
-  close(info);
+  kernel::close(info);
   return found;
 }
 

@@ -37,7 +37,7 @@ int make_timer() {
   if (timer < 0) return -1;
   const int high = kernel::fcntl(timer, F_DUPFD_CLOEXEC, kHighDescriptor);
   if (high >= 0) {
-    close(timer);
+    kernel::close(timer);
     timer = high;
   }
   const itimerspec unset{kTag, {}};
@@ -55,7 +55,7 @@ int own_timer() {
     const bool ours = timer >= 0 && is_our_timer(timer);
     if (ours && static_cast<std::uint32_t>(known) == pid) return timer;
     if (known != 0 && !the_timer.compare_exchange_strong(known, 0)) continue;
-    if (ours) close(timer);
+    if (ours) kernel::close(timer);
     const int made = make_timer();
     if (made < 0) return -1;
     std::uint64_t none = 0;
@@ -63,7 +63,7 @@ int own_timer() {
             none, std::uint64_t{static_cast<std::uint32_t>(made) + 1} << 32 | pid)) {
       return made;
     }
-    close(made);
+    kernel::close(made);
   }
 }
 

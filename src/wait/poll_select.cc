@@ -1,16 +1,12 @@
 #include "wait/poll_select.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <string_view>
 
 #include "connect/pending_connects.h"
-#include "engine/text.h"
+#include "descriptors.h"
 #include "errno_kept.h"
 #include "libc.h"
 #include "process.h"
@@ -125,27 +121,11 @@ class SelectSets {
   std::array<std::array<char, kMost / 8>, 3> given_;
 };
 
-// How many descriptors the kernel has room for in this process's table; 0 when it does not tell.
-int descriptor_table_size() {
-  char text[1024];
-  const int status = open_unless_sandboxed("/proc/self/status", O_RDONLY);
-  if (status < 0) return 0;
-  const ssize_t length = read(status, text, sizeof text);
-  close(status);
-  constexpr std::string_view kLabel = "\nFDSize:\t";
-  const std::string_view all(text, length > 0 ? static_cast<std::size_t>(length) : 0);
-  const std::size_t at = all.find(kLabel);
-  if (at == std::string_view::npos) return 0;
-  std::string_view rest = slice(all, at + kLabel.size(), all.size());
-  std::uint32_t size = 0;
-  return parse_number(take_until(rest, '\n'), INT32_MAX, size) ? static_cast<int>(size) : 0;
-}
-
 // How many bits of its sets select(2) touches when asked for `count`: some programs always ask for
 // getdtablesize() descriptors, with sets that are smaller. Negative: more than can be kept here.
 int used_count(int count) {
   if (count <= FD_SETSIZE) return count;
-  const int size = descriptor_table_size();
+  const int size = descriptor_table_size_now();
   return size == 0 || std::min(count, size) > SelectSets::kMost ? -1 : std::min(count, size);
 }
 
