@@ -87,10 +87,12 @@ bool set_min_ttl(int fd, int ttl) {
 
 int bound_device(int fd) { return option_value(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
 
-bool is_non_blocking(int fd) {
+int status_flags(int fd) {
   const int flags = kernel::fcntl(fd, F_GETFL);
-  return flags == -1 || (flags & O_NONBLOCK) != 0;
+  return flags != -1 ? flags : O_NONBLOCK;
 }
+
+bool is_non_blocking(int fd) { return (status_flags(fd) & O_NONBLOCK) != 0; }
 
 bool is_ipv6_only(int fd) { return option_value(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0; }
 

@@ -29,7 +29,8 @@ int briefly_connect(int fd, const sockaddr* address, socklen_t length,
 // TCP or MPTCP, the protocols that connect by a handshake and can be taken back.
 bool is_tcp(int fd);
 bool is_mptcp(int fd);
-// True also for what is no descriptor: connect(2) says so at once.
+// O_NONBLOCK, O_ASYNC ..; O_NONBLOCK for what is no descriptor: connect(2) says so at once.
+int status_flags(int fd);
 bool is_non_blocking(int fd);
 bool is_ipv6_only(int fd);
 // Packets that have fewer hops left when they arrive are dropped (ip(7), IP_MINTTL; also

@@ -101,6 +101,18 @@ State ConnectOperation::advance() {
   return carry_out(attempts_.seen(socket_phase(socket_), now_ms()));
 }
 
+bool ConnectOperation::has_failed() const {
+  return socket_phase(fd_) == SocketPhase::kClosed && owns_socket();
+}
+
+bool ConnectOperation::deliver_truth(int& error) {
+  const Step step(*this);
+  if (!step || socket_phase(socket_) != SocketPhase::kClosed) return false;
+  error = pending_error(socket_);
+  carry_out(attempts_.told(error, now_ms()));
+  return true;
+}
+
 void ConnectOperation::resume(bool waits, const timeval& program_timeout) {
   waits_ = waits;
   program_timeout_ = program_timeout;

@@ -42,6 +42,13 @@ class ConnectOperation {
   // may take a clock tick.
   State advance();
 
+  // True when the attempt in flight has failed. Changes nothing.
+  [[nodiscard]] bool has_failed() const;
+
+  // When it has: takes the error for the program, which is told of it as it is. The connect is over
+  // then, and its own.
+  bool deliver_truth(int& error);
+
   // The program asks again for a connect that had returned to it, now in connect(2) or not.
   void resume(bool waits, const timeval& program_timeout);
 

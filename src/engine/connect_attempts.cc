@@ -116,6 +116,14 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   return go_on(now_ms);
 }
 
+Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
+  if (planned_) log_.end(error, now_ms);
+  Action action = leave(error);
+  action.about = position_;
+  if (parks(error)) action.lesson = Lesson::kFailed;
+  return action;
+}
+
 void ConnectAttempts::probed(std::size_t position, int error) {
   if (error == 0) {
     preferred_ = static_cast<std::uint16_t>(position);

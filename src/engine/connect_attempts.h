@@ -137,6 +137,9 @@ class ConnectAttempts {
   // Without any candidate, or none but the requested one, the connect is left to the kernel.
   Action planned(const Destinations& destinations, const Limits& limits,
                  std::uint32_t requested_delay_ms, std::uint64_t now_ms);
+  // The attempt in flight has failed, and the program is told so: nothing is to be decided any
+  // more.
+  Action told(int error, std::uint64_t now_ms);
   // Another address has answered a probe: 0, or with an error. It is then asked next, or not at
   // all.
   void probed(std::size_t position, int error);

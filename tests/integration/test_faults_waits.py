@@ -337,6 +337,8 @@ def test_many_delays_of_different_length_at_once(several, how, threads):
     env = faults("*=100*delay(500)->100*delay(50)->100*delay(250)->off", RESOLVE=f"{HOST}={live}")
     arguments = {"hosts": HOST, "port": host.port, "live": live, "count": 400, "threads": threads}
     run = start_shim(host, "events_many", env=env, how=how, **arguments).finish()
-    assert run.values("connected", "wrong", "failed", "descriptors_left") == ("400", "0", "0", "0"), run
+    assert run.values("connected", "wrong", "failed") == ("400", "0", "0"), run
+    # The timer, where threads may sleep in sets.
+    assert int(run.first["descriptors_left"]) <= (1 if how == "epoll" else 0), run
     assert 490 <= int(run.first["ms"]) < 500 + 2 * LATE, run
     assert made(run) == ["delay"] * 300
