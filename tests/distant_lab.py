@@ -79,6 +79,17 @@ class Connection:
     said: list[str]  # what it has said first, if anything
 
 
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """When a program's first SYN to a host was sent, if it was; how many milliseconds later the handshake of the
+    connection that it used was complete; and how many later it did the first thing with it: it said something, or,
+    where the server speaks first, left. None when that was never."""
+
+    began: float | None
+    connected: float | None
+    acted: float | None
+
+
 class Host(labs.Scenario):
     """One host name, all of whose addresses have the same port."""
 
@@ -106,7 +117,7 @@ class Host(labs.Scenario):
     def settle(self):
         """Waits until no packet is under way any more."""
         while self.lab.ask("in flight", *self.addresses):
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     def packets(self, place):
         return [Packet(**note) for note in self.lab.ask("packets", self.addresses[place])]
@@ -123,7 +134,11 @@ class Host(labs.Scenario):
         """Every connection that the server's applications have seen, ghosts included."""
         self.settle()
         found = self.lab.ask("connections", *self.addresses)
-        return [Connection(address, **each) for address in found for each in found[address]]
+        return [
+            Connection(address, **{**each, "said": [text for text in each["said"] if text]})
+            for address in found
+            for each in found[address]
+        ]
 
     def connections(self, address):
         return sum(each.address == address for each in self.accepted())
@@ -131,14 +146,21 @@ class Host(labs.Scenario):
     def received(self, address):
         return [text for each in self.accepted() if each.address == address for text in each.said]
 
-    def milliseconds(self, since=0):
-        """From a program's first SYN to this host until it did something with a connection: said something, or, where
-        the server speaks first, left. Both are seen where the program is. None when it never did."""
-        every = [packet for place in range(len(self.places)) for packet in self.packets(place)]
-        packets = [packet for packet in every if packet.outward and packet.at >= since]
-        began = [packet.at for packet in packets if packet.what == "syn"]
-        acted = [packet.at for packet in packets if packet.what in ("data", "fin")]
-        return (min(acted) - min(began)) * 1000 if acted else None
+    def course(self, since=0):
+        """Of the connect that a program has begun after this time. Seen where the program is."""
+        packets = [
+            (address, packet)
+            for place, address in enumerate(self.addresses)
+            for packet in self.packets(place)
+            if packet.outward and packet.at >= since
+        ]
+        began = min((packet.at for _, packet in packets if packet.what == "syn"), default=None)
+        acts = [(packet.at, address, packet.port) for address, packet in packets if packet.what in ("data", "fin")]
+        if not acts:
+            return Course(began, None, None)
+        acted, *used = min(acts)
+        answered = [packet.at for address, packet in packets if packet.what != "syn" and [address, packet.port] == used]
+        return Course(began, (min(answered) - began) * 1000, (acted - began) * 1000)
 
 
 class DistantLab(labs.Namespace):
@@ -150,6 +172,9 @@ class DistantLab(labs.Namespace):
             6: (f"2001:db8::{n:x}" for n in range(1, 65535)),
         }
         labs.Lab.__init__(self)
+        # Where that is allowed it takes precedence: what the network is late by, all packets are.
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, self._server.pid, -20)
 
     @staticmethod
     def obstacle():
@@ -161,6 +186,10 @@ class DistantLab(labs.Namespace):
         except OSError as error:
             return f"no network devices of our own: {TUN}: {error.strerror}"
         return None
+
+    def process_ids(self):
+        """Those of the network and of the servers."""
+        return [self._server.pid, self.ask("process id of the servers")]
 
     @contextlib.contextmanager
     def distant(self, *places, protocol="http", seed=0):

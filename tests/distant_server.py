@@ -44,6 +44,7 @@ class Servers:
             "refuse": self._refuse,
             "connections": self._connections_at,
             "close": self._close,
+            "process id of the servers": os.getpid,
         }
         return questions[question](*arguments)
 
