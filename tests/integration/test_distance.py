@@ -27,9 +27,10 @@ from programs.harness import NATIVE
 
 # What a healthy connect may take longer than bare, as a share of the round trip.
 SHARE = 0.05
-# Milliseconds that packets may be late on a machine with something else to do, and that programs may.
-LATE = 15
-SLOW = 100
+# Milliseconds that packets may be late on a machine with something else to do, and that programs may. Of the times of
+# packets the medians are compared; of those of programs, which wait for each other's processor, the quickest.
+LATE = 25
+SLOW = 120
 # Seconds that a refusal may come later than bare, because a silent address may answer after all.
 LAST_WAIT = 1.5 + SLOW / 1000
 # Seconds after which a program is ended: longer than anything here may take.
@@ -94,6 +95,21 @@ def plain_connects(*hosts, names=None):
 CONNECTED, REFUSED, UNREACHABLE, TIMED_OUT = "0", "111", "113", "11"
 
 
+@contextlib.contextmanager
+def once_asked(hosts, change):
+    """Calls the function once the first address of each of these hosts has been asked."""
+
+    def wait():
+        while not all(host.count(0, "syn") for host in hosts):
+            time.sleep(0.02)
+        change()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    yield
+    thread.join()
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("rtt", [1, 20, 250])
 def test_lab_round_trips(distant, rtt, family):
@@ -101,32 +117,35 @@ def test_lab_round_trips(distant, rtt, family):
     hosts = [distant(live(rtt, family=family)) for _ in range(count)]
     found = plain_connects(*hosts)
     assert [error for _, error in found] == [CONNECTED] * count
-    times = [ms for ms, _ in found]
-    assert min(times) >= rtt
-    assert statistics.median(times) <= rtt + LATE, times
-    for host, ms in zip(hosts, times):
+    # As the program has it, and as the packets say.
+    assert rtt <= min(ms for ms, _ in found) <= rtt + LATE, found
+    times = [host.course().connected for host in hosts]
+    assert rtt <= min(times) and statistics.median(times) <= rtt + LATE, times
+    for host in hosts:
         assert len(host.accepted()) == 1
         assert host.received(host.addresses[0]) == [host.host]
-        # What the wire has seen is what the program has.
-        assert abs(host.course().connected - ms) <= LATE
         assert [host.count(0, what) for what in ("syn", "syn-ack", "rst")] == [1, 1, 0]
 
 
 def test_lab_each_address_has_its_own(distant):
     host = distant(live(90, family=6), live(30), live(60))
-    found = plain_connects(host, names=host.addresses)
-    for place, (ms, error) in zip(host.places, found):
-        assert error == CONNECTED and place.rtt <= ms <= place.rtt + LATE, found
+    found = plain_connects(host, names=host.addresses * 3)
+    for number, place in enumerate(host.places):
+        times = [ms for ms, _ in found[number :: len(host.places)]]
+        assert place.rtt <= min(times) <= place.rtt + LATE, found
+    assert {error for _, error in found} == {CONNECTED}
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_lab_refuses_after_the_distance(distant, family):
-    hosts = [distant(refused(70, family=family)), distant(unreachable(70, family=family))]
-    (refusal, refusal_error), (icmp, icmp_error) = plain_connects(*hosts)
-    assert (refusal_error, icmp_error) == (REFUSED, UNREACHABLE)
-    assert 70 <= refusal <= 70 + LATE and 70 <= icmp <= 70 + LATE
-    assert [host.count(0, "rst") for host in hosts] == [1, 0]
-    assert [host.accepted() for host in hosts] == [[], []]
+    hosts = [distant(place(70, family=family)) for place in (refused, unreachable) * 3]
+    found = plain_connects(*hosts)
+    for number, expected in enumerate((REFUSED, UNREACHABLE)):
+        times = [ms for ms, _ in found[number::2]]
+        assert {error for _, error in found[number::2]} == {expected}
+        assert 70 <= min(times) <= 70 + LATE, times
+    assert [host.count(0, "rst") for host in hosts] == [1, 0] * 3
+    assert not any(host.accepted() for host in hosts)
 
 
 def test_lab_silence_and_lost_packets(distant):
@@ -179,7 +198,7 @@ def test_lab_jitter(distant):
     assert 150 <= min(jittery) <= 165 + LATE and 210 <= max(jittery)
     assert 170 <= statistics.median(jittery) <= 205 + LATE
     # The same seed, the same times.
-    assert distance(jittery, again) <= LATE < distance(jittery, times_of_flight(distant, 2, jitter=0.5))
+    assert distance(jittery, again) <= LATE / 2 < distance(jittery, times_of_flight(distant, 2, jitter=0.5))
 
 
 def test_lab_loss(distant):
@@ -191,17 +210,16 @@ def test_lab_loss(distant):
 def test_lab_changes_while_a_program_waits(distant):
     hosts = [distant(silent(20)), distant(refused(20)), distant(live(20)), distant(live(20))]
     returning, starting, ending, moving = hosts
-    timer = threading.Timer(0.5, lambda: returning.change(0, silent=False))
-    timer.start()
-    ((ms, error),) = plain_connects(returning)
+    with once_asked([returning], lambda: returning.change(0, silent=False)):
+        ((ms, error),) = plain_connects(returning)
+    # The kernel has asked again.
     assert error == CONNECTED and 1000 <= ms <= 1300, (ms, error)
-    timer.join()
     starting.listen(0)
     ending.refuse(0)
     moving.change(0, rtt=120)
     (_, first), (_, second), (third, _) = plain_connects(starting, ending, moving)
     assert (first, second) == (CONNECTED, REFUSED)
-    assert 120 <= third <= 120 + LATE
+    assert 120 <= third <= 120 + SLOW
     assert len(starting.accepted()) == 1 and ending.accepted() == []
 
 
@@ -287,7 +305,13 @@ class Group:
 
 # Those that wait in different places in the library, often enough that the median is of runs that have lost nothing.
 SOME = [program for program in SMALL if program.name in ("a blocking connect", "poll", "epoll")]
-GROUPS = {"small": Group(SMALL, 3, 0.02), "often": Group(SOME, 5, 0.02), "real": Group(REAL), "first only": Group(FIRST_ONLY), "java": Group(JAVA)}
+GROUPS = {
+    "small": Group(SMALL, 3, 0.02),
+    "often": Group(SOME, 5, 0.02),
+    "real": Group(REAL),
+    "first only": Group(FIRST_ONLY),
+    "java": Group(JAVA),
+}
 both_groups = pytest.mark.parametrize("group", ["small", "real"])
 
 
@@ -333,8 +357,8 @@ class Pair:
     shim: list[Run]
 
     def later(self, what):
-        """How many milliseconds later than bare it was connected, or acted: the medians are compared."""
-        return median(self.shim, what) - median(self.bare, what)
+        """How many milliseconds later than bare it was connected, or acted."""
+        return usual(self.shim, what) - usual(self.bare, what)
 
     def ended_later(self):
         """Seconds; from the first SYN on, because programs take long to start."""
@@ -342,9 +366,10 @@ class Pair:
         return statistics.median(shim) - statistics.median(bare)
 
 
-def median(runs, what):
+def usual(runs, what):
     times = [getattr(run.course, what) for run in runs]
-    return statistics.median(float("inf") if ms is None else ms for ms in times)
+    several = statistics.median if what == "connected" else min
+    return several([float("inf") if ms is None else ms for ms in times])
 
 
 def finish(runs, between, timeout=TOO_LONG):
@@ -360,7 +385,7 @@ def finish(runs, between, timeout=TOO_LONG):
 def side_by_side(distant, tmp_path):
     """side_by_side(group, places) runs each program of the group bare and with the library, all at the same time, each
     against a host of its own. `bare` are the places that the bare ones get, where what they come to is to be had with
-    the library from others; meanwhile=(SECONDS, FUNCTION) calls it after that time, with all hosts."""
+    the library from others. `meanwhile` is called with all hosts, once they have been asked."""
 
     def run(group, places, bare=None, meanwhile=None, timeout=TOO_LONG):
         group = GROUPS[group] if isinstance(group, str) else Group(group)
@@ -375,11 +400,9 @@ def side_by_side(distant, tmp_path):
             shim = [Run(program, distant(*places, **each), tmp_path / "memory") for each in options]
             pairs.append(Pair(program, [Run(program, distant(*(bare or places), **each)) for each in options], shim))
         runs = [run for pair in pairs for both in zip(pair.bare, pair.shim) for run in both]
-        if meanwhile:
-            seconds, change = meanwhile
-            timer = threading.Timer(seconds, change, [[run.host for run in runs]])
-            timer.start()
-        finish(runs, group.between, timeout)
+        hosts = [run.host for run in runs]
+        with once_asked(hosts, lambda: meanwhile(hosts)) if meanwhile else contextlib.nullcontext():
+            finish(runs, group.between, timeout)
         return pairs
 
     return run
@@ -398,7 +421,7 @@ class Faults(list):
     def check_later(self, pair, limit):
         """It has got through at most so many milliseconds later than bare."""
         for what, slack in (("connected", LATE), ("acted", SLOW)):
-            times = f"{median(pair.shim, what):.0f} ms, bare {median(pair.bare, what):.0f} ms"
+            times = f"{usual(pair.shim, what):.0f} ms, bare {usual(pair.bare, what):.0f} ms"
             text = f"{pair.program.name} {what} after {times}; {limit:.0f} more would do"
             self.check(pair.later(what) <= limit + slack, text, *pair.shim)
 
@@ -615,11 +638,11 @@ def check_first_silent(side_by_side, faults, places, limit, group):
     """Bare ones wait for the kernel to give up, so they are given the live address alone."""
     pairs = side_by_side(group, places, bare=places[-1:])
     for pair in pairs:
-        connected = median(pair.shim, "connected")
+        connected = usual(pair.shim, "connected")
         text = f"{pair.program.name}: connected after {connected:.0f} ms, not {limit}"
-        faults.check(connected <= limit + LATE, text, *pair.shim)
+        faults.check(connected <= limit + LATE / 2, text, *pair.shim)
         # What a program does after that takes it as long as without the library.
-        bare, shim = (median(runs, "acted") - median(runs, "connected") for runs in (pair.bare, pair.shim))
+        bare, shim = (usual(runs, "acted") - usual(runs, "connected") for runs in (pair.bare, pair.shim))
         text = f"{pair.program.name}: acted {shim:.0f} ms after it was connected, bare {bare:.0f}"
         faults.check(shim <= bare + SLOW, text, *pair.shim)
         faults.check_exact(pair.bare + pair.shim)
@@ -652,7 +675,7 @@ def check_nothing_live(side_by_side, faults, places, group):
         )
 
 
-@fails_today("as all others: connected after 652 ms, bare 251, and after 222 where 200 would do; waits for the silent one")
+@fails_today("as all others: 652 ms instead of 251, 222 instead of at most 200, 127 s instead of 0.02")
 def test_java(side_by_side, faults):
     check_healthy(side_by_side, faults, [live(250)] * 2, "java")
     check_first_silent(side_by_side, faults, [silent(), live(20)], 200, "java")
@@ -758,11 +781,12 @@ def test_a_loop_that_waits_for_its_service(side_by_side, faults):
     came_up = []
 
     def come_up(hosts):
+        time.sleep(0.5)
         for host in hosts:
             host.listen(0)
         came_up.append(time.monotonic())
 
-    (pair,) = side_by_side([program], [refused(20), silent()], meanwhile=(1, come_up), timeout=NO_ANSWER)
+    (pair,) = side_by_side([program], [refused(20), silent()], meanwhile=come_up, timeout=NO_ANSWER)
     noticed = [run.ended - came_up[0] for run in (pair.bare[0], pair.shim[0])]
     text = f"noticed {noticed[1]:.1f} s after it came up, bare {noticed[0]:.1f}"
     faults.check(noticed[1] <= noticed[0] + 1 + SLOW / 1000, text, *pair.bare, *pair.shim)
