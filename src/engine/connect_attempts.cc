@@ -134,7 +134,9 @@ Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint6
 
 Action ConnectAttempts::lost_socket() { return leave(EBADF); }
 
-Action ConnectAttempts::lost_address() { return deliver(EHOSTUNREACH, Lesson::kNothing); }
+Action ConnectAttempts::lost_address() {
+  return deliver(requested_error_ != 0 ? requested_error_ : EHOSTUNREACH, Lesson::kNothing);
+}
 
 // ---- Decisions ----
 
