@@ -94,7 +94,9 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   limits_ = limits;
   requested_ = static_cast<std::uint16_t>(destinations.requested);
   schedule_ = Schedule(destinations, limits.attempt_delay_ms, limits.kernel_ms);
-  position_ = static_cast<std::uint16_t>(schedule_.take_next());
+  // Whoever has parked the requested address meanwhile: it is the one that has been asked.
+  if (!instead_) schedule_.take(requested_);
+  position_ = instead_ ? static_cast<std::uint16_t>(schedule_.take_next()) : requested_;
   preferred_ = PositionSet::kNone;
   requested_error_ = 0;
   silent_ = {};
