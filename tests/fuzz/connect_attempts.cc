@@ -74,6 +74,7 @@ class Play {
   }
 
   void play() {
+    leave_traces();
     begin();
     Action action = instead_ ? elsewhere() : attempt(requested_);
     while (!over_) {
@@ -111,6 +112,19 @@ class Play {
   std::uint32_t program_timeout() {
     constexpr std::uint32_t kTimeouts[] = {0, 1, 20, 100, 1000, 60'000, 1'000'000};
     return choices_.of(kTimeouts);
+  }
+
+  // Of another connect, which the machine has gone through before.
+  void leave_traces() {
+    Destinations all;
+    for (std::size_t i = 0; i < 3; ++i) all.candidates.add(i);
+    machine_.begin(true, 1, 1);
+    machine_.started({ECONNRESET, 1, 0, {FaultAction::kReset, 0, 0}}, 1);
+    machine_.planned(all, {1, 1000, 1000}, 0, 1);
+    machine_.started({EINPROGRESS, 1, 0, {FaultAction::kDelay, 0, 500}}, 1);
+    machine_.probed(1, 0);
+    machine_.seen(SocketPhase::kConnecting, 400);
+    machine_.started({ECONNRESET, 400, 0, {FaultAction::kReset, 0, 0}}, 400);
   }
 
   void begin() {
@@ -296,7 +310,12 @@ class Play {
   Action connect(std::size_t position) {
     require(position < hosts_.size() && machine_.position() == position);
     make_current(position);
-    const char event = choices_.next();
+    char event = choices_.next();
+    if (event == 'W') {  // nothing happens for a while
+      undisturbed_ = false;
+      let_pass(~0ull);
+      event = choices_.next();
+    }
     if (event == 'L') {
       undisturbed_ = false;
       const Action action = machine_.lost_address();
@@ -359,13 +378,19 @@ class Play {
         made.own_delay_ms = choices_.of(kOwnDelays);
         break;
       case 'd':
+      case 'D':  // and connect(2) itself takes its time
         if (!released) {
           made.fault = {FaultAction::kDelay, 1, static_cast<std::uint32_t>(choices_.of(kTimes))};
         }
+        undisturbed_ &= event == 'd';
+        if (event == 'D') let_pass(~0ull);
         break;
       case 'w':  // connect(2) itself takes its time
         undisturbed_ = false;
         let_pass(~0ull);
+        break;
+      case '_':  // in flight, of which a connect that does not wait is not told
+        if (state_ == State::kFirst && !waits_) return {};
         break;
       default:
         event_ = event;
@@ -602,6 +627,8 @@ class Play {
     } else {
       expect(action, Kind::kDeliver, State::kFailed, lesson);
       require(machine_.error() == (requested_error_ != 0 ? requested_error_ : ETIMEDOUT));
+      // To ask again would take as long again.
+      require(can_be_had_again(machine_.error()) == (machine_.error() != ETIMEDOUT));
     }
     return action;
   }

@@ -1151,6 +1151,15 @@ TEST(Planned, RequestedAddressKeepsItsOwnDelayFromItsBeginning) {
   EXPECT_EQ(machine.until_ms(), 1130u);
 }
 
+TEST(Started, TimesCountFromWhereItBeganHoweverLongTheCallTook) {
+  ConnectAttempts machine = told_to_connect();
+  machine.started(attempt(EINPROGRESS, 1010), 1100);
+  EXPECT_EQ(machine.until_ms(), 1210u);
+  machine = told_to_connect();
+  machine.started(attempt(EINPROGRESS, 1010, kDelayed), 1030);
+  EXPECT_EQ(machine.until_ms(), 1060u);
+}
+
 TEST(Begin, NothingIsLeftOfTheConnectBefore) {
   ConnectAttempts machine = held();
   machine.ended(ECONNREFUSED, SocketPhase::kClosed, 1010);
@@ -1170,6 +1179,13 @@ TEST(Begin, NothingIsLeftOfTheConnectBefore) {
   EXPECT_EQ(machine.log().attempts(), 2u);
 }
 
+TEST(Begin, FaultOfTheConnectBeforeIsForgottenEvenIfNothingIsToldOfTheFirstAttempt) {
+  ConnectAttempts machine = first(true);
+  machine.started(attempt(ECONNRESET, kNow, {FaultAction::kReset, 0, 0}), kNow);
+  machine.begin(false, kNow, 100);
+  EXPECT_EQ(machine.ended(ECONNRESET, SocketPhase::kClosed, 1010).kind, Kind::kLeave);
+}
+
 // ---- Probes ----
 
 TEST(Probed, TheOneThatAnsweredIsAskedNext) {
@@ -1178,8 +1194,9 @@ TEST(Probed, TheOneThatAnsweredIsAskedNext) {
   machine.probed(3, 0);
   EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 1199).kind, Kind::kWait);
   EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 1200).position, 3) << "the last to answer";
-  EXPECT_EQ(machine.started(attempt(ECONNREFUSED, 1200), 1200).position, 1)
-      << "the others in their order";
+  machine.started(attempt(EINPROGRESS, 1200), 1200);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 1400).position, 1)
+      << "then the others in their order: an answer to a probe is no promise";
 }
 
 TEST(Probed, TheOneThatRefusedIsAskedNoMore) {

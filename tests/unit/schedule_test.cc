@@ -75,6 +75,13 @@ TEST(Schedule, LaterPassesHaveTheSameOrder) {
   }
 }
 
+TEST(Schedule, LaterPassesAlternateFromTheRequestedFamilyToo) {
+  Schedule asked = schedule("4466", 0);
+  for (const std::size_t position : {0u, 2u, 1u, 3u}) EXPECT_EQ(asked.take_next(), position);
+  asked.drop(0);
+  for (const std::size_t position : {2u, 1u, 3u}) EXPECT_EQ(asked.take_next(), position);
+}
+
 TEST(Schedule, AnAddressThatHasAnsweredIsNotAskedAgain) {
   Schedule asked = schedule("444", 0);
   EXPECT_EQ(asked.take_next(), 0u);
