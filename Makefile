@@ -159,7 +159,7 @@ $(BUILD)/fuzz/%.o: tests/fuzz/%.cc Makefile
 	@clang++ $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
 
 # What is played by a script compares no magic words: to note each comparison would take most of the time.
-PLAYED := host_table address_memory schedule
+PLAYED := host_table address_memory schedule connect_attempts
 $(PLAYED:%=$(BUILD)/fuzz/src/engine/%.o) $(PLAYED:%=$(BUILD)/fuzz/%.o): FUZZ_FLAGS += -fno-sanitize-coverage=trace-cmp
 
 $(FUZZERS): %: %.o $(FUZZ_OBJECTS)

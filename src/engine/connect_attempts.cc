@@ -20,7 +20,7 @@ bool is_in_flight(int outcome) { return outcome == EINPROGRESS || outcome == EIN
 void ConnectAttempts::begin(bool waits, std::uint64_t now_ms, std::uint32_t first_look_ms) {
   // Only what is needed until it is planned: most connects never are.
   state_ = State::kFirst;
-  began_ms_ = now_ms;
+  began_ms_ = program_began_ms_ = now_ms;
   patient_until_ms_ = now_ms + first_look_ms;
   held_until_ms_ = 0;
   fault_ = {};
@@ -96,10 +96,11 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   }
   planned_ = true;
   limits_ = limits;
-  program_began_ms_ = began_ms_;
   requested_ = static_cast<std::uint16_t>(destinations.requested);
   schedule_ = Schedule(destinations, limits.attempt_delay_ms, limits.kernel_ms);
-  position_ = static_cast<std::uint16_t>(schedule_.take_next());
+  // Whoever has parked the requested address meanwhile: it is the one that has been asked.
+  if (!instead_) schedule_.take(requested_);
+  position_ = instead_ ? static_cast<std::uint16_t>(schedule_.take_next()) : requested_;
   preferred_ = PositionSet::kNone;
   requested_error_ = 0;
   silent_ = {};
@@ -135,9 +136,9 @@ void ConnectAttempts::probed(std::size_t position, int error) {
 
 Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint64_t now_ms) {
   waits_ = waits;
+  program_began_ms_ = now_ms;
   if (!planned_) return wait();
   limits_.program_ms = program_ms;
-  program_began_ms_ = now_ms;
   // Where nobody else is to be asked, what is in flight goes on.
   patient_until_ms_ = schedule_.only_one_left()
                           ? deadline()
@@ -148,7 +149,9 @@ Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint6
 
 Action ConnectAttempts::lost_socket() { return leave(EBADF); }
 
-Action ConnectAttempts::lost_address() { return deliver(EHOSTUNREACH, Lesson::kNothing); }
+Action ConnectAttempts::lost_address() {
+  return deliver(requested_error_ != 0 ? requested_error_ : EHOSTUNREACH, Lesson::kNothing);
+}
 
 // ---- Decisions ----
 

@@ -156,7 +156,8 @@ class ConnectAttempts {
   [[nodiscard]] static bool is_over(State state) { return state >= State::kConnected; }
   // False as long as nothing is known but the requested address.
   [[nodiscard]] bool is_planned() const { return planned_; }
-  // Whose attempt is under way, or was the last.
+  // Whose attempt is under way, or was the last. This, left_in_silence() and log() tell nothing
+  // before is_planned().
   [[nodiscard]] std::uint16_t position() const { return position_; }
   [[nodiscard]] std::uint64_t until_ms() const;
   [[nodiscard]] int error() const { return error_; }
