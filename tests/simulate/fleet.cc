@@ -5,17 +5,22 @@
 #include <cerrno>
 #include <cmath>
 #include <memory>
+#include <stdexcept>
 #include <utility>
 
-#include "engine/outcome.h"
+#include "engine/connect_attempts.h"
 
 namespace simulate {
 namespace {
 
 using nextaddr::AddressHealth;
 using nextaddr::AskOrder;
+using nextaddr::ConnectAttempts;
+using nextaddr::Destinations;
 using nextaddr::PositionSet;
-using nextaddr::Schedule;
+using nextaddr::SocketPhase;
+using Action = ConnectAttempts::Action;
+using Lesson = ConnectAttempts::Lesson;
 
 constexpr Microseconds kNever = ~Microseconds{0};
 // A clock that starts at 0 would hide mistakes with times before anything happened.
@@ -77,20 +82,19 @@ struct Attempt {
 // One connect() of a client. These are used again and again; FlightState is what begins anew.
 struct FlightState {
   Microseconds began = 0;
-  Microseconds timer = kNever;  // the program's or the library's next decision
+  Microseconds timer = kNever;  // the program's next decision, or the machine wants to look
   std::uint32_t client = 0;
   std::uint8_t addresses_asked = 0;  // addresses asked, of a program that walks or races
-  bool planned = false;
   bool in_window = false;
   int first_error = 0;
-  std::uint8_t begun = 0;   // of `attempts`
-  std::uint8_t silent = 0;  // positions, as bits
+  std::uint8_t begun = 0;  // of `attempts`
   std::array<std::uint8_t, kMaxServers> order{};
 };
 
 struct Flight : FlightState {
   std::array<Attempt, kMaxServers> attempts;  // one at a time, but in a race
-  std::unique_ptr<Schedule> schedule;
+  // Of a connect with the library, once it needs an event; none: the kernel has it.
+  std::unique_ptr<ConnectAttempts> machine;
 };
 
 struct Event {
@@ -351,7 +355,7 @@ class Fleet {
       return flight.timer <= now_ && time_is_up(flight);
     }();
     if (over) {
-      flight.schedule.reset();
+      flight.machine.reset();
       free_.push_back(number);
     } else {
       await(number);
@@ -360,7 +364,11 @@ class Fleet {
 
   // An attempt has ended. True when with it the connect has.
   bool ended(Flight& flight, const Attempt& attempt) {
-    if (rules_.program == Program::kNextaddr) return ended_with_library(flight, attempt);
+    if (flight.machine) {
+      const SocketPhase phase = attempt.error == 0 ? SocketPhase::kConnected : SocketPhase::kClosed;
+      if (carry_out(flight, *flight.machine, flight.machine->seen(phase, now_ms()))) return true;
+      if (flight.machine) return false;
+    }
     if (attempt.error == 0) return conclude(flight, 0, attempt.server);
     if (flight.first_error == 0) flight.first_error = attempt.error;
     if (rules_.program == Program::kRaces) {
@@ -379,7 +387,10 @@ class Fleet {
   }
 
   bool time_is_up(Flight& flight) {
-    if (rules_.program == Program::kNextaddr) return silent_with_library(flight);
+    if (flight.machine) {
+      return carry_out(flight, *flight.machine,
+                       flight.machine->seen(SocketPhase::kConnecting, now_ms()));
+    }
     join_race(flight);
     return false;
   }
@@ -454,100 +465,115 @@ class Fleet {
     return rules_.own_delay(health(flight, server));
   }
 
-  // --- what src/connect/connect_operation.cc does ---
+  // --- what src/connect/connect_operation.cc does: what the machine says ---
 
-  // True when the connect is over: nothing but a round trip that no clock of the library ends.
+  // True when the connect is over.
   bool start_with_library(Flight& flight) {
-    const std::size_t requested = flight.order[0];
-    if (is_parked(flight, requested)) {
-      plan(flight, true);
-      const std::uint16_t first = flight.schedule->position();
-      if (first != 0) {
-        proceed(flight, {Schedule::Step::Kind::kAttempt, first, 0, 0});
-        return false;
-      }
-      flight.schedule.reset();
-      flight.planned = false;
-    }
-    begin(flight, 0, flight.order[0]);
-    const Attempt& attempt = flight.attempts[0];
-    // (src/connect/connect_operation.cc waits for the shortest delay of any address, then plans,
-    // and then waits for the rest of this address's own: the same, but for what happens to this
-    // client's other connects meanwhile.)
+    const std::uint8_t requested = flight.order[0];
+    // Its first look is this address's own delay. (The library takes the shortest delay of any
+    // address, which costs no search: the same, but for what happens to this client's other
+    // connects meanwhile.)
     const std::uint32_t own_ms = own_delay(flight, requested);
-    flight.timer = now_ + Microseconds{own_ms != 0 ? own_ms : rules_.delay_ms} * 1000;
-    // Most connects: they need no event of their own.
-    if (!attempt.answered || attempt.error != 0 || attempt.due >= flight.timer) return false;
-    if (remembers() && health(flight, requested).failures != 0) return false;
+    const std::uint32_t first_look_ms = own_ms != 0 ? own_ms : rules_.delay_ms;
+    ConnectAttempts& machine = starting_;
+    machine.begin(false, now_ms(), first_look_ms);
+    if (is_parked(flight, requested)) {
+      carry_out(flight, machine, machine.elsewhere(SocketPhase::kClosed));
+      if (machine.state() != ConnectAttempts::State::kLeft) return keep(flight, machine);
+      machine.begin(false, now_ms(), first_look_ms);
+    }
+    begin(flight, 0, requested);
+    carry_out(flight, machine, machine.started({EINPROGRESS, machine.began_ms(), 0, {}}, now_ms()));
+    // Most connects need no event of their own: the answer comes before the machine wants to look
+    // at the socket, so that it would hear of nothing but a connected one, and has nothing to
+    // decide. Its round trip is known by so much earlier; a failing address is found well no sooner
+    // than it has answered.
+    const Attempt& attempt = flight.attempts[0];
+    if (!attempt.answered || attempt.error != 0 || attempt.due >= flight.timer ||
+        (remembers() && health(flight, requested).failures != 0)) {
+      return keep(flight, machine);
+    }
     note_connected(flight, requested, attempt.due - now_);
     ++result_.seconds[attempt.due / kSecond].connections[requested];
     if (flight.in_window) result_.window.add(attempt.due - now_);
     return true;
   }
 
-  void plan(Flight& flight, bool requested_is_parked) {
-    PositionSet candidates;
-    PositionSet parked;
-    for (std::size_t i = 0; i < servers_; ++i) {
-      candidates.add(i);
-      if (i != 0 && is_asked_last(flight, flight.order[i])) parked.add(i);
-    }
-    if (requested_is_parked) parked.add(0);
-    const Schedule::Limits limits{rules_.delay_ms, kKernelMs, 0};
-    const std::uint64_t began_ms = kEpochMs + flight.began / 1000;
-    flight.schedule = std::make_unique<Schedule>(candidates, PositionSet{}, std::size_t{0}, limits,
-                                                 began_ms, parked);
-    flight.planned = true;
-    wait_until(flight,
-               flight.schedule->in_flight(began_ms, own_delay(flight, flight.order[0])).until_ms);
+  // A machine takes a kilobyte, so only those that will be asked again are kept.
+  static bool keep(Flight& flight, const ConnectAttempts& machine) {
+    flight.machine = std::make_unique<ConnectAttempts>(machine);
+    return false;
   }
 
-  // From whole milliseconds of the connect's begin, so that these are not lost by rounding.
-  void wait_until(Flight& flight, std::uint64_t until_ms) const {
-    flight.timer = (until_ms - kEpochMs) * 1000 + flight.began % 1000;
-  }
-
-  bool ended_with_library(Flight& flight, const Attempt& attempt) {
-    if (attempt.error == 0) {
-      // The kernel measures from the SYN that was answered.
-      const std::uint8_t resent = attempt.syns - 1;
-      const Microseconds sent = attempt.began + (resent == 0 ? 0 : kResends[resent - 1]);
-      note_connected(flight, attempt.server, now_ - sent);
-      note_silence(flight, attempt.server);
-      return conclude(flight, 0, attempt.server);
-    }
-    if (!flight.planned) plan(flight, false);
-    if (nextaddr::parks(attempt.error)) note_failure(flight, attempt.server);
-    return proceed(flight, flight.schedule->failed(attempt.error, now_ms()));
-  }
-
-  void note_silence(const Flight& flight, std::size_t connected) {
-    for (std::size_t i = 0; flight.silent >> i != 0; ++i) {
-      if ((flight.silent >> i & 1) != 0 && flight.order[i] != connected) {
-        note_failure(flight, flight.order[i]);
+  // True when the connect is over.
+  bool carry_out(Flight& flight, ConnectAttempts& machine, Action action) {
+    using Kind = Action::Kind;
+    for (;;) {
+      remember(flight, action);
+      switch (action.kind) {
+        case Kind::kPlan:
+          action = plan(flight, machine);
+          break;
+        case Kind::kReadError:
+          action = machine.error_read(flight.attempts[0].error, now_ms());
+          break;
+        case Kind::kConnect: {
+          const std::uint8_t server = flight.order[action.position];
+          begin(flight, 0, server);
+          action =
+              machine.started({EINPROGRESS, now_ms(), own_delay(flight, server), {}}, now_ms());
+          break;
+        }
+        case Kind::kWait:
+          // From whole milliseconds of the connect's begin, so that these are not lost by rounding.
+          flight.timer = (machine.until_ms() - kEpochMs) * 1000 + flight.began % 1000;
+          return false;
+        case Kind::kConnected:
+          note_success(flight, machine);
+          return conclude(flight, 0, flight.attempts[0].server);
+        case Kind::kDeliver:
+          return conclude(flight, machine.error(), 0);
+        case Kind::kLeave:
+          flight.timer = kNever;
+          flight.machine.reset();
+          return false;
+        default:
+          throw std::logic_error("no connect has a fault or a time limit, and nothing is probed");
       }
     }
   }
 
-  bool silent_with_library(Flight& flight) {
-    if (!flight.planned) {
-      plan(flight, false);
-      if (now_ < flight.timer) return false;
+  Action plan(const Flight& flight, ConnectAttempts& machine) {
+    Destinations destinations;
+    for (std::size_t i = 0; i < servers_; ++i) {
+      destinations.candidates.add(i);
+      if (i != 0 && is_asked_last(flight, flight.order[i])) destinations.parked.add(i);
     }
-    const Attempt& attempt = flight.attempts[0];
-    flight.silent |= static_cast<std::uint8_t>(1u << flight.schedule->position());
-    note_silent(flight, attempt.server);
-    if (flight.in_window && attempt.answered && attempt.error == 0) ++result_.needless;
-    return proceed(flight, flight.schedule->silent(now_ms()));
+    // Nobody has been asked yet: this one is parked.
+    if (flight.begun == 0) destinations.parked.add(0);
+    return machine.planned(destinations, {rules_.delay_ms, kKernelMs, 0},
+                           own_delay(flight, flight.order[0]), now_ms());
   }
 
-  // True when the connect is over.
-  bool proceed(Flight& flight, Schedule::Step step) {
-    if (step.kind != Schedule::Step::Kind::kAttempt) return conclude(flight, step.error, 0);
-    const std::uint8_t server = flight.order[step.position];
-    begin(flight, 0, server);
-    wait_until(flight, flight.schedule->in_flight(now_ms(), own_delay(flight, server)).until_ms);
-    return false;
+  void remember(const Flight& flight, const Action& action) {
+    const Attempt& attempt = flight.attempts[0];
+    if (action.lesson == Lesson::kFailed) note_failure(flight, attempt.server);
+    if (action.lesson != Lesson::kSilent) return;
+    note_silent(flight, attempt.server);
+    if (flight.in_window && attempt.answered && attempt.error == 0) ++result_.needless;
+  }
+
+  void note_success(const Flight& flight, const ConnectAttempts& machine) {
+    const Attempt& attempt = flight.attempts[0];
+    // The kernel measures from the SYN that was answered.
+    const std::uint8_t resent = attempt.syns - 1;
+    const Microseconds sent = attempt.began + (resent == 0 ? 0 : kResends[resent - 1]);
+    note_connected(flight, attempt.server, now_ - sent);
+    if (!machine.is_planned()) return;
+    const PositionSet& silent = machine.left_in_silence();
+    for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
+      note_failure(flight, flight.order[i]);
+    }
   }
 
   const Setting& setting_;
@@ -562,6 +588,7 @@ class Fleet {
   std::vector<std::uint32_t> silent_until_ms_;  // likewise
   std::vector<std::uint8_t> connects_;          // by client
   std::vector<Flight> flights_;
+  ConnectAttempts starting_;  // of the connect that begins now
   std::vector<std::uint32_t> free_;
   Events events_;
   Microseconds now_ = 0;

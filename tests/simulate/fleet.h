@@ -1,11 +1,12 @@
 // A fleet of clients, the addresses of one host, the network between them and a clock that moves
-// only when something happens. The clients decide with the real engine: engine/schedule.h,
-// engine/parking.h, engine/outcome.h; what is written here once more is only the part of
-// src/connect/connect_operation.cc and src/memory/memory.cc that stands between the engine and the
-// sockets and the file.
+// only when something happens. The clients of the library drive the machine that decides in it,
+// engine/connect_attempts.h, with engine/parking.h; what is written here once more is only what
+// src/connect/connect_operation.cc does because the machine says so, and what src/memory/memory.cc
+// remembers.
 //
-// Must never depend on anything but its arguments and the seed: no real time, no random_device, no
-// distribution of the standard library (these differ between its versions).
+// Must never decide anything for the library, nor depend on anything but its arguments and the
+// seed: no real time, no random_device, no distribution of the standard library (these differ
+// between its versions).
 #pragma once
 
 #include <array>
@@ -13,8 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/connect_attempts.h"
 #include "engine/parking.h"
-#include "engine/schedule.h"
 #include "tuned_parking.h"
 
 namespace simulate {
