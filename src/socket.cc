@@ -29,14 +29,6 @@ bool get_option(int fd, int level, int name, Value& out) {
   return libc::getsockopt(fd, level, name, &out, &length) == 0;
 }
 
-// TCP_INFO as Linux has it since 4.6: glibc's tcp_info ends before these.
-struct LongTcpInfo {
-  tcp_info start;
-  std::uint64_t pacing_rate, max_pacing_rate, bytes_acked, bytes_received;
-  std::uint32_t segs_out, segs_in, notsent_bytes, min_rtt;
-  std::uint32_t data_segs_in, data_segs_out;
-};
-
 void disconnect(int fd) {
   sockaddr_storage nowhere{};
   nowhere.ss_family = AF_UNSPEC;
@@ -112,20 +104,16 @@ std::uint32_t kernel_patience_of(int fd) {
 }
 
 SocketPhase socket_phase(int fd) {
-  LongTcpInfo info{};
-  socklen_t length = sizeof info;
-  libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
-  switch (info.start.tcpi_state) {
+  tcp_info info{};
+  get_option(fd, IPPROTO_TCP, TCP_INFO, info);
+  switch (info.tcpi_state) {
     case TCP_SYN_SENT:
     case TCP_SYN_RECV:
       return SocketPhase::kConnecting;
     case TCP_CLOSE:
     case 0:  // not told: an error of the socket, which the next step finds
       // The round-trip time is first measured by the answer to the SYN.
-      if (info.start.tcpi_rtt == 0) return SocketPhase::kClosed;
-      return length == sizeof info && info.data_segs_in == 0 && info.data_segs_out == 0
-                 ? SocketPhase::kClosedUnused
-                 : SocketPhase::kClosedAfterUse;
+      return info.tcpi_rtt == 0 ? SocketPhase::kClosed : SocketPhase::kEnded;
     default:
       return SocketPhase::kConnected;
   }

@@ -59,17 +59,11 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   there.family = to.family;
   length = write_sockaddr(there.address, there, place);
   const int result = libc::connect(fd, address, length);
-  int error = result == 0 ? 0 : errno;
+  const ErrnoKept errno_kept;
   // Not only closed: a forked child may have the listener too.
   shutdown(listener, SHUT_RDWR);
   kernel::close(listener);
-  if (error == 0) {
-    // A connect that waited would have been told, and could be made again.
-    error = pending_error(fd);
-    if (error != 0) take_back(fd, false);
-  }
-  errno = error;
-  return error == 0 ? 0 : -1;
+  return result;
 }
 
 }  // namespace

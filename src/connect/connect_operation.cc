@@ -83,16 +83,14 @@ State ConnectOperation::started(int outcome, const Fault& fault) {
   if (!step) return carry_out(attempts_.lost_socket());
   requested_fault_ = fault;
   untouched_ = !waits_ && leaves_untouched(outcome);
-  ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), 0, fault};
-  if (outcome == ECONNRESET) first.phase = socket_phase(socket_);
+  const ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), 0, fault};
   return carry_out(attempts_.started(first, now_ms()));
 }
 
 State ConnectOperation::ended(int error) {
   const Step step(*this);
   if (!step) return carry_out(attempts_.lost_socket());
-  const SocketPhase phase = error == ECONNRESET ? socket_phase(socket_) : SocketPhase::kClosed;
-  return carry_out(attempts_.ended(error, phase, now_ms()));
+  return carry_out(attempts_.ended(error, now_ms()));
 }
 
 State ConnectOperation::advance() {
@@ -132,6 +130,8 @@ bool ConnectOperation::leave_to_kernel() {
 
 int ConnectOperation::mark_connected() {
   const Step step(*this);
+  // A reset since is for the program's first read or write, not for us to take.
+  if (step && socket_phase(socket_) == SocketPhase::kEnded) return 0;
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(current_, requested_, destination);
   const int result =
@@ -243,7 +243,6 @@ Action ConnectOperation::connect_to(const Action& action) {
   if (made.outcome == EINPROGRESS || interrupted_) {
     made.own_delay_ms = own_attempt_delay(current_, requested_.port);
   }
-  if (made.outcome == ECONNRESET) made.phase = socket_phase(socket_);
   untouched_ = !waits_ && leaves_untouched(made.outcome);
   return attempts_.started(made, now_ms());
 }
@@ -255,7 +254,6 @@ Action ConnectOperation::release() {
   ConnectAttempts::Attempt made;
   made.outcome = attempt(current_, {});
   interrupted_ = made.outcome == EINTR;
-  if (made.outcome == ECONNRESET) made.phase = socket_phase(socket_);
   return attempts_.started(made, now_ms());
 }
 

@@ -515,8 +515,9 @@ ProgramView advance_connected(int fd) {
 }
 
 ProgramView advance_if_connected(int fd) {
-  return socket_phase(fd) == SocketPhase::kConnected ? advance_connected(fd)
-                                                     : ProgramView::kNotOurs;
+  const SocketPhase phase = socket_phase(fd);
+  return phase == SocketPhase::kConnected || phase == SocketPhase::kEnded ? advance_connected(fd)
+                                                                          : ProgramView::kNotOurs;
 }
 
 std::optional<int> answer_for_so_error(int fd) {

@@ -52,7 +52,7 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
     }
   }
   if (attempt.outcome == 0) return connected(now_ms);
-  if (!is_in_flight(attempt.outcome)) return ended(attempt.outcome, attempt.phase, now_ms);
+  if (!is_in_flight(attempt.outcome)) return ended(attempt.outcome, now_ms);
   if (released) return wait();
   if (fault_.action == FaultAction::kDelay) held_until_ms_ = attempt.began_ms + fault_.argument;
   if (planned_) {
@@ -67,24 +67,21 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
 
 Action ConnectAttempts::seen(SocketPhase phase, std::uint64_t now_ms) {
   if (phase == SocketPhase::kConnecting && now_ms < until_ms()) return wait();
-  // Whoever waits in connect(2) cannot have used it.
-  const bool was_used = phase == SocketPhase::kClosedAfterUse && !waits_;
-  if (phase == SocketPhase::kConnected || was_used) return connected(now_ms);
+  if (phase == SocketPhase::kConnected || phase == SocketPhase::kEnded) return connected(now_ms);
   if (!planned_) return plan(phase, 0);
   seen_phase_ = phase;
   return look_again(now_ms);
 }
 
 Action ConnectAttempts::error_read(int error, std::uint64_t now_ms) {
-  if (error == 0 && seen_phase_ == SocketPhase::kClosedUnused) return connected(now_ms);
   // What connect(2) answers when somebody else has read the error.
-  if (error == 0) return leave(ECONNABORTED);
-  return ended(error, seen_phase_, now_ms);
+  return error != 0 ? ended(error, now_ms) : leave(ECONNABORTED);
 }
 
-Action ConnectAttempts::ended(int error, SocketPhase phase, std::uint64_t now_ms) {
-  if (is_shutdown(error, phase)) return leave(error);
-  return planned_ ? failed(error, now_ms) : plan(phase, error);
+Action ConnectAttempts::ended(int error, std::uint64_t now_ms) {
+  // shutdown(2) from another thread ends a connect in flight so; no packet can.
+  if (error == ECONNRESET) return leave(error);
+  return planned_ ? failed(error, now_ms) : plan(SocketPhase::kClosed, error);
 }
 
 Action ConnectAttempts::planned(const Destinations& destinations, const Limits& limits,
@@ -175,14 +172,6 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
   if (now_ms < until_ms()) return wait();
   if (until_ms() == held_until_ms_) return {Kind::kRelease, Lesson::kNothing, 0, position_};
   return silent(now_ms);
-}
-
-// shutdown(2) from another thread ends a connect in flight so; no packet can, before the handshake
-// is complete, but a fault.
-bool ConnectAttempts::is_shutdown(int error, SocketPhase phase) const {
-  const bool on_purpose =
-      fault_.action == FaultAction::kReset || fault_.action == FaultAction::kErrno;
-  return error == ECONNRESET && !on_purpose && phase == SocketPhase::kClosed;
 }
 
 std::uint64_t ConnectAttempts::deadline() const {

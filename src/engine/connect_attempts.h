@@ -42,9 +42,10 @@ namespace nextaddr {
 enum class SocketPhase : std::uint8_t {
   kConnecting,
   kConnected,
-  kClosed,          // and no handshake was ever completed
-  kClosedUnused,    // the connection was there, but nothing ever went over it
-  kClosedAfterUse,  // the connection was there, and the program has used it
+  kClosed,  // and no handshake was ever completed
+  // The connection was there, and has been reset or closed since. A completed handshake is a
+  // connection, whoever looks when: what came after it is the program's to see.
+  kEnded,
 };
 
 class ConnectAttempts {
@@ -111,13 +112,11 @@ class ConnectAttempts {
     std::uint64_t began_ms = 0;
     std::uint32_t own_delay_ms = 0;  // the connection attempt delay known for its address; 0: none
     Fault fault{};                   // what was made of it on purpose
-    // Where the socket stands; looked at only after ECONNRESET, so ask only then.
-    SocketPhase phase = SocketPhase::kClosed;
   };
 
   // Begins anew, in kFirst: the requested address is about to be asked. `waits`: the program's
-  // connect(2) waits for the end, so that nobody can have used the socket before. The socket wants
-  // to be looked at after `first_look_ms`, no later than any attempt delay of this address.
+  // connect(2) waits for the end. The socket wants to be looked at after `first_look_ms`, no later
+  // than any attempt delay of this address.
   void begin(bool waits, std::uint64_t now_ms, std::uint32_t first_look_ms);
 
   // Instead of the first attempt: the requested address is parked. kLeave when it is to be asked
@@ -131,8 +130,8 @@ class ConnectAttempts {
   // The socket stands so.
   Action seen(SocketPhase phase, std::uint64_t now_ms);
   Action error_read(int error, std::uint64_t now_ms);
-  // The attempt in flight has ended with this error, with the socket in this phase.
-  Action ended(int error, SocketPhase phase, std::uint64_t now_ms);
+  // The attempt in flight has ended with this error.
+  Action ended(int error, std::uint64_t now_ms);
   // `requested_delay_ms`: the connection attempt delay known for the requested address; 0: none.
   // Without any candidate, or none but the requested one, the connect is left to the kernel.
   Action planned(const Destinations& destinations, const Limits& limits,
@@ -179,7 +178,6 @@ class ConnectAttempts {
   Action leave(int error);
   Action deliver(int error, Lesson lesson);
   void in_flight(std::uint64_t now_ms, std::uint32_t own_delay_ms);
-  [[nodiscard]] bool is_shutdown(int error, SocketPhase phase) const;
   [[nodiscard]] std::uint64_t deadline() const;
 
   Schedule schedule_;
