@@ -101,6 +101,7 @@ class Next {
 };
 
 constinit Next<decltype(libc::connect)> next_connect{"connect"};
+constinit Next<decltype(libc::bind)> next_bind{"bind"};
 constinit Next<decltype(libc::poll)> next_poll{"poll"};
 constinit Next<decltype(libc::ppoll)> next_ppoll{"ppoll"};
 constinit Next<decltype(libc::select)> next_select{"select"};
@@ -196,6 +197,10 @@ void closefrom(int first) {
 
 int poll(pollfd* fds, nfds_t count, int timeout_ms) {
   return call(next_poll, fds, count, timeout_ms);
+}
+
+int bind(int fd, const sockaddr* address, socklen_t length) {
+  return call(next_bind, fd, address, length);
 }
 
 int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
@@ -340,6 +345,7 @@ void resolve_first() {
 
 void resolve_signal_safe() {
   next_connect.get();
+  next_bind.get();
   next_poll.get();
   next_ppoll.get();
   next_select.get();

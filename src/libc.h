@@ -17,6 +17,7 @@
 namespace nextaddr::libc {
 
 int connect(int fd, const sockaddr* address, socklen_t length);
+int bind(int fd, const sockaddr* address, socklen_t length);
 int poll(pollfd* fds, nfds_t count, int timeout_ms);
 int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask);
 int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout);

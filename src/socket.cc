@@ -88,6 +88,11 @@ bool is_non_blocking(int fd) { return (status_flags(fd) & O_NONBLOCK) != 0; }
 
 bool is_ipv6_only(int fd) { return option_value(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0; }
 
+bool unbind_device(int fd) {
+  constexpr int kNone = 0;
+  return libc::setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &kNone, sizeof kNone) == 0;
+}
+
 void forgo_fastopen(int fd) {
   if (option_value(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT) == 0) return;
   constexpr int kOff = 0;

@@ -40,6 +40,9 @@ bool set_min_ttl(int fd, int ttl);
 // The index of the device that the socket is bound to (SO_BINDTODEVICE); 0: none.
 int bound_device(int fd);
 
+// Undoes that; false: this process may not.
+bool unbind_device(int fd);
+
 // Turns TCP_FASTOPEN_CONNECT off on a socket that has it.
 void forgo_fastopen(int fd);
 

@@ -47,7 +47,7 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   socklen_t length = loopback_like(loopback, place);
   const int listener = socket(loopback.family, kind, 0);
   auto* address = reinterpret_cast<sockaddr*>(&place);
-  const bool listens = listener >= 0 && bind(listener, address, length) == 0 &&
+  const bool listens = listener >= 0 && libc::bind(listener, address, length) == 0 &&
                        listen(listener, 1) == 0 && getsockname(listener, address, &length) == 0;
   if (!listens) {
     if (listener >= 0) kernel::close(listener);

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <optional>
@@ -15,6 +14,7 @@
 #include "faults.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "program_settings.h"
 #include "signals.h"
 #include "socket.h"
 #include "steering.h"
@@ -23,8 +23,6 @@ namespace nextaddr {
 namespace {
 
 using State = ConnectOperation::State;
-
-constinit std::atomic<bool> send_timeout_used{false};
 
 bool is_set(const timeval& time) { return time.tv_sec != 0 || time.tv_usec != 0; }
 
@@ -43,7 +41,7 @@ int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
   bool at_once = true;
   while (!ConnectAttempts::is_over(state) && state != State::kPaused) {
     if ((interrupted || operation.was_interrupted()) &&
-        interrupts(operation.program_timeout(), mask)) {
+        interrupts(operation.settings().send_timeout, mask)) {
       keep_pending(operation);
       return fail_with(EINTR);
     }
@@ -76,37 +74,35 @@ int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
 // The first attempt of a blocking connect did not succeed at once: `first` is EINPROGRESS, or its
 // error. The connect's result, or nothing when an attempt in flight is to be left to the kernel.
 __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
-    int fd, const Endpoint& requested, const timeval& program_timeout, int first,
+    int fd, const Endpoint& requested, const ProgramSettings& settings, int first,
     const Fault& fault, const sigset_t& mask) {
   const bool in_flight = first == EINPROGRESS || first == EALREADY || first == EINTR;
   if (!in_flight && !moves_on(first)) return fail_with(first);
   ConnectOperation operation;
   if (take_pending(fd, requested, operation)) {
-    operation.resume(true, program_timeout);
+    operation.resume(true, settings.send_timeout);
     if (!in_flight) operation.ended(first);
     return wait_to_the_end(operation, first == EINTR, true, mask);
   }
   // An attempt in flight that we did not start may be going anywhere: only the kernel knows.
-  if (first != EALREADY && operation.prepare(fd, requested, program_timeout, true) &&
+  if (first != EALREADY && operation.prepare(fd, requested, settings, true) &&
       operation.started(in_flight ? EINPROGRESS : first, fault) != State::kLeft) {
     return wait_to_the_end(operation, first == EINTR, false, mask);
   }
   if (!in_flight) return fail_with(first);
-  if (first == EINTR && interrupts(program_timeout, mask)) return fail_with(EINTR);
+  if (first == EINTR && interrupts(settings.send_timeout, mask)) return fail_with(EINTR);
   // The kernel's own wait begins after signals are let in.
-  if (connect_is_interrupted(mask, is_set(program_timeout))) return fail_with(EINTR);
+  if (connect_is_interrupted(mask, is_set(settings.send_timeout))) return fail_with(EINTR);
   return {};
 }
 
 // The requested address is parked: asks another one instead. The connect's result, or nothing when
 // the requested one is to be asked as usual.
-__attribute__((noinline, cold)) std::optional<int> connect_elsewhere(int fd,
-                                                                     const Endpoint& requested,
-                                                                     const timeval& program_timeout,
-                                                                     const sigset_t& mask) {
+__attribute__((noinline, cold)) std::optional<int> connect_elsewhere(
+    int fd, const Endpoint& requested, const ProgramSettings& settings, const sigset_t& mask) {
   ConnectOperation operation;
   // A connect that is known goes on where it was.
-  if (knows_connect(fd) || !operation.prepare(fd, requested, program_timeout, true)) return {};
+  if (knows_connect(fd) || !operation.prepare(fd, requested, settings, true)) return {};
   if (operation.elsewhere() == State::kLeft) return {};
   return wait_to_the_end(operation, false, false, mask);
 }
@@ -114,27 +110,26 @@ __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(int fd,
 }  // namespace
 
 int connect_blocking(int fd, const sockaddr* address, socklen_t length, const Endpoint& requested) {
-  timeval program_timeout{};
-  if (send_timeout_used.load(std::memory_order_relaxed)) program_timeout = send_timeout(fd);
+  const ProgramSettings settings = ProgramSettings::of(fd, true);
   int first = 0;
   Fault fault;
   {
     // A signal that comes between two steps must not be lost: it ends the next wait.
     const SignalsBlocked blocked;
     if (claim_or_parked(requested.address, requested.port)) {
-      const auto result = connect_elsewhere(fd, requested, program_timeout, blocked.before());
+      const auto result = connect_elsewhere(fd, requested, settings, blocked.before());
       if (result) return *result;
     }
     fault = draw_fault(fd, requested.address, requested);
     const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
-    if (briefly_connect(fd, address, length, program_timeout, fault) == 0) {
+    if (briefly_connect(fd, address, length, settings.send_timeout, fault) == 0) {
       note_success(requested.address, requested.port);
       if (began_us != 0) note_rtt(requested.address, requested.port, now_us() - began_us);
       return 0;
     }
     first = errno;
     const auto result =
-        after_first_attempt(fd, requested, program_timeout, first, fault, blocked.before());
+        after_first_attempt(fd, requested, settings, first, fault, blocked.before());
     if (result) return *result;
   }
   // The kernel waits on as it would have. It looks at no address, unless somebody has shut the
@@ -143,7 +138,5 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   if (result != 0 && errno == EALREADY && first == EINPROGRESS) errno = EINPROGRESS;
   return result;
 }
-
-void note_send_timeout_used() { send_timeout_used.store(true, std::memory_order_relaxed); }
 
 }  // namespace nextaddr

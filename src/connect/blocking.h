@@ -12,8 +12,4 @@ namespace nextaddr {
 // async-signal-safe. `address` is `requested`, as the program gave it.
 int connect_blocking(int fd, const sockaddr* address, socklen_t length, const Endpoint& requested);
 
-// The program has set a SO_SNDTIMEO on some socket: from now on connects look for one, which a
-// healthy connect would otherwise pay a system call for.
-void note_send_timeout_used();
-
 }  // namespace nextaddr

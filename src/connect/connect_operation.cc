@@ -55,13 +55,13 @@ class ConnectOperation::Step {
   const Pin pin_;
 };
 
-bool ConnectOperation::prepare(int fd, const Endpoint& requested, const timeval& program_timeout,
+bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramSettings& settings,
                                bool waits) {
   fd_ = fd;
   cookie_ = socket_cookie(fd);
   requested_ = requested;
   current_ = requested.address;
-  program_timeout_ = program_timeout;
+  settings_ = settings;
   began_us_ = now_us();
   attempts_.begin(waits, began_us_ / 1000, shortest_attempt_delay());
   requested_fault_ = {};
@@ -111,10 +111,10 @@ bool ConnectOperation::deliver_truth(int& error) {
   return true;
 }
 
-void ConnectOperation::resume(bool waits, const timeval& program_timeout) {
+void ConnectOperation::resume(bool waits, const timeval& send_timeout) {
   waits_ = waits;
-  program_timeout_ = program_timeout;
-  attempts_.resumed(waits, waits ? milliseconds(program_timeout) : 0, now_ms());
+  settings_.send_timeout = send_timeout;
+  attempts_.resumed(waits, waits ? milliseconds(send_timeout) : 0, now_ms());
 }
 
 bool ConnectOperation::leave_to_kernel() {
@@ -165,6 +165,7 @@ State ConnectOperation::carry_out(Action action) {
           action = attempts_.seen(SocketPhase::kConnected, now_ms());
           break;
         }
+        if (!untouched_) restore();
         remember(action);
         if (connects_have_faults()) lift_fault(socket_);
         if (attempts_.log().attempts() > 1) {
@@ -193,7 +194,7 @@ Action ConnectOperation::plan() {
     destinations.candidates.add(list_.requested);
   }
   const ConnectAttempts::Limits limits{config().attempt_delay_ms, kernel_patience_of(socket_),
-                                       waits_ ? milliseconds(program_timeout_) : 0};
+                                       waits_ ? milliseconds(settings_.send_timeout) : 0};
   return attempts_.planned(destinations, limits,
                            own_attempt_delay(requested_.address, requested_.port), now);
 }
@@ -232,6 +233,7 @@ Action ConnectOperation::connect_to(const Action& action) {
   if (!untouched_ && !take_back_for(next)) {
     return attempts_.seen(SocketPhase::kConnected, now_ms());
   }
+  if (!untouched_ && !restore()) return attempts_.lost_address();
   remember(action);
   current_ = next;
   ConnectAttempts::Attempt made;
@@ -251,12 +253,14 @@ Action ConnectOperation::connect_to(const Action& action) {
 Action ConnectOperation::release() {
   take_back(socket_, false);
   lift_fault(socket_);
+  if (!settings_.put_back(socket_)) return attempts_.lost_address();
   ConnectAttempts::Attempt made;
   made.outcome = attempt(current_, {});
   interrupted_ = made.outcome == EINTR;
   return attempts_.started(made, now_ms());
 }
 
+// SO_SNDTIMEO is asked for each time: the program may set it while the connect is under way.
 // connect(2) that does not wait: 0, EINPROGRESS, EINTR, or an error. A non-blocking socket's
 // returns at once; a blocking one's must be made to.
 int ConnectOperation::attempt(const Address& to, const Fault& fault) {
@@ -265,7 +269,7 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   const auto* address = reinterpret_cast<const sockaddr*>(&destination);
   const int result = is_non_blocking(socket_)
                          ? connect_with_fault(socket_, address, length, fault)
-                         : briefly_connect(socket_, address, length, program_timeout_, fault);
+                         : briefly_connect(socket_, address, length, send_timeout(socket_), fault);
   return result == 0 ? 0 : errno;
 }
 
@@ -292,6 +296,14 @@ bool ConnectOperation::take_back_for(const Address& next) {
   take_back(socket_, leaves_ipv4);
   deafness.end(socket_);
   return true;
+}
+
+// After it was taken back: the socket is the program's as before. False when it cannot be.
+bool ConnectOperation::restore() {
+  // An attempt at a link-local address has bound the socket to its device, and only who may bind
+  // it again may undo that (CAP_NET_RAW).
+  if (is_link_local(current_) && !unbind_device(socket_)) return false;
+  return settings_.put_back(socket_);
 }
 
 // What the machine has learnt, told to the memory.

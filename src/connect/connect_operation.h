@@ -15,6 +15,7 @@
 #include "engine/address.h"
 #include "engine/connect_attempts.h"
 #include "engine/host_table.h"
+#include "program_settings.h"
 
 namespace nextaddr {
 
@@ -23,10 +24,10 @@ class ConnectOperation {
   using State = ConnectAttempts::State;
 
   // A connect of `fd` to `requested` that is about to be made, or has just been. `waits`: in
-  // connect(2) itself, with `program_timeout` as the program's SO_SNDTIMEO. One system call: the
+  // connect(2) itself. `settings`: those of the socket before the connect. One system call: the
   // rest is found out when an attempt fails, so that a healthy connect does not pay for it. False
   // when the socket has no cookie.
-  bool prepare(int fd, const Endpoint& requested, const timeval& program_timeout, bool waits);
+  bool prepare(int fd, const Endpoint& requested, const ProgramSettings& settings, bool waits);
 
   // The requested address is parked: asks another one instead of it. kLeft when it is to be asked
   // as usual.
@@ -50,7 +51,7 @@ class ConnectOperation {
   bool deliver_truth(int& error);
 
   // The program asks again for a connect that had returned to it, now in connect(2) or not.
-  void resume(bool waits, const timeval& program_timeout);
+  void resume(bool waits, const timeval& send_timeout);
 
   // Every address failed: asks the requested one once more and leaves the result to the kernel, so
   // that the program finds the error wherever it looks for it (SO_ERROR, poll, read). True when
@@ -75,7 +76,7 @@ class ConnectOperation {
 
   [[nodiscard]] int fd() const { return fd_; }
   [[nodiscard]] const Endpoint& requested() const { return requested_; }
-  [[nodiscard]] const timeval& program_timeout() const { return program_timeout_; }
+  [[nodiscard]] const ProgramSettings& settings() const { return settings_; }
   [[nodiscard]] std::uint64_t cookie() const { return cookie_; }
   [[nodiscard]] std::uint64_t began_ms() const { return attempts_.began_ms(); }
   [[nodiscard]] std::uint64_t began_us() const { return began_us_; }
@@ -92,6 +93,7 @@ class ConnectOperation {
   bool find_destinations(Destinations& out);
   bool address_at(std::size_t position, Address& out) const;
   bool take_back_for(const Address& next);
+  bool restore();
   void remember(const Action& action);
   void conclude();
 
@@ -100,7 +102,7 @@ class ConnectOperation {
   ConnectAttempts attempts_;
   Address current_;        // the address of the attempt under way
   Fault requested_fault_;  // what was made of the last attempt at the requested address
-  timeval program_timeout_;
+  ProgramSettings settings_;
   std::uint64_t cookie_;
   std::uint64_t began_us_;
   int fd_;

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 
 #include <array>
 #include <atomic>
@@ -17,12 +16,11 @@
 #include "faults.h"
 #include "libc.h"
 #include "process.h"
+#include "program_settings.h"
 #include "socket.h"
 
 namespace nextaddr {
 namespace {
-
-constinit std::atomic<bool> fastopen_connect_used{false};
 
 // By a pattern with a port: the host table knows only which hosts are left alone on all.
 __attribute__((noinline, cold)) bool left_alone_on_port(const Endpoint& requested) {
@@ -43,6 +41,7 @@ bool is_taken_for_tcp(int fd) {
   const auto bit = static_cast<std::uint8_t>(1u << number % 8);
   if ((eight.load(std::memory_order_relaxed) & bit) != 0) return true;
   if (!is_tcp(fd)) return false;
+  look_for_send_timeout(fd);
   eight.fetch_or(bit, std::memory_order_relaxed);
   return true;
 }
@@ -59,8 +58,13 @@ bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& request
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested) {
+  // It will be bound to the device of that address: whether the program had bound it to that, too,
+  // could not be told afterwards.
+  if (is_link_local(requested.address) && bound_device(fd) != 0) {
+    return libc::connect(fd, address, length);
+  }
   // Such a connect says 0 before a packet has been sent.
-  if (fastopen_connect_used.load(std::memory_order_relaxed)) forgo_fastopen(fd);
+  if (fastopen_connect_was_used()) forgo_fastopen(fd);
   const int flags = status_flags(fd);
   // A signal tells such a program of the first failure, whatever we hide (fcntl(2), O_ASYNC).
   if ((flags & O_ASYNC) != 0) return libc::connect(fd, address, length);
@@ -84,16 +88,6 @@ ssize_t connect_and_send(int fd, const msghdr* message, int flags, const Endpoin
   connected.msg_name = nullptr;
   connected.msg_namelen = 0;
   return libc::sendmsg(fd, &connected, flags & ~MSG_FASTOPEN);
-}
-
-void note_option(int level, int name) {
-  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
-    fastopen_connect_used.store(true, std::memory_order_relaxed);
-  }
-  // Both names of it: the second is the one with 64-bit time on 32-bit machines.
-  if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
-    note_send_timeout_used();
-  }
 }
 
 }  // namespace nextaddr

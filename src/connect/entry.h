@@ -27,9 +27,4 @@ ssize_t connect_and_send(int fd, const void* data, size_t size, int flags, const
 // sendmsg(2) likewise.
 ssize_t connect_and_send(int fd, const msghdr* message, int flags, const Endpoint& requested);
 
-// The program has just set this option on some socket: from now on connects look for
-// TCP_FASTOPEN_CONNECT, or for SO_SNDTIMEO, which a healthy connect would otherwise pay a system
-// call for.
-void note_option(int level, int name);
-
 }  // namespace nextaddr

@@ -349,7 +349,7 @@ bool StartingConnect::enter(int fd, const Endpoint& requested) {
   slot_ = take_slot_for(fd);
   if (slot_ == nullptr) return false;
   fd_ = fd;
-  if (!slot_->operation.prepare(fd, requested, {}, false)) {
+  if (!slot_->operation.prepare(fd, requested, ProgramSettings::of(fd, false), false)) {
     make_free(*table(), *slot_);
     return false;
   }
@@ -377,8 +377,10 @@ std::optional<int> StartingConnect::elsewhere() {
   const State state = slot_->operation.elsewhere();
   if (state == State::kLeft) {
     // The requested address is asked after all, as if nothing had been looked at.
-    const Endpoint requested = slot_->operation.requested();
-    slot_->operation.prepare(fd_, requested, {}, false);
+    const ConnectOperation& operation = slot_->operation;
+    const Endpoint requested = operation.requested();
+    const ProgramSettings settings = operation.settings();
+    slot_->operation.prepare(fd_, requested, settings, false);
     release(*slot_);
     return {};
   }
@@ -412,7 +414,7 @@ void keep_pending(const ConnectOperation& operation) {
   if (slot == nullptr) return;
   slot->operation = operation;
   // The program waits by its own clock from now on, not by SO_SNDTIMEO.
-  slot->operation.resume(false, operation.program_timeout());
+  slot->operation.resume(false, {});
   publish(*table(), *slot, false);
 }
 

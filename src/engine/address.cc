@@ -66,6 +66,10 @@ Address address_from_ipv6(const void* sixteen_bytes, std::uint32_t scope) {
   return result;
 }
 
+bool is_link_local(const Address& address) {
+  return (ntohl(address.words[0]) & 0xffc0'0000) == 0xfe80'0000;
+}
+
 bool read_sockaddr(const sockaddr* address, socklen_t length, Endpoint& out) {
   if (length < sizeof(sockaddr_in) || length > sizeof(sockaddr_storage)) return false;
   if (address->sa_family == AF_INET) {

@@ -69,6 +69,9 @@ class AddressList {
   };
 };
 
+// IPv6 link-local (RFC 4291 section 2.5.6): good for one device only.
+bool is_link_local(const Address& address);
+
 // Reads an AF_INET or AF_INET6 sockaddr of `length` bytes. False for any other family or a length
 // the kernel would refuse. `address` must be readable for `length` bytes.
 bool read_sockaddr(const sockaddr* address, socklen_t length, Endpoint& out);

@@ -1,9 +1,11 @@
-// connect(2), and the alias by which old programs import it.
+// connect(2), and the alias by which old programs import it; bind(2), whose choice of a port must
+// outlive an attempt.
 #include "connect/entry.h"
 #include "connect/pending_connects.h"
 #include "errno_kept.h"
 #include "hooks/hook.h"
 #include "libc.h"
+#include "program_settings.h"
 #include "wait/epoll_waker.h"
 
 namespace {
@@ -28,4 +30,9 @@ NEXTADDR_HOOK int connect(int fd, const sockaddr* address, socklen_t length) {
 
 NEXTADDR_HOOK int __connect(int fd, const sockaddr* address, socklen_t length) {
   return connect_hook(fd, address, length);
+}
+
+NEXTADDR_HOOK int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
+  nextaddr::note_bind(address, length);
+  return nextaddr::libc::bind(fd, address, length);
 }

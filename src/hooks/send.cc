@@ -6,6 +6,7 @@
 #include "errno_kept.h"
 #include "hooks/hook.h"
 #include "libc.h"
+#include "program_settings.h"
 #include "time64.h"
 #include "wait/epoll_waker.h"
 

@@ -1,0 +1,90 @@
+#include "program_settings.h"
+
+#include <netinet/tcp.h>
+
+#include <atomic>
+
+#include "arguments.h"
+#include "libc.h"
+#include "socket.h"
+
+namespace nextaddr {
+namespace {
+
+constinit std::atomic<bool> fastopen_connect{false};
+constinit std::atomic<bool> send_timeout_used{false};
+constinit std::atomic<bool> segments_limited{false};
+constinit std::atomic<bool> ports_chosen{false};
+
+void note(std::atomic<bool>& flag) { flag.store(true, std::memory_order_relaxed); }
+bool is_noted(const std::atomic<bool>& flag) { return flag.load(std::memory_order_relaxed); }
+
+in_port_t port_of(const sockaddr_in6& address) { return address.sin6_port; }
+static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+
+// What TCP_MAXSEG tells where none is set (TCP_MSS_DEFAULT in the kernel).
+constexpr int kUnlimitedSegment = 536;
+
+}  // namespace
+
+void note_option(int level, int name) {
+  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) note(fastopen_connect);
+  if (level == IPPROTO_TCP && (name == TCP_MAXSEG || name == TCP_WINDOW_CLAMP)) {
+    note(segments_limited);
+  }
+  // Both names of it: the second is the one with 64-bit time on 32-bit machines.
+  if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
+    note(send_timeout_used);
+  }
+}
+
+void note_bind(const sockaddr* address, socklen_t length) {
+  if (!may_be_read(address) || length < sizeof(sockaddr_in)) return;
+  const bool is_internet = address->sa_family == AF_INET || address->sa_family == AF_INET6;
+  if (is_internet && reinterpret_cast<const sockaddr_in*>(address)->sin_port == 0) {
+    note(ports_chosen);
+  }
+}
+
+bool fastopen_connect_was_used() { return is_noted(fastopen_connect); }
+
+void look_for_send_timeout(int fd) {
+  const timeval timeout = send_timeout(fd);
+  if (timeout.tv_sec != 0 || timeout.tv_usec != 0) note(send_timeout_used);
+}
+
+ProgramSettings ProgramSettings::of(int fd, bool waits) {
+  ProgramSettings settings;
+  if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
+  if (is_noted(segments_limited)) {
+    settings.max_segment = option_value(fd, IPPROTO_TCP, TCP_MAXSEG);
+    if (settings.max_segment == kUnlimitedSegment) settings.max_segment = 0;
+    settings.window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
+  }
+  if (is_noted(ports_chosen)) {
+    settings.bound_length = sizeof settings.bound;
+    auto* address = reinterpret_cast<sockaddr*>(&settings.bound);
+    if (getsockname(fd, address, &settings.bound_length) != 0 || port_of(settings.bound) == 0) {
+      settings.bound = {};
+    }
+  }
+  return settings;
+}
+
+bool ProgramSettings::put_back(int socket) const {
+  if (max_segment != 0) {
+    libc::setsockopt(socket, IPPROTO_TCP, TCP_MAXSEG, &max_segment, sizeof max_segment);
+  }
+  if (window_clamp != 0) {
+    libc::setsockopt(socket, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window_clamp, sizeof window_clamp);
+  }
+  if (port_of(bound) == 0) return true;
+  sockaddr_in6 now{};
+  socklen_t length = sizeof now;
+  auto* address = reinterpret_cast<sockaddr*>(&now);
+  // A port that the program has named stays by itself.
+  if (getsockname(socket, address, &length) == 0 && port_of(now) == port_of(bound)) return true;
+  return libc::bind(socket, reinterpret_cast<const sockaddr*>(&bound), bound_length) == 0;
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,41 @@
+// What the program has set on a socket that an attempt of ours would lose: its time limit, which we
+// borrow, and what the kernel forgets when an attempt is taken back. Read before the first attempt,
+// put back after each that was taken back.
+//
+// Nothing of it costs a system call until the program has used it on some socket: the hooks of
+// setsockopt(2) and bind(2) note that. Async-signal-safe.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+namespace nextaddr {
+
+// The program has just set this option on some socket.
+void note_option(int level, int name);
+// The program has just bound some socket to this address.
+void note_bind(const sockaddr* address, socklen_t length);
+
+// True once TCP_FASTOPEN_CONNECT was used.
+bool fastopen_connect_was_used();
+
+// The same as by note_option() for a SO_SNDTIMEO that this socket may have come with, from another
+// process.
+void look_for_send_timeout(int fd);
+
+struct ProgramSettings {
+  timeval send_timeout{};  // SO_SNDTIMEO; zero: none
+  int max_segment = 0;     // TCP_MAXSEG; 0: none
+  int window_clamp = 0;    // TCP_WINDOW_CLAMP; 0: none
+  sockaddr_in6 bound{};    // the address of a port that bind(2) has chosen; no family: none
+  socklen_t bound_length = 0;
+
+  // Of a socket that is about to be connected. `waits`: in connect(2), where SO_SNDTIMEO counts.
+  static ProgramSettings of(int fd, bool waits);
+
+  // After the attempt of this socket was taken back. False when somebody else has got the port.
+  [[nodiscard]] bool put_back(int socket) const;
+};
+
+}  // namespace nextaddr
