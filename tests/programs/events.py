@@ -23,6 +23,11 @@ def hosts(*kinds):
     return pytest.mark.parametrize("kinds", kinds, ids="-".join)
 
 
+def not_yet(reason):
+    """Marks what the library does not do yet, and a test that must be unmarked as soon as it does."""
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
 def together(host, name, cases, start=start_shim):
     """A run for each of these arguments, all at the same time; all have ended well."""
     started = [start(host, name, **case) for case in cases]
