@@ -208,11 +208,11 @@ def scenario(namespace, monkeypatch, kinds, protocol="greeting"):
 
 
 def bare_and_shim(host, words):
-    return host.run(words, shim=False), host.run(words)
+    return host.run(words, shim=False), host.run(words, timeout=8)
 
 
 def assert_reaches(host, words, bare=True):
-    without, result = bare_and_shim(host, words) if bare else (None, host.run(words))
+    without, result = bare_and_shim(host, words) if bare else (None, host.run(words, timeout=8))
     for each in (without, result) if bare else (result,):
         assert f"nextaddr-live {host.live[0]}" in each.stdout and each.returncode == 0, (without, result)
     assert result.seconds < 5, result

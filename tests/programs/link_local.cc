@@ -7,7 +7,7 @@
 using namespace events;
 
 int main(int argc, char** argv) {
-  limit_time(8);
+  limit_time(4);
   const Arguments arguments(argc, argv);
   const std::string way = arguments.text("way");
   const int port = arguments.number("port");

@@ -7,9 +7,9 @@
 //   poll         poll(2) on the set's descriptor; select: select(2) on it
 //   dup          epoll_wait on a duplicate of the set; dup-poll: poll(2) on it
 //   added        epoll_wait on the set, which the socket comes into by a duplicate of it
-//   two          two threads in the set, the first of which to be woken is given other work for
-//   seconds, by a pipe; work=MS after
-//                the begin of the connect
+//   many         threads=N in the set, all but one of which are given other work for seconds, by a
+//   pipe, from work=MS after the
+//                begin of the connect on
 // register=before|after the connect; limit=SECONDS
 #include <sys/select.h>
 
@@ -48,7 +48,7 @@ void select_readable(int fd) {
 
 int main(int argc, char** argv) {
   const Arguments arguments(argc, argv);
-  limit_time(arguments.number("limit", 8));
+  limit_time(arguments.number("limit", 6));
   const std::string how = arguments.text("asleep");
   const bool before = arguments.text("register") == "before";
   const Destination to = look_up(arguments.text("host"), arguments.number("port")).front();
@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
   const int duplicate = must(fcntl(set, F_DUPFD_CLOEXEC, 0), "dup");
   add(outer, set, kInner, EPOLLIN);
   const Pipe pipe;
-  if (how == "two") add(set, pipe.reader, kPipe, EPOLLIN | EPOLLET);
+  if (how == "many") add(set, pipe.reader, kPipe, EPOLLIN | EPOLLET);
 
   const int fd = must(socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
   std::atomic<bool> idle_seen{!before};
@@ -75,12 +75,12 @@ int main(int argc, char** argv) {
       require(must(epoll_wait(outer, &event, 1, -1), "epoll_wait") == 1 && event.data.u64 == kInner,
               "the outer set");
     }
-    const bool sleeps_here = how == "set" || how == "dup" || how == "added" || how == "two";
+    const bool sleeps_here = how == "set" || how == "dup" || how == "added" || how == "many";
     const int number = how == "dup" ? duplicate : set;
     if (must(epoll_wait(number, &event, 1, sleeps_here ? -1 : 0), "epoll_wait") == 0) return false;
     if (event.data.u64 == kPipe) {
       ++working;
-      sleep_ms(6000);
+      sleep_ms(4000);
       return false;
     }
     require(event.data.u64 == kSocket, "an event of something else");
@@ -100,16 +100,20 @@ int main(int argc, char** argv) {
   if (before) add(how == "added" ? duplicate : set, fd, kSocket, EPOLLOUT | EPOLLET);
   std::thread first(sleep_to_the_end);
   first.detach();
-  if (how == "two") std::thread(sleep_to_the_end).detach();
+  const int threads = how == "many" ? arguments.number("threads") : 1;
+  for (int i = 1; i < threads; ++i) std::thread(sleep_to_the_end).detach();
   sleep_ms(80);
   while (!idle_seen) sched_yield();
   sleep_ms(20);
   const long start = now_ms();
   begin_connect(fd, to);
   if (!before) add(how == "added" ? duplicate : set, fd, kSocket, EPOLLOUT | EPOLLET);
-  if (how == "two") {
+  if (how == "many") {
     sleep_ms(arguments.number("work"));
-    pipe.put();
+    for (int i = 1; i < threads; ++i) {
+      pipe.put();
+      while (working < i && ended == 0) sleep_ms(1);
+    }
   }
   while (ended == 0) sleep_ms(1);
   printf("events=%s ms=%ld working=%d so_error=%s peer=%s\n", event_names(found).c_str(),
