@@ -11,7 +11,7 @@ WAITS = ["poll", "select", "epoll"]
 ALONE = [{"parent": parent, "fork": fork} for parent in ("sleeps", "closes", "exits") for fork in (0, 60, 300)]
 MOVED_BEFORE = [{"parent": parent, "fork": 60, "waits": 1} for parent in ("sleeps", "closes", "exits")]
 BOTH = [{"parent": "waits", "fork": fork, "waits": waits} for fork in (0, 60, 300) for waits in (0, 1)]
-WITHIN = 3500
+WITHIN = 2500
 TOLD = ("events", "so_error", "peer", "state")
 
 
