@@ -97,7 +97,7 @@ all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: b
 
 # What programs call all the time, and a healthy connect, is built for speed, everything else for size. It has few loops
 # of more than some rounds, so that to align them is worth less than the room it takes.
-QUICK := $(addprefix src/,hooks/connect.cc hooks/send.cc hooks/wait.cc libc.cc connect/entry.cc connect/blocking.cc connect/nonblocking.cc wait/epoll_registry.cc socket.cc) \
+QUICK := $(addprefix src/,hooks/connect.cc hooks/close.cc hooks/send.cc hooks/wait.cc libc.cc connect/entry.cc connect/blocking.cc connect/nonblocking.cc wait/epoll_registry.cc socket.cc) \
 	$(addprefix src/engine/,address.cc host_table.cc)
 $(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 
@@ -159,7 +159,7 @@ $(BUILD)/fuzz/%.o: tests/fuzz/%.cc Makefile
 	@clang++ $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
 
 # What is played by a script compares no magic words: to note each comparison would take most of the time.
-PLAYED := host_table address_memory schedule
+PLAYED := host_table address_memory schedule connect_attempts
 $(PLAYED:%=$(BUILD)/fuzz/src/engine/%.o) $(PLAYED:%=$(BUILD)/fuzz/%.o): FUZZ_FLAGS += -fno-sanitize-coverage=trace-cmp
 
 $(FUZZERS): %: %.o $(FUZZ_OBJECTS)

@@ -69,7 +69,7 @@ const char* read_file(FileBuffer& buffer, Settings& out) {
   const bool trusted = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
                        status.st_uid == 0 && (status.st_mode & 022) == 0;
   const ssize_t got = trusted ? read(fd, buffer.data(), buffer.size()) : -1;
-  close(fd);
+  kernel::close(fd);
   if (got < 0) return "it is not a regular file of root that nobody else may write";
   const auto size = static_cast<std::size_t>(got);
   if (size == buffer.size()) return "it has more than 4096 bytes";

@@ -46,6 +46,25 @@ inline int stat(const char* path, struct stat& out) {
 #endif
 }
 
+// close(2) is ours to hook, and a cancellation point.
+inline int close(int fd) { return static_cast<int>(syscall(SYS_close, fd)); }
+
+inline int dup3(int from, int to, int flags) {
+  return static_cast<int>(syscall(SYS_dup3, from, to, flags));
+}
+
+// Newer architectures have dup3(2) alone, which refuses equal numbers.
+inline int dup2(int from, int to) {
+  if (from != to) return dup3(from, to, 0);
+  return fcntl(from, F_GETFD) == -1 ? -1 : to;
+}
+
+// Linux 5.9, glibc 2.34. The same number on every architecture.
+inline int close_range(unsigned first, unsigned last, int flags) {
+  constexpr long kCloseRange = 436;
+  return static_cast<int>(syscall(kCloseRange, first, last, flags));
+}
+
 // glibc 2.25.
 inline ssize_t getrandom(void* out, std::size_t size, unsigned flags) {
   return syscall(SYS_getrandom, out, size, flags);

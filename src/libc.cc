@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "errno_kept.h"
+#include "kernel.h"
 #include "symbol_versions.h"
 
 NEXTADDR_OLDEST_VERSION(dlsym);
@@ -112,6 +113,11 @@ constinit Next<decltype(libc::getsockopt)> next_getsockopt{"getsockopt"};
 constinit Next<decltype(libc::sendto)> next_sendto{"sendto"};
 constinit Next<decltype(libc::sendmsg)> next_sendmsg{"sendmsg"};
 constinit Next<decltype(libc::setsockopt)> next_setsockopt{"setsockopt"};
+constinit Next<decltype(libc::close)> next_close{"close"};
+constinit Next<decltype(libc::dup2)> next_dup2{"dup2"};
+constinit Next<decltype(libc::dup3)> next_dup3{"dup3"};
+constinit Next<decltype(libc::close_range)> next_close_range{"close_range"};
+constinit Next<decltype(libc::closefrom)> next_closefrom{"closefrom"};
 constinit Next<decltype(libc::getaddrinfo)> next_getaddrinfo{"getaddrinfo"};
 constinit Next<decltype(libc::getaddrinfo_a)> next_getaddrinfo_a{"getaddrinfo_a"};
 constinit Next<decltype(libc::gai_error)> next_gai_error{"gai_error"};
@@ -160,6 +166,32 @@ Result call(Next<Result(Arguments...)>& next, Arguments... arguments) {
   auto* function = next.known();
   if (function != nullptr) return function(arguments...);
   return first_call(next, arguments...);
+}
+
+int close(int fd) {
+  auto* next = next_close.known();
+  return next != nullptr ? next(fd) : kernel::close(fd);
+}
+
+int dup2(int from, int to) {
+  auto* next = next_dup2.known();
+  return next != nullptr ? next(from, to) : kernel::dup2(from, to);
+}
+
+int dup3(int from, int to, int flags) {
+  auto* next = next_dup3.known();
+  return next != nullptr ? next(from, to, flags) : kernel::dup3(from, to, flags);
+}
+
+int close_range(unsigned first, unsigned last, int flags) {
+  auto* next = next_close_range.known();
+  return next != nullptr ? next(first, last, flags) : kernel::close_range(first, last, flags);
+}
+
+void closefrom(int first) {
+  auto* next = next_closefrom.known();
+  if (next != nullptr) return next(first);
+  kernel::close_range(first > 0 ? static_cast<unsigned>(first) : 0, ~0u, 0);
 }
 
 int poll(pollfd* fds, nfds_t count, int timeout_ms) {
@@ -296,6 +328,14 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
   auto* next = next_prctl.get();
   if (next != nullptr) return next(option, second, third, fourth, fifth);
   return static_cast<int>(syscall(SYS_prctl, option, second, third, fourth, fifth));
+}
+
+void resolve_first() {
+  next_close.get();
+  next_dup2.get();
+  next_dup3.get();
+  next_close_range.get();
+  next_closefrom.get();
 }
 
 void resolve_signal_safe() {

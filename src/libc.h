@@ -56,12 +56,23 @@ int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size,
 int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer, size_t size,
                      hostent** result, int* error);
 
+// These may be called by whoever starts, before dlsym(3) may be: until resolve_first() they are
+// system calls, which are no cancellation points.
+int close(int fd);
+int dup2(int from, int to);
+int dup3(int from, int to, int flags);
+// Where libc has none (before glibc 2.34), the system call.
+int close_range(unsigned first, unsigned last, int flags);
+void closefrom(int first);
+
 int prctl(int option, unsigned long second, unsigned long third, unsigned long fourth,
           unsigned long fifth);
 
 // Ends the program as glibc's fortified functions do (__chk_fail); no function of libc's interface.
 [[noreturn]] void buffer_overflow_detected();
 
+// Resolves what is a system call until then. Also where the library does nothing.
+void resolve_first();
 // Resolves what signal handlers may call. Not async-signal-safe itself.
 void resolve_signal_safe();
 

@@ -46,7 +46,7 @@ void write_to_log(Line& line) {
   if (fd < 0) return;
   kernel::fcntl(fd, F_SETFL, O_APPEND);
   write_quietly(fd, text.data(), text.size());
-  close(fd);
+  kernel::close(fd);
 }
 
 }  // namespace nextaddr

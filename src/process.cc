@@ -10,6 +10,7 @@
 #include "config.h"
 #include "errno_kept.h"
 #include "faults.h"
+#include "kernel.h"
 #include "libc.h"
 #include "log.h"
 #include "report.h"
@@ -81,7 +82,10 @@ __attribute__((noinline, cold)) bool start() {
   return next == kActive;
 }
 
-__attribute__((constructor)) void on_load() { active(); }
+__attribute__((constructor)) void on_load() {
+  libc::resolve_first();
+  active();
+}
 
 }  // namespace
 
@@ -102,6 +106,14 @@ bool owns_memory() {
 }
 
 std::uint32_t own_pid() { return own_page->pid.load(std::memory_order_relaxed); }
+
+bool has_other_threads() {
+  if (sandbox() != Sandbox::kNone) return true;
+  // A directory for each thread, besides two links of its own (proc(5)).
+  const ErrnoKept errno_kept;
+  struct stat tasks {};
+  return kernel::stat("/proc/self/task", tasks) != 0 || tasks.st_nlink > 3;
+}
 
 void note_sandbox(Sandbox next) {
   if (!active() || !owns_memory() || next < sandbox()) return;

@@ -24,6 +24,9 @@ bool owns_memory();
 // The id under which owns_memory() was last true. Only after active() has been true.
 std::uint32_t own_pid();
 
+// True when this process has, or may have, more than one thread. A system call.
+bool has_other_threads();
+
 // A program that forbids itself system calls (seccomp(2)) is ended by one too many, and to ask the
 // kernel whether it has done so may be that one. kPossible: it has taken the step before
 // (PR_SET_NO_NEW_PRIVS), which some take for its own sake; nothing is left for its end to do then.

@@ -30,7 +30,7 @@ Run* map_file(const char* path) {
   const bool good = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
                     status.st_uid == geteuid() && status.st_size >= static_cast<off_t>(sizeof(Run));
   Run* mapped = good ? map(fd) : nullptr;
-  close(fd);
+  kernel::close(fd);
   if (mapped != nullptr && mapped->magic != 0 && mapped->magic != kRunMagic) {
     munmap(mapped, sizeof(Run));
     return nullptr;

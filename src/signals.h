@@ -41,18 +41,24 @@ class CancellationPoint {
   int state_ = 0;
 };
 
-// Blocks signals, and acts on no cancellation of the thread (pthreads(7), "Cancellation points"),
-// as long as this lives.
-class Uninterrupted {
+// Acts on no cancellation of the thread (pthreads(7), "Cancellation points") as long as this lives.
+// No system call.
+class Uncancelled {
  public:
-  Uninterrupted() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state_); }
-  ~Uninterrupted() { pthread_setcancelstate(cancel_state_, nullptr); }
-  Uninterrupted(const Uninterrupted&) = delete;
-  Uninterrupted& operator=(const Uninterrupted&) = delete;
+  Uncancelled() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state_); }
+  ~Uncancelled() { pthread_setcancelstate(state_, nullptr); }
+  Uncancelled(const Uncancelled&) = delete;
+  Uncancelled& operator=(const Uncancelled&) = delete;
 
  private:
+  int state_ = 0;
+};
+
+// Blocks signals, and acts on no cancellation of the thread, as long as this lives.
+class Uninterrupted {
+ private:
   const SignalsBlocked signals_blocked_;
-  int cancel_state_ = 0;
+  const Uncancelled uncancelled_;
 };
 
 // Whether a wait that a signal ended would have gone on in the program's own connect(2), which

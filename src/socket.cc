@@ -29,14 +29,6 @@ bool get_option(int fd, int level, int name, Value& out) {
   return libc::getsockopt(fd, level, name, &out, &length) == 0;
 }
 
-// TCP_INFO as Linux has it since 4.6: glibc's tcp_info ends before these.
-struct LongTcpInfo {
-  tcp_info start;
-  std::uint64_t pacing_rate, max_pacing_rate, bytes_acked, bytes_received;
-  std::uint32_t segs_out, segs_in, notsent_bytes, min_rtt;
-  std::uint32_t data_segs_in, data_segs_out;
-};
-
 void disconnect(int fd) {
   sockaddr_storage nowhere{};
   nowhere.ss_family = AF_UNSPEC;
@@ -77,12 +69,22 @@ bool is_tcp(int fd) {
 
 bool is_mptcp(int fd) { return option_value(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP; }
 
+int min_ttl(int fd) { return option_value(fd, IPPROTO_IP, IP_MINTTL); }
+
+bool set_min_ttl(int fd, int ttl) {
+  return libc::setsockopt(fd, IPPROTO_IP, IP_MINTTL, &ttl, sizeof ttl) == 0 &&
+         (option_value(fd, SOL_SOCKET, SO_DOMAIN) != AF_INET6 ||
+          libc::setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &ttl, sizeof ttl) == 0);
+}
+
 int bound_device(int fd) { return option_value(fd, SOL_SOCKET, SO_BINDTOIFINDEX); }
 
-bool is_non_blocking(int fd) {
+int status_flags(int fd) {
   const int flags = kernel::fcntl(fd, F_GETFL);
-  return flags == -1 || (flags & O_NONBLOCK) != 0;
+  return flags != -1 ? flags : O_NONBLOCK;
 }
+
+bool is_non_blocking(int fd) { return (status_flags(fd) & O_NONBLOCK) != 0; }
 
 bool is_ipv6_only(int fd) { return option_value(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0; }
 
@@ -90,14 +92,6 @@ void forgo_fastopen(int fd) {
   if (option_value(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT) == 0) return;
   constexpr int kOff = 0;
   libc::setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &kOff, sizeof kOff);
-}
-
-std::uint64_t socket_cookie(int fd) {
-  std::uint64_t cookie = 0;
-  if (get_option(fd, SOL_SOCKET, SO_COOKIE, cookie)) return cookie;
-  // Linux before 4.12, and what emulates Linux. No two sockets have had the same inode for long.
-  struct stat status {};
-  return kernel::fstat(fd, status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
 std::uint32_t kernel_patience_of(int fd) {
@@ -110,20 +104,16 @@ std::uint32_t kernel_patience_of(int fd) {
 }
 
 SocketPhase socket_phase(int fd) {
-  LongTcpInfo info{};
-  socklen_t length = sizeof info;
-  libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
-  switch (info.start.tcpi_state) {
+  tcp_info info{};
+  get_option(fd, IPPROTO_TCP, TCP_INFO, info);
+  switch (info.tcpi_state) {
     case TCP_SYN_SENT:
     case TCP_SYN_RECV:
       return SocketPhase::kConnecting;
     case TCP_CLOSE:
     case 0:  // not told: an error of the socket, which the next step finds
       // The round-trip time is first measured by the answer to the SYN.
-      if (info.start.tcpi_rtt == 0) return SocketPhase::kClosed;
-      return length == sizeof info && info.data_segs_in == 0 && info.data_segs_out == 0
-                 ? SocketPhase::kClosedUnused
-                 : SocketPhase::kClosedAfterUse;
+      return info.tcpi_rtt == 0 ? SocketPhase::kClosed : SocketPhase::kEnded;
     default:
       return SocketPhase::kConnected;
   }

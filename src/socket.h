@@ -29,18 +29,19 @@ int briefly_connect(int fd, const sockaddr* address, socklen_t length,
 // TCP or MPTCP, the protocols that connect by a handshake and can be taken back.
 bool is_tcp(int fd);
 bool is_mptcp(int fd);
-// True also for what is no descriptor: connect(2) says so at once.
+// O_NONBLOCK, O_ASYNC ..; O_NONBLOCK for what is no descriptor: connect(2) says so at once.
+int status_flags(int fd);
 bool is_non_blocking(int fd);
 bool is_ipv6_only(int fd);
+// Packets that have fewer hops left when they arrive are dropped (ip(7), IP_MINTTL; also
+// IPV6_MINHOPCOUNT, and the IPv4 that an AF_INET6 socket speaks). 0: none are, or no such option.
+int min_ttl(int fd);
+bool set_min_ttl(int fd, int ttl);
 // The index of the device that the socket is bound to (SO_BINDTODEVICE); 0: none.
 int bound_device(int fd);
 
 // Turns TCP_FASTOPEN_CONNECT off on a socket that has it.
 void forgo_fastopen(int fd);
-
-// SO_COOKIE or something like it: tells this socket from a later one with the same descriptor
-// number; 0 when there is none.
-std::uint64_t socket_cookie(int fd);
 
 // How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT, in
 // milliseconds.

@@ -9,6 +9,7 @@
 #include "engine/address.h"
 #include "engine/outcome.h"
 #include "errno_kept.h"
+#include "kernel.h"
 #include "libc.h"
 #include "report.h"
 #include "socket.h"
@@ -23,18 +24,9 @@ constexpr int kDeaf = 254;
 // `lo` is the first device of every network namespace.
 constexpr int kLoopbackDevice = 1;
 
-// IP_MINTTL is also for the IPv4 that an AF_INET6 socket speaks. 0: no limit, or no such option.
-int nearest_heard(int fd) { return option_value(fd, IPPROTO_IP, IP_MINTTL); }
-
-bool hear_only(int fd, int limit) {
-  return libc::setsockopt(fd, IPPROTO_IP, IP_MINTTL, &limit, sizeof limit) == 0 &&
-         (option_value(fd, SOL_SOCKET, SO_DOMAIN) != AF_INET6 ||
-          libc::setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &limit, sizeof limit) == 0);
-}
-
 bool make_deaf(int fd) {
-  const int present = nearest_heard(fd);
-  return present == kDeaf || (present == 0 && hear_only(fd, kDeaf));
+  const int present = min_ttl(fd);
+  return present == kDeaf || (present == 0 && set_min_ttl(fd, kDeaf));
 }
 
 // The address of loopback, in the form and family of an attempt's, with port 0.
@@ -58,7 +50,7 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   const bool listens = listener >= 0 && bind(listener, address, length) == 0 &&
                        listen(listener, 1) == 0 && getsockname(listener, address, &length) == 0;
   if (!listens) {
-    if (listener >= 0) close(listener);
+    if (listener >= 0) kernel::close(listener);
     errno = ECONNRESET;
     return -1;
   }
@@ -67,17 +59,11 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   there.family = to.family;
   length = write_sockaddr(there.address, there, place);
   const int result = libc::connect(fd, address, length);
-  int error = result == 0 ? 0 : errno;
+  const ErrnoKept errno_kept;
   // Not only closed: a forked child may have the listener too.
   shutdown(listener, SHUT_RDWR);
-  close(listener);
-  if (error == 0) {
-    // A connect that waited would have been told, and could be made again.
-    error = pending_error(fd);
-    if (error != 0) take_back(fd, false);
-  }
-  errno = error;
-  return error == 0 ? 0 : -1;
+  kernel::close(listener);
+  return result;
 }
 
 }  // namespace
@@ -95,7 +81,7 @@ bool begins_attempt(int fd) {
 
 void lift_fault(int fd) {
   const ErrnoKept errno_kept;
-  if (nearest_heard(fd) == kDeaf) hear_only(fd, 0);
+  if (min_ttl(fd) == kDeaf) set_min_ttl(fd, 0);
 }
 
 bool prepare_fault(int fd, const Fault& fault) {

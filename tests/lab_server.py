@@ -47,8 +47,12 @@ FILES = {
 }
 
 
-def set_up_namespace(directory):
-    subprocess.run(["ip", "-batch", "-"], input=NETWORKS, text=True, check=True)
+def set_up_networks(commands):
+    """Runs these commands of ip(8)."""
+    subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
+
+
+def set_up_names(directory):
     for name, text in FILES.items():
         (directory / name).write_text(text)
         if Path("/etc", name).exists():
@@ -316,6 +320,10 @@ def begin_connect(address, port):
     return connecting
 
 
+def look_up(host, port):
+    return [entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
 # ---- Questions and answers ----
 
 
@@ -324,14 +332,14 @@ class Answers:
         self._in_namespace = directory is not None
         self._scenarios = {}
         if directory is not None:
-            set_up_namespace(directory)
+            set_up_networks(NETWORKS)
+            set_up_names(directory)
 
     def answer(self, question, *arguments):
         if question == "ready":
             return None
         if question == "look up":
-            host, port = arguments
-            return [entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            return look_up(*arguments)
         number, *rest = arguments
         if question == "open":
             self._scenarios[number] = Scenario(*rest, self._in_namespace)
@@ -346,16 +354,25 @@ class Answers:
         raise ValueError("unknown question")
 
 
-def main():
+def say_answer(answer, question):
+    """Writes what the function says to this question, or what is wrong with it."""
+    try:
+        reply = {"value": answer(*question)}
+    except Exception as error:
+        reply = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(reply), flush=True)
+
+
+def have_many_descriptors():
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def main():
+    have_many_descriptors()
     answers = Answers(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     for line in sys.stdin:
-        try:
-            reply = {"value": answers.answer(*json.loads(line))}
-        except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), flush=True)
+        say_answer(answers.answer, json.loads(line))
 
 
 if __name__ == "__main__":

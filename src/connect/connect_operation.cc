@@ -7,9 +7,11 @@
 
 #include "clock.h"
 #include "config.h"
+#include "deafness.h"
 #include "faults.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "pin.h"
 #include "process.h"
 #include "report.h"
 #include "run.h"
@@ -40,6 +42,19 @@ bool leaves_untouched(int outcome) {
 
 }  // namespace
 
+// One step on the program's socket, pinned from its begin to its end.
+class ConnectOperation::Step {
+ public:
+  explicit Step(ConnectOperation& operation) : pin_(operation.fd_, operation.cookie_) {
+    operation.socket_ = pin_.socket();
+  }
+  // False: the descriptor has another socket by now, or none.
+  explicit operator bool() const { return pin_.socket() >= 0; }
+
+ private:
+  const Pin pin_;
+};
+
 bool ConnectOperation::prepare(int fd, const Endpoint& requested, const timeval& program_timeout,
                                bool waits) {
   fd_ = fd;
@@ -57,26 +72,43 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const timeval&
 }
 
 State ConnectOperation::elsewhere() {
+  const Step step(*this);
+  if (!step) return carry_out(attempts_.lost_socket());
   instead_ = untouched_ = true;
-  return carry_out(attempts_.elsewhere(socket_phase(fd_)));
+  return carry_out(attempts_.elsewhere(socket_phase(socket_)));
 }
 
 State ConnectOperation::started(int outcome, const Fault& fault) {
+  const Step step(*this);
+  if (!step) return carry_out(attempts_.lost_socket());
   requested_fault_ = fault;
   untouched_ = !waits_ && leaves_untouched(outcome);
-  ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), 0, fault};
-  if (outcome == ECONNRESET) first.phase = socket_phase(fd_);
+  const ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), 0, fault};
   return carry_out(attempts_.started(first, now_ms()));
 }
 
 State ConnectOperation::ended(int error) {
-  const SocketPhase phase = error == ECONNRESET ? socket_phase(fd_) : SocketPhase::kClosed;
-  return carry_out(attempts_.ended(error, phase, now_ms()));
+  const Step step(*this);
+  if (!step) return carry_out(attempts_.lost_socket());
+  return carry_out(attempts_.ended(error, now_ms()));
 }
 
 State ConnectOperation::advance() {
-  if (!owns_socket()) return carry_out(attempts_.lost_socket());
-  return carry_out(attempts_.seen(socket_phase(fd_), now_ms()));
+  const Step step(*this);
+  if (!step) return carry_out(attempts_.lost_socket());
+  return carry_out(attempts_.seen(socket_phase(socket_), now_ms()));
+}
+
+bool ConnectOperation::has_failed() const {
+  return socket_phase(fd_) == SocketPhase::kClosed && owns_socket();
+}
+
+bool ConnectOperation::deliver_truth(int& error) {
+  const Step step(*this);
+  if (!step || socket_phase(socket_) != SocketPhase::kClosed) return false;
+  error = pending_error(socket_);
+  carry_out(attempts_.told(error, now_ms()));
+  return true;
 }
 
 void ConnectOperation::resume(bool waits, const timeval& program_timeout) {
@@ -86,6 +118,8 @@ void ConnectOperation::resume(bool waits, const timeval& program_timeout) {
 }
 
 bool ConnectOperation::leave_to_kernel() {
+  const Step step(*this);
+  if (!step) return true;
   // The same fault once more, not the next one of its rule. Nobody would end a delay.
   if (requested_fault_.action == FaultAction::kDelay) requested_fault_ = {};
   const int outcome = attempt(requested_.address, requested_fault_);
@@ -94,10 +128,14 @@ bool ConnectOperation::leave_to_kernel() {
   return false;
 }
 
-int ConnectOperation::mark_connected() const {
+int ConnectOperation::mark_connected() {
+  const Step step(*this);
+  // A reset since is for the program's first read or write, not for us to take.
+  if (step && socket_phase(socket_) == SocketPhase::kEnded) return 0;
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(current_, requested_, destination);
-  const int result = libc::connect(fd_, reinterpret_cast<const sockaddr*>(&destination), length);
+  const int result =
+      libc::connect(socket_, reinterpret_cast<const sockaddr*>(&destination), length);
   return result != 0 && errno == EISCONN ? 0 : result;
 }
 
@@ -108,24 +146,27 @@ bool ConnectOperation::owns_socket() const { return socket_cookie(fd_) == cookie
 State ConnectOperation::carry_out(Action action) {
   using Kind = Action::Kind;
   for (;;) {
-    remember(action);
     switch (action.kind) {
       case Kind::kPlan:
         action = plan();
         break;
       case Kind::kReadError:
-        action = attempts_.error_read(pending_error(fd_), now_ms());
+        action = attempts_.error_read(pending_error(socket_), now_ms());
         break;
       case Kind::kConnect:
-        action = owns_socket() ? connect_to(action.position) : attempts_.lost_socket();
+        action = connect_to(action);
         break;
       case Kind::kRelease:
         action = release();
         break;
       case Kind::kDeliver:
         // It is next connected to the requested address, by leave_to_kernel() or the program.
-        take_back_for(requested_.address);
-        if (connects_have_faults()) lift_fault(fd_);
+        if (!take_back_for(requested_.address)) {
+          action = attempts_.seen(SocketPhase::kConnected, now_ms());
+          break;
+        }
+        remember(action);
+        if (connects_have_faults()) lift_fault(socket_);
         if (attempts_.log().attempts() > 1) {
           host_table().note_exhausted(list_, own_pid(), static_cast<std::uint32_t>(now_ms()));
         }
@@ -135,6 +176,7 @@ State ConnectOperation::carry_out(Action action) {
         conclude();
         return state();
       default:
+        remember(action);
         error_ = attempts_.error();
         return state();
     }
@@ -144,13 +186,13 @@ State ConnectOperation::carry_out(Action action) {
 Action ConnectOperation::plan() {
   Destinations destinations;
   const std::uint64_t now = now_ms();
-  if (!owns_memory() || !is_tcp(fd_)) return attempts_.planned(destinations, {}, 0, now);
+  if (!owns_memory() || !is_tcp(socket_)) return attempts_.planned(destinations, {}, 0, now);
   if (!find_destinations(destinations)) {
     list_ = {};
     destinations = {};
     destinations.candidates.add(list_.requested);
   }
-  const ConnectAttempts::Limits limits{config().attempt_delay_ms, kernel_patience_of(fd_),
+  const ConnectAttempts::Limits limits{config().attempt_delay_ms, kernel_patience_of(socket_),
                                        waits_ ? milliseconds(program_timeout_) : 0};
   return attempts_.planned(destinations, limits,
                            own_attempt_delay(requested_.address, requested_.port), now);
@@ -165,7 +207,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   }
   if (requested_.family == AF_INET) {
     list_.candidates.drop(list_.ipv6);
-  } else if (is_ipv6_only(fd_)) {
+  } else if (is_ipv6_only(socket_)) {
     list_.candidates.keep(list_.ipv6);
   }
   if (!list_.candidates.has(list_.requested) || list_.candidates.count() < 2) return false;
@@ -181,36 +223,37 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   return true;
 }
 
-Action ConnectOperation::connect_to(std::size_t position) {
+Action ConnectOperation::connect_to(const Action& action) {
   Address next;
   // Forgotten meanwhile, after so many lookups that the table was rewritten twice.
-  if (!address_at(position, next)) return attempts_.lost_address();
+  if (!address_at(action.position, next)) return attempts_.lost_address();
   // To take it back raises an event, which another thread may fetch once the next attempt has
   // succeeded.
-  if (!untouched_) take_back_for(next);
+  if (!untouched_ && !take_back_for(next)) {
+    return attempts_.seen(SocketPhase::kConnected, now_ms());
+  }
+  remember(action);
   current_ = next;
   ConnectAttempts::Attempt made;
   made.began_ms = now_ms();
-  made.fault = draw_fault(fd_, current_, requested_);
-  if (position == list_.requested) requested_fault_ = made.fault;
+  made.fault = draw_fault(socket_, current_, requested_);
+  if (action.position == list_.requested) requested_fault_ = made.fault;
   made.outcome = attempt(current_, made.fault);
   interrupted_ = made.outcome == EINTR;
   if (made.outcome == EINPROGRESS || interrupted_) {
     made.own_delay_ms = own_attempt_delay(current_, requested_.port);
   }
-  if (made.outcome == ECONNRESET) made.phase = socket_phase(fd_);
   untouched_ = !waits_ && leaves_untouched(made.outcome);
   return attempts_.started(made, now_ms());
 }
 
 // The delay of the attempt under way is over: now it goes to its address.
 Action ConnectOperation::release() {
-  take_back(fd_, false);
-  lift_fault(fd_);
+  take_back(socket_, false);
+  lift_fault(socket_);
   ConnectAttempts::Attempt made;
   made.outcome = attempt(current_, {});
   interrupted_ = made.outcome == EINTR;
-  if (made.outcome == ECONNRESET) made.phase = socket_phase(fd_);
   return attempts_.started(made, now_ms());
 }
 
@@ -220,9 +263,9 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(to, requested_, destination);
   const auto* address = reinterpret_cast<const sockaddr*>(&destination);
-  const int result = is_non_blocking(fd_)
-                         ? connect_with_fault(fd_, address, length, fault)
-                         : briefly_connect(fd_, address, length, program_timeout_, fault);
+  const int result = is_non_blocking(socket_)
+                         ? connect_with_fault(socket_, address, length, fault)
+                         : briefly_connect(socket_, address, length, program_timeout_, fault);
   return result == 0 ? 0 : errno;
 }
 
@@ -234,10 +277,21 @@ bool ConnectOperation::address_at(std::size_t position, Address& out) const {
   return host_table().address_at(list_, position, out);
 }
 
-// Ends the attempt at `current_`: the socket is as before, ready for a connect to `next`.
-void ConnectOperation::take_back_for(const Address& next) {
-  const bool on_ipv6_socket = requested_.family == AF_INET6;
-  take_back(fd_, on_ipv6_socket && current_.is_ipv4() && !next.is_ipv4());
+// Ends the attempt at `current_`: the socket is as before, ready for a connect to `next`. False
+// when the attempt was answered in the last moment: the socket is connected, and stays so.
+bool ConnectOperation::take_back_for(const Address& next) {
+  const bool leaves_ipv4 = requested_.family == AF_INET6 && current_.is_ipv4() && !next.is_ipv4();
+  Deafness deafness;
+  if (socket_phase(socket_) == SocketPhase::kConnecting) {
+    deafness.begin(socket_);
+    if (socket_phase(socket_) == SocketPhase::kConnected) {
+      deafness.end(socket_);
+      return false;
+    }
+  }
+  take_back(socket_, leaves_ipv4);
+  deafness.end(socket_);
+  return true;
 }
 
 // What the machine has learnt, told to the memory.
@@ -253,7 +307,7 @@ void ConnectOperation::conclude() {
   error_ = attempts_.error();
   if (error_ == 0) {
     note_success(current_, requested_.port);
-    note_rtt(current_, requested_.port, round_trip_us(fd_));
+    note_rtt(current_, requested_.port, round_trip_us(socket_));
   }
   if (!is_planned()) return;
   if (error_ == 0) {

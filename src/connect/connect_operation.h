@@ -3,8 +3,9 @@
 // program's own (src/wait) or that of connect(2) (src/connect/blocking.cc).
 //
 // Must never decide, allocate, keep a descriptor open, or touch a socket that is no longer the
-// program's: SO_COOKIE is compared before each step, because the descriptor number may have been
-// closed and given out again. Async-signal-safe; copied as a whole.
+// program's: each step works on a pin (pin.h), because the descriptor may be closed, and its number
+// given out again, in another thread. So whoever calls a step holds back signals and cancellation.
+// Async-signal-safe; copied as a whole.
 #pragma once
 
 #include <sys/time.h>
@@ -41,6 +42,13 @@ class ConnectOperation {
   // may take a clock tick.
   State advance();
 
+  // True when the attempt in flight has failed. Changes nothing.
+  [[nodiscard]] bool has_failed() const;
+
+  // When it has: takes the error for the program, which is told of it as it is. The connect is over
+  // then, and its own.
+  bool deliver_truth(int& error);
+
   // The program asks again for a connect that had returned to it, now in connect(2) or not.
   void resume(bool waits, const timeval& program_timeout);
 
@@ -51,7 +59,7 @@ class ConnectOperation {
 
   // Asking once more is how connect(2) itself learns the result: it marks the socket connected.
   // Returns and errno as of connect(2).
-  int mark_connected() const;
+  int mark_connected();
 
   // The descriptor still has the socket that the connect was begun on. One system call.
   [[nodiscard]] bool owns_socket() const;
@@ -74,15 +82,16 @@ class ConnectOperation {
 
  private:
   using Action = ConnectAttempts::Action;
+  class Step;
 
   State carry_out(Action action);
   Action plan();
-  Action connect_to(std::size_t position);
+  Action connect_to(const Action& action);
   Action release();
   int attempt(const Address& to, const Fault& fault);
   bool find_destinations(Destinations& out);
   bool address_at(std::size_t position, Address& out) const;
-  void take_back_for(const Address& next);
+  bool take_back_for(const Address& next);
   void remember(const Action& action);
   void conclude();
 
@@ -95,6 +104,7 @@ class ConnectOperation {
   std::uint64_t cookie_;
   std::uint64_t began_us_;
   int fd_;
+  int socket_;  // within a step: the descriptor to work on
   int error_;
   bool waits_;
   bool instead_;    // the requested address is parked, and another one asked first

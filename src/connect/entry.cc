@@ -1,5 +1,6 @@
 #include "connect/entry.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
@@ -60,7 +61,10 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested) {
   // Such a connect says 0 before a packet has been sent.
   if (fastopen_connect_used.load(std::memory_order_relaxed)) forgo_fastopen(fd);
-  if (is_non_blocking(fd)) return connect_nonblocking(fd, address, length, requested);
+  const int flags = status_flags(fd);
+  // A signal tells such a program of the first failure, whatever we hide (fcntl(2), O_ASYNC).
+  if ((flags & O_ASYNC) != 0) return libc::connect(fd, address, length);
+  if ((flags & O_NONBLOCK) != 0) return connect_nonblocking(fd, address, length, requested);
   if (!is_taken_for_tcp(fd)) return libc::connect(fd, address, length);
   return connect_blocking(fd, address, length, requested);
 }

@@ -12,6 +12,7 @@
 #include "descriptors.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "pin.h"
 #include "process.h"
 #include "report.h"
 #include "signals.h"
@@ -28,6 +29,8 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::uint64_t kScanMs = 5;
 // After so long it is looked whether what waits for the program still has its socket.
 constexpr std::uint64_t kForgottenMs = 2000;
+// So long after its time a connect is nobody's: whoever waits then advances it.
+constexpr std::uint64_t kAbandonedMs = 100;
 
 enum Holding : std::uint32_t { kFree, kIdle, kHeld };
 
@@ -51,7 +54,7 @@ struct PendingSlot {
   std::atomic<bool> beyond_first;
   std::atomic<const char*> starter;  // the thread whose connect(2) has not returned yet
   std::atomic<bool> knocked;         // somebody wanted to advance it meanwhile
-  Stage stage;
+  std::atomic<Stage> stage;
   int error;
   ConnectOperation operation;
 };
@@ -95,7 +98,7 @@ Table* make_table() {
   }
   Table* all = table();
   // By each thread, because another that has made the table may not have come to this yet.
-  if (all != nullptr && !any_ever_pending()) {
+  if (all != nullptr && activity::pending.load(std::memory_order_relaxed) == nullptr) {
     activity::pending.store(&all->count, std::memory_order_release);
   }
   return all;
@@ -235,7 +238,7 @@ ProgramView settle(Table& all, Slot& slot, State state) {
   // Not when a first attempt has only been looked at.
   if (slot.operation.is_planned() || state == State::kLeft) {
     slot.beyond_first.store(true, std::memory_order_relaxed);
-    activity::moved_on.store(true, std::memory_order_relaxed);
+    note_change();
   }
   switch (state) {
     case State::kConnected:
@@ -285,6 +288,15 @@ ProgramView advance_held(Table& all, Slot& slot) {
   return settle(all, slot, slot.operation.advance());
 }
 
+// Of a held slot whose connect nobody has looked after for a while; leaves it idle or free.
+void advance_abandoned(Table& all, Slot& slot) {
+  if (slot.stage == Stage::kPending && slot.operation.has_failed()) {
+    wait_until(all, slot, now_ms() + kForgottenMs);
+  } else {
+    advance_held(all, slot);
+  }
+}
+
 // A held slot for a connect of this descriptor, or null.
 Slot* take_slot_for(int fd) {
   if (!in_tables(fd)) return nullptr;
@@ -308,24 +320,25 @@ void publish(Table& all, Slot& slot, bool starting) {
   slot.beyond_first.store(slot.operation.is_planned(), std::memory_order_relaxed);
   slot.cookie.store(slot.operation.cookie(), std::memory_order_relaxed);
   all.count.fetch_add(1, std::memory_order_release);
+  note_change();
   all.slot_of[fd].store(static_cast<std::uint16_t>(&slot - all.slots + 1),
                         std::memory_order_release);
   if (!starting) set_deadline(all, slot, slot.operation.until_ms());
   release(slot);
 }
 
-// The number of a duplicate is not known here, its socket may be.
-ProgramView advance_same_socket(int fd) {
+// The descriptor that a connect is pending on, of which this one is a duplicate; -1: none. The
+// number of a duplicate is not known here, its socket may be.
+int pending_on_same_socket(int fd) {
+  if (!any_pending()) return -1;
   const std::uint64_t cookie = socket_cookie(fd);
-  if (cookie == 0) return ProgramView::kNotOurs;
+  if (cookie == 0) return -1;
   std::size_t position = 0;
   for (int other = next_pending(position); other >= 0; other = next_pending(position)) {
     const Slot* slot = slot_of(other);
-    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) {
-      return advance(other);
-    }
+    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) return other;
   }
-  return ProgramView::kNotOurs;
+  return -1;
 }
 
 }  // namespace
@@ -352,6 +365,8 @@ int StartingConnect::result_for_program(State state) {
     return EINPROGRESS;
   }
   const int error = state == State::kConnected ? 0 : slot_->operation.error();
+  // Others may have fetched an event of an attempt that is over.
+  note_change();
   empty(all, *slot_);
   return error;
 }
@@ -440,6 +455,14 @@ void forget_connect(int fd) {
   if (slot != nullptr) empty(*table(), *slot);
 }
 
+void forget_connects(unsigned first, unsigned last) {
+  std::size_t position = 0;
+  for (int fd = next_pending(position); fd >= 0; fd = next_pending(position)) {
+    const auto number = static_cast<unsigned>(fd);
+    if (first <= number && number <= last) forget_connect(fd);
+  }
+}
+
 ProgramView advance(int fd) {
   if (slot_of(fd) == nullptr) return ProgramView::kNotOurs;
   const Uninterrupted uninterrupted;
@@ -447,10 +470,14 @@ ProgramView advance(int fd) {
   return slot != nullptr ? advance_held(*table(), *slot) : ProgramView::kNotOurs;
 }
 
-ProgramView advance_after_error(int fd, std::uint32_t events) {
+ProgramView advance_after_error(int fd, std::uint32_t events, std::uint32_t changes_before) {
   ProgramView view = advance(fd);
-  if (view == ProgramView::kNotOurs) view = advance_same_socket(fd);
-  if (view != ProgramView::kNotOurs) return view;
+  if (view == ProgramView::kNotOurs) {
+    const int other = pending_on_same_socket(fd);
+    if (other >= 0) view = advance(other);
+  }
+  // To poll(2) some files twice is to lose what they have told (/proc/self/mountinfo).
+  if (view != ProgramView::kNotOurs || changes() == changes_before || !is_tcp(fd)) return view;
   // Another thread may have moved the connect on since the event was fetched, and what it has come
   // to has an event of its own: the socket has not failed any more, or has failed only since.
   pollfd now{fd, 0, 0};
@@ -459,34 +486,68 @@ ProgramView advance_after_error(int fd, std::uint32_t events) {
   return now.revents == 0 || failed_since ? ProgramView::kPending : ProgramView::kNotOurs;
 }
 
-void note_connected(int fd) {
+ProgramView advance_connected(int fd) {
   Slot* slot = slot_of(fd);
-  if (slot == nullptr) return;
+  if (slot == nullptr) return ProgramView::kNotOurs;
   // A later attempt has a line to log.
-  if (slot->beyond_first.load(std::memory_order_relaxed)) {
-    advance(fd);
-  } else if ((slot = hold_slot_of(fd)) != nullptr) {
-    // Moved on by another thread while this one waited for the slot.
-    if (slot->beyond_first.load(std::memory_order_relaxed)) {
-      advance_held(*table(), *slot);
-      return;
-    }
-    const ConnectOperation& operation = slot->operation;
+  if (slot->beyond_first.load(std::memory_order_relaxed)) return advance(fd);
+  slot = hold_slot_of(fd);
+  if (slot == nullptr) return ProgramView::kNotOurs;
+  // Another thread has moved it on while this one waited for the slot: the event is one of an
+  // attempt that is over.
+  if (slot->beyond_first.load(std::memory_order_relaxed)) return advance_held(*table(), *slot);
+  const ConnectOperation& operation = slot->operation;
+  const bool measures = wants_rtt();
+  // The event may be about something that has the number of a closed socket by now (a pipe), and
+  // must teach nothing then. Mostly nothing is to be learnt.
+  if ((measures || knows_failures()) && operation.owns_socket()) {
     const Endpoint& requested = operation.requested();
     note_success(requested.address, requested.port);
-    if (wants_rtt()) {
-      // What the program did before it waited is in it too; when that may be much, the kernel
-      // knows.
-      constexpr std::uint64_t kLong = 50'000;
-      const std::uint64_t took_us = now_us() - operation.began_us();
+    // What the program did before it waited is in it too; when that may be much, the kernel knows.
+    constexpr std::uint64_t kLong = 50'000;
+    const std::uint64_t took_us = now_us() - operation.began_us();
+    if (measures) {
       note_rtt(requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
     }
-    empty(*table(), *slot);
+  }
+  empty(*table(), *slot);
+  return ProgramView::kNotOurs;
+}
+
+ProgramView advance_if_connected(int fd) {
+  const SocketPhase phase = socket_phase(fd);
+  return phase == SocketPhase::kConnected || phase == SocketPhase::kEnded ? advance_connected(fd)
+                                                                          : ProgramView::kNotOurs;
+}
+
+std::optional<int> answer_for_so_error(int fd) {
+  if (slot_of(fd) == nullptr) return {};
+  const Uninterrupted uninterrupted;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return {};
+  Table& all = *table();
+  if (slot->stage == Stage::kPending && !is_starting(*slot) && owns_memory()) {
+    int error = 0;
+    if (slot->operation.deliver_truth(error)) {
+      empty(all, *slot);
+      return error;
+    }
+  }
+  switch (advance_held(all, *slot)) {
+    case ProgramView::kPending:
+      return 0;
+    case ProgramView::kFailed:
+      return take_error(fd);
+    default:
+      return {};
   }
 }
 
-void note_if_connected(int fd) {
-  if (socket_phase(fd) == SocketPhase::kConnected) note_connected(fd);
+bool may_share_pending(int fd) { return pending_on_same_socket(fd) >= 0; }
+
+bool is_under_way(int fd) {
+  const Slot* slot = slot_of(fd);
+  return slot != nullptr && slot->stage.load(std::memory_order_relaxed) == Stage::kPending;
 }
 
 bool may_be_pending(int fd) { return slot_of(fd) != nullptr; }
@@ -514,27 +575,39 @@ std::uint64_t next_deadline_ms() {
   return deadline == 0 ? kNever : deadline;
 }
 
-void advance_due() {
+std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_each_own) {
   Table* all = table();
-  if (all == nullptr || now_ms() < next_deadline_ms()) return;
+  const std::uint64_t deadline = next_deadline_ms();
+  const std::uint64_t now = now_ms();
+  if (all == nullptr || now < deadline) return deadline;
   const Uninterrupted uninterrupted;
+  std::uint64_t next = kNever;
+  for_each_own([&](int fd) {
+    Slot* slot = slot_of(fd);
+    if (slot == nullptr) return;
+    if (slot->until_ms.load(std::memory_order_relaxed) <= now) advance(fd);
+    slot = slot_of(fd);
+    if (slot != nullptr) next = std::min(next, slot->until_ms.load(std::memory_order_relaxed));
+  });
   all->scans_begun.fetch_add(1);
   // Whatever is set from here on is kept: the scan only ever finds earlier ones.
   all->deadline_ms.store(kNever);
-  const std::uint64_t now = now_ms();
   const std::size_t last =
       std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
   for (std::size_t i = 0; i < last; ++i) {
     Slot& slot = all->slots[i];
     if (slot.holding.load(std::memory_order_relaxed) == kFree) continue;
-    const std::uint64_t until = slot.until_ms.load(std::memory_order_relaxed);
-    if (until > now) {
-      if (until != kNever) set_deadline(*all, slot, until);
-      continue;
+    std::uint64_t until = slot.until_ms.load(std::memory_order_relaxed);
+    if (until < now && now - until >= kAbandonedMs) {
+      if (hold(slot)) advance_abandoned(*all, slot);
+      until = slot.until_ms.load(std::memory_order_relaxed);
     }
-    if (hold(slot)) advance_held(*all, slot);
+    if (until == kNever) continue;
+    set_deadline(*all, slot, until);
+    next = std::min(next, std::max(until + kAbandonedMs, now));
   }
   all->scans_ended.fetch_add(1);
+  return next;
 }
 
 int take_error(int fd) {

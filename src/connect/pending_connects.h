@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "callable.h"
 #include "connect/connect_operation.h"
 
 namespace nextaddr {
@@ -28,13 +29,8 @@ enum class ProgramView : std::uint8_t {
 namespace activity {
 // How many connects are pending; null until the first. In memory that a forked child finds empty.
 inline constinit std::atomic<const std::atomic<std::uint32_t>*> pending{nullptr};
-inline constinit std::atomic<bool> moved_on{false};
+inline constinit std::atomic<std::uint32_t> changes{0};
 }  // namespace activity
-
-// True once a connect was pending in this process.
-inline bool any_ever_pending() {
-  return activity::pending.load(std::memory_order_acquire) != nullptr;
-}
 
 // One load until the first connect, two afterwards: what every wait hook asks first.
 inline bool any_pending() {
@@ -42,9 +38,12 @@ inline bool any_pending() {
   return count != nullptr && count->load(std::memory_order_acquire) != 0;
 }
 
-// True once some connect of this process has gone on to another attempt: another thread may still
-// bring in an event of an attempt that is over.
-inline bool any_moved_on() { return activity::moved_on.load(std::memory_order_relaxed); }
+// Counts what changes the meaning of events that a thread may be fetching right now: a connect
+// begins to be pending, or goes on to another attempt, or a sleeper is to be woken for one. Unequal
+// before and after a wait: what it found has to be looked through, because it may tell of an
+// attempt that is over.
+inline std::uint32_t changes() { return activity::changes.load(std::memory_order_acquire); }
+inline void note_change() { activity::changes.fetch_add(1, std::memory_order_acq_rel); }
 
 struct PendingSlot;
 
@@ -88,8 +87,11 @@ bool knows_connect(int fd);
 // tells its result, and must not start another round.
 bool left_to_kernel(int fd);
 
-// A new connect on this descriptor, or none any more: forgets what was pending.
+// A new connect on this descriptor, or none any more: forgets what was pending. When it returns, no
+// other thread is within a step on its socket.
 void forget_connect(int fd);
+// The same for all from `first` to `last`.
+void forget_connects(unsigned first, unsigned last);
 
 // Advances the connect of one descriptor where needed, and tells what the program is to see of it.
 ProgramView advance(int fd);
@@ -97,30 +99,47 @@ ProgramView advance(int fd);
 // The same for a descriptor that the kernel has just called ready with an error, as `events` of
 // poll(2) or epoll(7): it may also be a duplicate of one with a connect pending, and the error one
 // of an attempt that is over. Once for each event: the next call may see the next attempt.
-ProgramView advance_after_error(int fd, std::uint32_t events);
+// `changes_before`: changes() before the kernel was asked.
+ProgramView advance_after_error(int fd, std::uint32_t events, std::uint32_t changes_before);
 
-// Advances every connect whose time is up.
-void advance_due();
+// The same for a descriptor that the kernel has just called ready without an error: if a connect
+// was pending, it is done. Spares a healthy connect every system call of advance().
+ProgramView advance_connected(int fd);
+// The same, where the event may be about another descriptor: only if the kernel says that this one
+// is connected. One system call.
+ProgramView advance_if_connected(int fd);
+
+using DescriptorVisitor = Callable<void, int>;
+
+// Advances every connect whose time is up among those that the caller waits for, which
+// `for_each_own` visits. Those of others are advanced only when nobody has looked after them for a
+// while, and then only silent ones: how the program learns of an error is known to who waits for
+// it. Returns when there is more to do, in milliseconds of CLOCK_MONOTONIC.
+std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_each_own);
 
 // The earliest time at which some connect has to be advanced; the far future when there is none.
 std::uint64_t next_deadline_ms();
 
-// The kernel has just called this descriptor ready, without an error: if a connect was pending, it
-// is done. Spares a healthy connect every system call of advance().
-void note_connected(int fd);
-// The same, where the event may be about another descriptor: only if the kernel says so. One system
-// call.
-void note_if_connected(int fd);
+// What SO_ERROR is to tell of this descriptor; nothing: what the kernel tells. A failure that no
+// wait of ours has hidden may have reached the program by another way (a raw epoll_wait(2),
+// io_uring, SIGIO), so it gets the truth, and the connect is its own from then on.
+std::optional<int> answer_for_so_error(int fd);
 
 // True when a connect is pending on this descriptor, as far as its number tells.
 bool may_be_pending(int fd);
+
+// True when something may still become of it: it has not failed for good.
+bool is_under_way(int fd);
+
+// True when it is another descriptor of a socket with one pending: a duplicate. One system call
+// while any is.
+bool may_share_pending(int fd);
 
 // Walks over them: the next descriptor with a connect pending, or -1 after the last. `position`
 // starts at 0.
 int next_pending(std::size_t& position);
 
-// The error of a connect that failed, once: SO_ERROR reads it, a second connect() returns it. 0:
-// none.
+// The error of a connect that failed, once: a second connect() returns it. 0: none.
 int take_error(int fd);
 
 }  // namespace nextaddr

@@ -20,7 +20,7 @@ bool is_in_flight(int outcome) { return outcome == EINPROGRESS || outcome == EIN
 void ConnectAttempts::begin(bool waits, std::uint64_t now_ms, std::uint32_t first_look_ms) {
   // Only what is needed until it is planned: most connects never are.
   state_ = State::kFirst;
-  began_ms_ = now_ms;
+  began_ms_ = program_began_ms_ = now_ms;
   patient_until_ms_ = now_ms + first_look_ms;
   held_until_ms_ = 0;
   fault_ = {};
@@ -45,10 +45,14 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
     held_until_ms_ = 0;
   } else {
     fault_ = attempt.fault;
-    if (planned_) log_.begin(position_, attempt.began_ms, fault_);
+    if (planned_) {
+      position_ = next_;
+      held_until_ms_ = 0;
+      log_.begin(position_, attempt.began_ms, fault_);
+    }
   }
   if (attempt.outcome == 0) return connected(now_ms);
-  if (!is_in_flight(attempt.outcome)) return ended(attempt.outcome, attempt.phase, now_ms);
+  if (!is_in_flight(attempt.outcome)) return ended(attempt.outcome, now_ms);
   if (released) return wait();
   if (fault_.action == FaultAction::kDelay) held_until_ms_ = attempt.began_ms + fault_.argument;
   if (planned_) {
@@ -63,24 +67,21 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
 
 Action ConnectAttempts::seen(SocketPhase phase, std::uint64_t now_ms) {
   if (phase == SocketPhase::kConnecting && now_ms < until_ms()) return wait();
-  // Whoever waits in connect(2) cannot have used it.
-  const bool was_used = phase == SocketPhase::kClosedAfterUse && !waits_;
-  if (phase == SocketPhase::kConnected || was_used) return connected(now_ms);
+  if (phase == SocketPhase::kConnected || phase == SocketPhase::kEnded) return connected(now_ms);
   if (!planned_) return plan(phase, 0);
   seen_phase_ = phase;
   return look_again(now_ms);
 }
 
 Action ConnectAttempts::error_read(int error, std::uint64_t now_ms) {
-  if (error == 0 && seen_phase_ == SocketPhase::kClosedUnused) return connected(now_ms);
   // What connect(2) answers when somebody else has read the error.
-  if (error == 0) return leave(ECONNABORTED);
-  return ended(error, seen_phase_, now_ms);
+  return error != 0 ? ended(error, now_ms) : leave(ECONNABORTED);
 }
 
-Action ConnectAttempts::ended(int error, SocketPhase phase, std::uint64_t now_ms) {
-  if (is_shutdown(error, phase)) return leave(error);
-  return planned_ ? failed(error, now_ms) : plan(phase, error);
+Action ConnectAttempts::ended(int error, std::uint64_t now_ms) {
+  // shutdown(2) from another thread ends a connect in flight so; no packet can.
+  if (error == ECONNRESET) return leave(error);
+  return planned_ ? failed(error, now_ms) : plan(SocketPhase::kClosed, error);
 }
 
 Action ConnectAttempts::planned(const Destinations& destinations, const Limits& limits,
@@ -92,10 +93,11 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   }
   planned_ = true;
   limits_ = limits;
-  program_began_ms_ = began_ms_;
   requested_ = static_cast<std::uint16_t>(destinations.requested);
   schedule_ = Schedule(destinations, limits.attempt_delay_ms, limits.kernel_ms);
-  position_ = static_cast<std::uint16_t>(schedule_.take_next());
+  // Whoever has parked the requested address meanwhile: it is the one that has been asked.
+  if (!instead_) schedule_.take(requested_);
+  position_ = instead_ ? static_cast<std::uint16_t>(schedule_.take_next()) : requested_;
   preferred_ = PositionSet::kNone;
   requested_error_ = 0;
   silent_ = {};
@@ -105,10 +107,19 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
     if (position_ == requested_) return leave(0);
     log_.end(kParked, began_ms_);
     state_ = State::kAsking;
-    return {Kind::kConnect, Lesson::kNothing, 0, position_};
+    next_ = std::exchange(position_, requested_);
+    return {Kind::kConnect, Lesson::kNothing, 0, next_};
   }
   in_flight(began_ms_, requested_delay_ms);
   return go_on(now_ms);
+}
+
+Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
+  if (planned_) log_.end(error, now_ms);
+  Action action = leave(error);
+  action.about = position_;
+  if (parks(error)) action.lesson = Lesson::kFailed;
+  return action;
 }
 
 void ConnectAttempts::probed(std::size_t position, int error) {
@@ -122,9 +133,9 @@ void ConnectAttempts::probed(std::size_t position, int error) {
 
 Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint64_t now_ms) {
   waits_ = waits;
+  program_began_ms_ = now_ms;
   if (!planned_) return wait();
   limits_.program_ms = program_ms;
-  program_began_ms_ = now_ms;
   // Where nobody else is to be asked, what is in flight goes on.
   patient_until_ms_ = schedule_.only_one_left()
                           ? deadline()
@@ -135,7 +146,9 @@ Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint6
 
 Action ConnectAttempts::lost_socket() { return leave(EBADF); }
 
-Action ConnectAttempts::lost_address() { return deliver(EHOSTUNREACH, Lesson::kNothing); }
+Action ConnectAttempts::lost_address() {
+  return deliver(requested_error_ != 0 ? requested_error_ : EHOSTUNREACH, Lesson::kNothing);
+}
 
 // ---- Decisions ----
 
@@ -159,14 +172,6 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
   if (now_ms < until_ms()) return wait();
   if (until_ms() == held_until_ms_) return {Kind::kRelease, Lesson::kNothing, 0, position_};
   return silent(now_ms);
-}
-
-// shutdown(2) from another thread ends a connect in flight so; no packet can, before the handshake
-// is complete, but a fault.
-bool ConnectAttempts::is_shutdown(int error, SocketPhase phase) const {
-  const bool on_purpose =
-      fault_.action == FaultAction::kReset || fault_.action == FaultAction::kErrno;
-  return error == ECONNRESET && !on_purpose && phase == SocketPhase::kClosed;
 }
 
 std::uint64_t ConnectAttempts::deadline() const {
@@ -217,11 +222,9 @@ Action ConnectAttempts::ask_next(Lesson lesson, std::uint64_t now_ms) {
   if (next == PositionSet::kNone) {
     return deliver(requested_error_ != 0 ? requested_error_ : ETIMEDOUT, lesson);
   }
-  const std::uint16_t about = position_;
-  position_ = static_cast<std::uint16_t>(next);
-  held_until_ms_ = 0;
+  next_ = static_cast<std::uint16_t>(next);
   state_ = State::kAsking;
-  return {Kind::kConnect, lesson, about, position_};
+  return {Kind::kConnect, lesson, position_, next_};
 }
 
 Action ConnectAttempts::connected(std::uint64_t now_ms) {

@@ -42,9 +42,10 @@ namespace nextaddr {
 enum class SocketPhase : std::uint8_t {
   kConnecting,
   kConnected,
-  kClosed,          // and no handshake was ever completed
-  kClosedUnused,    // the connection was there, but nothing ever went over it
-  kClosedAfterUse,  // the connection was there, and the program has used it
+  kClosed,  // and no handshake was ever completed
+  // The connection was there, and has been reset or closed since. A completed handshake is a
+  // connection, whoever looks when: what came after it is the program's to see.
+  kEnded,
 };
 
 class ConnectAttempts {
@@ -69,17 +70,29 @@ class ConnectAttempts {
 
   // What to do next. `position` is that of an address in the list of destinations.
   struct Action {
+    // What follows each: an observation, as soon as it is done.
     enum class Kind : std::uint8_t {
-      kWait,  // look at the socket again at until_ms(), or when it has something to tell: seen()
-      kPlan,  // find where else this connect may go: planned()
-      kReadError,  // read SO_ERROR: error_read()
-      kConnect,  // take the socket back and connect it to `position`: started(), or lost_address()
-      kRelease,  // the same, to the address at position(), whose delay is over: started()
-      kProbe,    // ask `position` by another socket meanwhile: probed()
-      kConnected,  // nothing: the socket is connected
-      kPause,      // leave the attempt in flight, and tell the program that its time is up
-      kDeliver,    // take the socket back: error() is the program's
-      kLeave,      // nothing, or ask the requested address as usual (elsewhere())
+      // Look at the socket again at until_ms(), or when it has something to tell: seen().
+      kWait,
+      // Find where else this connect may go: planned().
+      kPlan,
+      // Read SO_ERROR: error_read().
+      kReadError,
+      // Take the socket back and connect it to `position`: started(), or lost_address(). Or seen(),
+      // when the attempt in flight was answered in the last moment.
+      kConnect,
+      // Take the socket back and connect it to position(), whose delay is over: started().
+      kRelease,
+      // Ask `position` by another socket meanwhile: probed().
+      kProbe,
+      // The socket is connected; nothing is left to do.
+      kConnected,
+      // Leave the attempt in flight, and tell the program that its time is up: resumed().
+      kPause,
+      // Take the socket back: error() is the program's. Or seen(), as after kConnect.
+      kDeliver,
+      // Nothing is left to do; after elsewhere(): ask the requested address as usual.
+      kLeave,
     };
     Kind kind = Kind::kWait;
     Lesson lesson = Lesson::kNothing;
@@ -99,13 +112,11 @@ class ConnectAttempts {
     std::uint64_t began_ms = 0;
     std::uint32_t own_delay_ms = 0;  // the connection attempt delay known for its address; 0: none
     Fault fault{};                   // what was made of it on purpose
-    // Where the socket stands; looked at only after ECONNRESET, so ask only then.
-    SocketPhase phase = SocketPhase::kClosed;
   };
 
   // Begins anew, in kFirst: the requested address is about to be asked. `waits`: the program's
-  // connect(2) waits for the end, so that nobody can have used the socket before. The socket wants
-  // to be looked at after `first_look_ms`, no later than any attempt delay of this address.
+  // connect(2) waits for the end. The socket wants to be looked at after `first_look_ms`, no later
+  // than any attempt delay of this address.
   void begin(bool waits, std::uint64_t now_ms, std::uint32_t first_look_ms);
 
   // Instead of the first attempt: the requested address is parked. kLeave when it is to be asked
@@ -119,12 +130,15 @@ class ConnectAttempts {
   // The socket stands so.
   Action seen(SocketPhase phase, std::uint64_t now_ms);
   Action error_read(int error, std::uint64_t now_ms);
-  // The attempt in flight has ended with this error, with the socket in this phase.
-  Action ended(int error, SocketPhase phase, std::uint64_t now_ms);
+  // The attempt in flight has ended with this error.
+  Action ended(int error, std::uint64_t now_ms);
   // `requested_delay_ms`: the connection attempt delay known for the requested address; 0: none.
   // Without any candidate, or none but the requested one, the connect is left to the kernel.
   Action planned(const Destinations& destinations, const Limits& limits,
                  std::uint32_t requested_delay_ms, std::uint64_t now_ms);
+  // The attempt in flight has failed, and the program is told so: nothing is to be decided any
+  // more.
+  Action told(int error, std::uint64_t now_ms);
   // Another address has answered a probe: 0, or with an error. It is then asked next, or not at
   // all.
   void probed(std::size_t position, int error);
@@ -141,7 +155,8 @@ class ConnectAttempts {
   [[nodiscard]] static bool is_over(State state) { return state >= State::kConnected; }
   // False as long as nothing is known but the requested address.
   [[nodiscard]] bool is_planned() const { return planned_; }
-  // Whose attempt is under way, or was the last.
+  // Whose attempt is under way, or was the last. This, left_in_silence() and log() tell nothing
+  // before is_planned().
   [[nodiscard]] std::uint16_t position() const { return position_; }
   [[nodiscard]] std::uint64_t until_ms() const;
   [[nodiscard]] int error() const { return error_; }
@@ -163,7 +178,6 @@ class ConnectAttempts {
   Action leave(int error);
   Action deliver(int error, Lesson lesson);
   void in_flight(std::uint64_t now_ms, std::uint32_t own_delay_ms);
-  [[nodiscard]] bool is_shutdown(int error, SocketPhase phase) const;
   [[nodiscard]] std::uint64_t deadline() const;
 
   Schedule schedule_;
@@ -182,6 +196,7 @@ class ConnectAttempts {
   State state_ = State::kFirst;
   std::uint16_t requested_ = 0;
   std::uint16_t position_ = 0;
+  std::uint16_t next_ = 0;  // after kConnect: whose attempt begins with started()
   std::uint16_t preferred_ = PositionSet::kNone;  // the one that answered a probe last
   bool waits_ = false;
   bool planned_ = false;

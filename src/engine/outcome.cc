@@ -21,7 +21,7 @@ constexpr Meaning kMeanings[] = {
     {ETIMEDOUT, true, true, {"ETIMEDOUT"}, {"timed out"}},
     {EHOSTUNREACH, true, true, {"EHOSTUNREACH"}, {"host unreachable"}},
     {EHOSTDOWN, true, true, {"EHOSTDOWN"}, {"host down"}},
-    {ECONNRESET, true, true, {"ECONNRESET"}, {"reset"}},
+    {ECONNRESET, false, false, {"ECONNRESET"}, {"reset"}},
     {ENETUNREACH, true, false, {"ENETUNREACH"}, {"network unreachable"}},
     {ENETDOWN, true, false, {"ENETDOWN"}, {"network down"}},
     {EADDRNOTAVAIL, true, false, {"EADDRNOTAVAIL"}, {"no local address"}},

@@ -11,7 +11,7 @@ namespace nextaddr {
 inline constexpr int kParked = ECANCELED;
 
 // True for the errors after which the next address is asked at once: the address failed
-// (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ECONNRESET) or cannot be reached from here
+// (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN) or cannot be reached from here
 // (ENETUNREACH, ENETDOWN, EADDRNOTAVAIL; EACCES and EPERM are a firewall's reject, EINVAL a
 // blackhole route: ip-route(8)). Every other error is about the call or the machine, and the
 // program's own.

@@ -49,7 +49,10 @@ class Schedule {
   // The same for a position of the caller's choice. False when it is not to be asked any more.
   bool take(std::size_t position);
   // It has answered with an error, and is not asked again.
-  void drop(std::size_t position) { candidates_.remove(position); }
+  void drop(std::size_t position) {
+    candidates_.remove(position);
+    due_.remove(position);
+  }
   [[nodiscard]] bool only_one_left() const { return candidates_.count() == 1; }
 
   // How long an attempt that begins now is waited for, when `left_ms` are left for all of the

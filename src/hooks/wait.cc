@@ -21,17 +21,17 @@ using nextaddr::Woken;
 
 namespace {
 
-// libc's wait, unless a connect is under way, or another thread has begun one, or moved one on,
-// while this one slept.
+// libc's wait, unless a connect is pending, or something has changed for connects while this thread
+// slept: another one has begun one, or moved one on.
 template <typename Plain, typename Driven>
 int wait(bool has_limit, Plain plain, Driven driven) {
-  if (any_pending()) return driven({});
+  if (any_pending() || nextaddr::timer_is_set()) return driven({});
+  const std::uint32_t before = nextaddr::changes();
   timespec since{};
   if (has_limit) since = nextaddr::coarse_time();
   const int found = plain();
-  if (found <= 0 || !nextaddr::any_ever_pending()) return found;
-  if (!(any_pending() || nextaddr::any_moved_on() || nextaddr::wakes_exist())) return found;
-  return driven(Woken{found, since});
+  if (found <= 0 || nextaddr::changes() == before) return found;
+  return driven(Woken{found, since, before});
 }
 
 template <typename Timespec>

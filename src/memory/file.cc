@@ -67,7 +67,7 @@ int open_file(bool for_writing, struct stat& status) {
     ours = found == view(memory_file_header()) || (for_writing && make_header(fd, status, found));
   }
   if (ours) return fd;
-  close(fd);
+  kernel::close(fd);
   return -1;
 }
 
@@ -110,7 +110,7 @@ void read_memory_file(const AddressMemory& memory) {
       }
     }
   }
-  close(fd);
+  kernel::close(fd);
 }
 
 MemoryFile::MemoryFile(AddressEntry& entry) {
@@ -128,7 +128,7 @@ MemoryFile::MemoryFile(AddressEntry& entry) {
 
 MemoryFile::~MemoryFile() {
   if (locked_) lock(fd_, F_UNLCK);
-  if (fd_ >= 0) close(fd_);
+  if (fd_ >= 0) kernel::close(fd_);
 }
 
 void MemoryFile::write(const AddressEntry& entry) const {

@@ -117,6 +117,8 @@ void note_silent(const Address& address, in_port_t port) {
   address_memory().store(entry);
 }
 
+bool knows_failures() { return address_memory().may_hold_failures(); }
+
 void note_success(const Address& address, in_port_t port) {
   if (!address_memory().may_hold_failures()) return;
   AddressEntry entry;

@@ -11,6 +11,7 @@
 #include "arguments.h"
 #include "descriptors.h"
 #include "engine/text.h"
+#include "kernel.h"
 #include "process.h"
 #include "this_thread.h"
 
@@ -59,9 +60,33 @@ Entry* make_entry_of(int fd) {
   return entries != nullptr && in_tables(fd) ? &entries[fd] : nullptr;
 }
 
-// "tfd:        7 events: 8000001d data:     7f0700000004" of /proc/self/fdinfo.
-bool line_tells(std::string_view line, int fd, std::uint64_t data) {
-  const auto number_after = [&line](std::string_view label, unsigned base, std::uint64_t& out) {
+// Nobody has ever waited on this set by its number.
+bool is_waited_on_otherwise(int epoll) {
+  const Entry* entry = entry_of(epoll);
+  return entry == nullptr || entry->waiter.load(std::memory_order_relaxed) == nullptr;
+}
+
+// Whether `fd` may be in `epoll` without that being known here.
+bool may_be_unknown(int fd, int epoll) {
+  Registration known;
+  if (!registration_of(fd, known)) return true;
+  return known.several || (known.epoll != epoll && is_waited_on_otherwise(known.epoll));
+}
+
+// One line of /proc/self/fdinfo/SET: "tfd:        7 events: 8000001d data:     7f0700000004".
+struct TargetLine {
+  std::uint64_t fd;
+  std::uint64_t events;
+  std::uint64_t data;
+
+  bool read(std::string_view line) {
+    return number_after(line, "tfd:", 10, fd) && number_after(line, "events:", 16, events) &&
+           number_after(line, "data:", 16, data);
+  }
+
+ private:
+  static bool number_after(std::string_view line, std::string_view label, unsigned base,
+                           std::uint64_t& out) {
     const std::size_t at = line.find(label);
     if (at == std::string_view::npos) return false;
     std::string_view rest = slice(line, at + label.size(), line.size());
@@ -76,11 +101,32 @@ bool line_tells(std::string_view line, int fd, std::uint64_t data) {
       out = out * base + digit;
     }
     return true;
-  };
-  std::uint64_t told_fd = 0;
-  std::uint64_t told_data = 0;
-  return number_after("tfd:", 10, told_fd) && number_after("data:", 16, told_data) &&
-         told_fd == static_cast<std::uint64_t>(fd) && told_data == data;
+  }
+};
+
+// Calls each(line) for what the kernel knows to be in `epoll`.
+template <typename Each>
+void for_each_target(int epoll, Each each) {
+  char path[40] = "/proc/self/fdinfo/";
+  NumberText digits;
+  const std::string_view number = format_number(static_cast<unsigned>(epoll), digits);
+  std::memcpy(path + std::strlen(path), number.data(), number.size());
+  const int info = open_unless_sandboxed(path, O_RDONLY);
+  if (info < 0) return;
+  char buffer[1024];
+  std::size_t held = 0;
+  for (ssize_t got = 0; (got = read(info, buffer + held, sizeof buffer - held)) > 0;) {
+    held += static_cast<std::size_t>(got);
+    std::string_view text(buffer, held);
+    for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos;) {
+      TargetLine line{};
+      if (line.read(slice(text, 0, end))) each(line);
+      text.remove_prefix(end + 1);
+    }
+    std::memmove(buffer, text.data(), text.size());
+    held = text.size();
+  }
+  kernel::close(info);
 }
 
 }  // namespace
@@ -130,28 +176,32 @@ bool registration_of(int fd, Registration& out) {
   return true;
 }
 
-bool registered_with(int epoll, int fd, std::uint64_t data) {
-  char path[40] = "/proc/self/fdinfo/";
-  NumberText digits;
-  const std::string_view number = format_number(static_cast<unsigned>(epoll), digits);
-  std::memcpy(path + std::strlen(path), number.data(), number.size());
-  const int info = open_unless_sandboxed(path, O_RDONLY);
-  if (info < 0) return false;
-  char buffer[1024];
-  std::size_t held = 0;
-  bool found = false;
-  for (ssize_t got = 0; !found && (got = read(info, buffer + held, sizeof buffer - held)) > 0;) {
-    held += static_cast<std::size_t>(got);
-    std::string_view text(buffer, held);
-    for (std::size_t end = 0; !found && (end = text.find('\n')) != std::string_view::npos;) {
-      found = line_tells(slice(text, 0, end), fd, data);
-      text.remove_prefix(end + 1);
+void for_each_pending_in(int epoll, const DescriptorVisitor& visit) {
+  std::size_t position = 0;
+  for (int fd = next_pending(position); fd >= 0; fd = next_pending(position)) {
+    Registration known;
+    if (may_be_unknown(fd, epoll) || (registration_of(fd, known) && known.epoll == epoll)) {
+      visit(fd);
     }
-    std::memmove(buffer, text.data(), text.size());
-    held = text.size();
   }
-  close(info);
-  return found;
+}
+
+void for_each_pending_known_to_kernel(int epoll, std::uint64_t data,
+                                      const RegistrationVisitor& visit) {
+  bool any = false;
+  std::size_t position = 0;
+  for (int fd = next_pending(position); fd >= 0 && !any; fd = next_pending(position)) {
+    any = may_be_unknown(fd, epoll);
+  }
+  if (!any) return;
+  for_each_target(epoll, [&](const TargetLine& line) {
+    const int fd = static_cast<int>(line.fd);
+    if (line.data != data || !may_be_pending(fd) || !may_be_unknown(fd, epoll)) return;
+    // What is disabled by EPOLLONESHOT keeps only that.
+    Registration known;
+    const bool is_known = registration_of(fd, known) && known.data == data;
+    visit(fd, is_known ? known.events : static_cast<std::uint32_t>(line.events));
+  });
 }
 
 int next_registered_alike(int epoll, std::uint64_t data, int after) {
@@ -176,7 +226,7 @@ bool others_wait_on(int epoll) {
   const Entry* entry = entry_of(epoll);
   if (entry == nullptr) return false;
   const char* waiter = entry->waiter.load(std::memory_order_relaxed);
-  return waiter != nullptr && waiter != &this_thread;
+  return waiter != nullptr ? waiter != &this_thread : has_other_threads();
 }
 
 }  // namespace nextaddr

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "connect/pending_connects.h"
+
 namespace nextaddr {
 
 struct Registration {
@@ -39,8 +41,16 @@ class NotedCall {
 // What is known of `fd`; false when it is in no epoll set.
 bool registration_of(int fd, Registration& out);
 
-// Reads from the kernel whether `fd` is in `epoll` with `data` (/proc/self/fdinfo); slow.
-bool registered_with(int epoll, int fd, std::uint64_t data);
+// Visits the descriptors with a connect pending that are in `epoll`, or may be: programs register
+// by a duplicate of the set's descriptor (mio), by io_uring (libuv 1.51), or nest sets.
+void for_each_pending_in(int epoll, const DescriptorVisitor& visit);
+
+// The same for those that an event of `epoll` with `data` may be about as far as only the kernel
+// knows, which is asked (/proc/self/fdinfo; slow, and not at all when there can be none). `events`:
+// what they are registered for.
+using RegistrationVisitor = Callable<void, int, std::uint32_t>;
+void for_each_pending_known_to_kernel(int epoll, std::uint64_t data,
+                                      const RegistrationVisitor& visit);
 
 // The next descriptor above `after` that is in `epoll` with this `data`, as far as is known (it may
 // have been closed); -1: no more.
@@ -48,7 +58,8 @@ int next_registered_alike(int epoll, std::uint64_t data, int after);
 
 // This thread is about to wait on `epoll`.
 void note_waiter(int epoll);
-// Another thread than this one has waited on `epoll`, and may be asleep there.
+// Another thread than this one may be asleep in `epoll`: it has waited there, or nobody has by this
+// number, so that it may be waited on by another one, by poll(2), or from within another set.
 bool others_wait_on(int epoll);
 
 }  // namespace nextaddr

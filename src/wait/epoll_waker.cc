@@ -1,10 +1,15 @@
 #include "wait/epoll_waker.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+
+#include "clock.h"
 #include "connect/pending_connects.h"
 #include "errno_kept.h"
 #include "kernel.h"
@@ -21,6 +26,8 @@ constexpr int kHighDescriptor = 768;
 // Our timer: the process that has made it, and above that its descriptor plus one. A forked child
 // makes its own, because to set the one it has inherited would set its parent's.
 constinit std::atomic<std::uint64_t> the_timer{0};
+// There was one of a parent.
+constinit std::atomic<bool> inherited{false};
 
 // The interval by which our timer is known; it never passes.
 constexpr timespec kTag{31'536'000, 123'456'789};
@@ -32,12 +39,11 @@ bool is_our_timer(int fd) {
 }
 
 int make_timer() {
-  activity::any_timer.store(true, std::memory_order_relaxed);
   int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (timer < 0) return -1;
   const int high = kernel::fcntl(timer, F_DUPFD_CLOEXEC, kHighDescriptor);
   if (high >= 0) {
-    close(timer);
+    kernel::close(timer);
     timer = high;
   }
   const itimerspec unset{kTag, {}};
@@ -45,17 +51,31 @@ int make_timer() {
   return timer;
 }
 
-// The timer of this process, made when there is none; -1: none can be had.
+int descriptor_in(std::uint64_t known) { return static_cast<int>(known >> 32) - 1; }
+
+// The timer of this process; -1: it has none.
+int made_timer() {
+  const std::uint64_t known = the_timer.load(std::memory_order_relaxed);
+  const int timer = descriptor_in(known);
+  // The number is the program's when it has closed all it does not know (closefrom).
+  const bool ours = static_cast<std::uint32_t>(known) == own_pid() && is_our_timer(timer);
+  return ours ? timer : -1;
+}
+
+// The same, made when there is none; -1: none can be had.
 int own_timer() {
   const std::uint32_t pid = own_pid();
   for (;;) {
     std::uint64_t known = the_timer.load(std::memory_order_relaxed);
-    const int timer = static_cast<int>(known >> 32) - 1;
-    // The number is the program's when it has closed all it does not know (closefrom).
+    const int timer = descriptor_in(known);
     const bool ours = timer >= 0 && is_our_timer(timer);
     if (ours && static_cast<std::uint32_t>(known) == pid) return timer;
     if (known != 0 && !the_timer.compare_exchange_strong(known, 0)) continue;
-    if (ours) close(timer);
+    if (ours) {
+      // The parent's, which may be in sets that are this process's too.
+      inherited.store(true, std::memory_order_relaxed);
+      kernel::close(timer);
+    }
     const int made = make_timer();
     if (made < 0) return -1;
     std::uint64_t none = 0;
@@ -63,8 +83,35 @@ int own_timer() {
             none, std::uint64_t{static_cast<std::uint32_t>(made) + 1} << 32 | pid)) {
       return made;
     }
-    close(made);
+    kernel::close(made);
   }
+}
+
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+// Sets the timer to pass then.
+void set_timer(int timer, std::uint64_t at_ms) {
+  const itimerspec at{kTag, timespec_of_ms(at_ms != kNever ? at_ms : 0)};
+  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
+}
+
+// Sets that have had the timer, by their number: more than these are not remembered, and look ready
+// to who polls them when it passes.
+constexpr std::size_t kSets = 16;
+constinit std::array<std::atomic<int>, kSets> sets{};  // plus one
+
+void note_set(int epoll) {
+  for (std::atomic<int>& each : sets) {
+    int known = each.load(std::memory_order_relaxed);
+    if (known == epoll + 1 || (known == 0 && each.compare_exchange_strong(known, epoll + 1)))
+      return;
+  }
+}
+
+bool has_timer(int epoll) {
+  return std::any_of(sets.begin(), sets.end(), [&](const std::atomic<int>& each) {
+    return each.load(std::memory_order_relaxed) == epoll + 1;
+  });
 }
 
 // Wakes whoever sleeps in `epoll`, or in another set that has the timer, at `at_ms`. Replaces the
@@ -73,9 +120,10 @@ void wake_at(int epoll, std::uint64_t at_ms) {
   const ErrnoKept errno_kept;
   const int timer = own_timer();
   if (timer < 0) return;
-  const itimerspec at{
-      kTag, {static_cast<time_t>(at_ms / 1000), static_cast<long>(at_ms % 1000 * 1'000'000)}};
-  timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
+  activity::timer_set.store(true, std::memory_order_release);
+  note_change();
+  note_set(epoll);
+  set_timer(timer, at_ms);
   // One event, which needs no read(2) to go away.
   epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
   event.data.u64 = wake_data();
@@ -87,15 +135,38 @@ void wake_at(int epoll, std::uint64_t at_ms) {
 
 }  // namespace
 
+void set_timer_anew() {
+  const int timer = timer_is_set() ? made_timer() : -1;
+  if (timer < 0) return;
+  const ErrnoKept errno_kept;
+  const bool any = any_pending();
+  set_timer(timer, any ? next_deadline_ms() : kNever);
+  if (!any && !inherited.load(std::memory_order_relaxed)) {
+    activity::timer_set.store(false, std::memory_order_release);
+  }
+}
+
+bool is_only_woken(int epoll) {
+  if (!timer_is_set() || !has_timer(epoll)) return false;
+  advance_due([&](const DescriptorVisitor& visit) { for_each_pending_in(epoll, visit); });
+  set_timer_anew();
+  pollfd now{epoll, POLLIN, 0};
+  return libc::poll(&now, 1, 0) == 0;
+}
+
 std::uint64_t wake_data() { return reinterpret_cast<std::uintptr_t>(&the_timer); }
 
 void wake_epoll_sleepers(int fd) {
   Registration known;
   if (!registration_of(fd, known) || !others_wait_on(known.epoll)) return;
+  wake_others_in(known.epoll);
+}
+
+void wake_others_in(int epoll) {
   // Again when another thread, with an earlier deadline, may have set the timer just before.
   std::uint64_t deadline = next_deadline_ms();
-  for (std::uint64_t set = ~std::uint64_t{0}; deadline < set; deadline = next_deadline_ms()) {
-    wake_at(known.epoll, deadline);
+  for (std::uint64_t set = kNever; deadline < set; deadline = next_deadline_ms()) {
+    wake_at(epoll, deadline);
     set = deadline;
   }
 }

@@ -2,8 +2,8 @@
 // the set wakes them when it has to be moved on. It is in all such sets, and the one descriptor
 // that nextaddr owns: high-numbered and close-on-exec.
 //
-// Never wakes anybody while no connect is under way, and its event never reaches the program.
-// Async-signal-safe.
+// Never wakes anybody while no connect is pending, but once when the one it was set for has ended
+// early; its event never reaches the program. Async-signal-safe.
 #pragma once
 
 #include <atomic>
@@ -12,17 +12,28 @@
 namespace nextaddr {
 
 namespace activity {
-inline constinit std::atomic<bool> any_timer{false};
+inline constinit std::atomic<bool> timer_set{false};
 }  // namespace activity
 
-// True once our timer is in some epoll set; a forked child inherits the sets and this.
-inline bool wakes_exist() { return activity::any_timer.load(std::memory_order_relaxed); }
+// True while our timer is set, or has passed and nobody has seen it yet: some epoll set may have an
+// event of it. A forked child inherits the sets and this.
+inline bool timer_is_set() { return activity::timer_set.load(std::memory_order_acquire); }
 
-// A connect has been started on `fd`, or it has been registered in an epoll set with one under way:
-// a thread that sleeps in that set since before must wake in time to move it on.
+// A connect has been started on `fd`, or it has been registered in an epoll set with one pending: a
+// thread that sleeps in that set since before must wake in time to advance it.
 void wake_epoll_sleepers(int fd);
+
+// The same for whoever sleeps in this set.
+void wake_others_in(int epoll);
 
 // What the event of the timer carries.
 std::uint64_t wake_data();
+
+// The timer has woken somebody, who has advanced what was due: sets it for the next deadline.
+void set_timer_anew();
+
+// True when this is an epoll set that is ready only because our timer has passed. Advances what was
+// due there, as who waits on the set itself would.
+bool is_only_woken(int epoll);
 
 }  // namespace nextaddr

@@ -1,19 +1,17 @@
 #include "wait/poll_select.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <string_view>
 
+#include "arguments.h"
 #include "connect/pending_connects.h"
-#include "engine/text.h"
+#include "descriptors.h"
 #include "errno_kept.h"
 #include "libc.h"
 #include "process.h"
+#include "wait/epoll_waker.h"
 #include "wait/sliced_wait.h"
 
 namespace nextaddr {
@@ -26,17 +24,17 @@ short with(short events, int more) {
   return static_cast<short>(static_cast<std::uint16_t>(events | more));
 }
 
-// Takes the events of connects still under way out of what poll(2) found.
-int sift_poll(pollfd* fds, nfds_t count, int ready) {
+// Takes the events of connects still pending out of what poll(2) found.
+int sift_poll(pollfd* fds, nfds_t count, int ready, std::uint32_t changes_before) {
   for (nfds_t i = 0; i < count; ++i) {
     if (fds[i].revents == 0) continue;
-    if (!may_have_failed(fds[i].revents)) {
-      note_connected(fds[i].fd);
-      continue;
-    }
-    switch (advance_after_error(fds[i].fd, static_cast<std::uint16_t>(fds[i].revents))) {
+    const bool failed = may_have_failed(fds[i].revents);
+    const auto events = static_cast<std::uint16_t>(fds[i].revents);
+    switch (failed ? advance_after_error(fds[i].fd, events, changes_before)
+                   : advance_connected(fds[i].fd)) {
       case ProgramView::kNotOurs:
-        break;
+        if (failed || !is_only_woken(fds[i].fd)) continue;
+        [[fallthrough]];
       case ProgramView::kPending:
         fds[i].revents = 0;
         --ready;
@@ -50,67 +48,88 @@ int sift_poll(pollfd* fds, nfds_t count, int ready) {
 }
 
 // The three sets of one select(2) call, as the program gave them: each slice starts from these.
+// Programs give one set twice (perl's IO::Socket::IP, to be written and as exceptions): the kernel
+// is given copies then, because what it says of one would be lost in the other.
 class SelectSets {
   // In which the kernel reads and writes them.
   using Word = unsigned long;
   static constexpr int kBits = 8 * sizeof(Word);
 
  public:
-  // More descriptors than FD_SETSIZE fit, as long as the program allocated its sets so.
-  static constexpr int kMost = 8192;
+  // More descriptors than FD_SETSIZE fit, as long as the program allocated its sets so. No more,
+  // because they are on a stack that may be small.
+  static constexpr int kMost = 2048;
 
   SelectSets(int count, fd_set* read, fd_set* write, fd_set* except)
       : count_(count),
         bytes_((static_cast<std::size_t>(count) + kBits - 1) / kBits * sizeof(Word)),
-        sets_{read, write, except} {
-    for (std::size_t i = 0; i < sets_.size(); ++i) {
-      if (sets_[i] != nullptr) std::memcpy(given_[i].data(), sets_[i], bytes_);
+        program_sets_{read, write, except} {
+    for (std::size_t i = 0; i < kSets; ++i) {
+      if (program_sets_[i] == nullptr) continue;
+      std::memcpy(given_[i].data(), program_sets_[i], bytes_);
+      sets_[i] = reinterpret_cast<fd_set*>(found_[i].data());
     }
   }
 
-  void restore() const {
-    for (std::size_t i = 0; i < sets_.size(); ++i) {
+  int select(std::int64_t ns, const sigset_t* mask) const {
+    for (std::size_t i = 0; i < kSets; ++i) {
       if (sets_[i] != nullptr) std::memcpy(sets_[i], given_[i].data(), bytes_);
     }
+    return libc::pselect(count_, sets_[0], sets_[1], sets_[2], SliceTime(ns).get(), mask);
   }
 
-  // Takes out the connects still under way. select(2) does not tell an error from anything else.
-  int sift(int ready) const {
+  // Takes out the connects still pending. select(2) does not tell an error from anything else, but
+  // of those the state of the socket does.
+  int sift(int ready, std::uint32_t changes_before) const {
     for (int fd = 0; fd < count_; ++fd) {
-      if (!present(fd)) continue;
-      pollfd now{fd, POLLIN | POLLRDBAND | POLLOUT | POLLWRBAND | POLLPRI, 0};
-      libc::poll(&now, 1, 0);
-      if (may_have_failed(now.revents)) {
-        if (advance_after_error(fd, static_cast<std::uint16_t>(now.revents)) ==
-            ProgramView::kPending)
-          now.revents = 0;
-      } else if (now.revents != 0) {
-        note_connected(fd);
-      }
-      for (std::size_t i = 0; i < sets_.size(); ++i) {
-        if ((now.revents & kShownBy[i]) == 0) ready -= remove(sets_[i], fd) ? 1 : 0;
-      }
+      if (!is_found(fd)) continue;
+      if (view_of(fd, changes_before) != ProgramView::kPending) continue;
+      for (fd_set* set : sets_) ready -= remove(set, fd) ? 1 : 0;
     }
     return ready;
   }
 
-  void clear() const {
-    for (fd_set* set : sets_) {
-      if (set != nullptr) std::memset(set, 0, bytes_);
+  // What was found is the program's, in the kernel's order; `none`: nothing was.
+  void tell(bool none) const {
+    for (std::size_t i = 0; i < kSets; ++i) {
+      if (program_sets_[i] == nullptr) continue;
+      if (none) std::memset(sets_[i], 0, bytes_);
+      std::memcpy(program_sets_[i], sets_[i], bytes_);
+    }
+  }
+
+  void for_each_given(const DescriptorVisitor& visit) const {
+    for (int fd = 0; fd < count_; ++fd) {
+      if (has(given_[0].data(), fd) || has(given_[1].data(), fd) || has(given_[2].data(), fd)) {
+        visit(fd);
+      }
     }
   }
 
  private:
-  // What each set tells of (select(2), "Correspondence between select() and poll()").
-  static constexpr std::array<short, 3> kShownBy{POLLIN | POLLRDBAND | POLLHUP | POLLERR | POLLNVAL,
-                                                 POLLOUT | POLLWRBAND | POLLERR | POLLNVAL,
-                                                 POLLPRI | POLLNVAL};
+  static constexpr std::size_t kSets = 3;
+  using Memory = std::array<Word, kMost / kBits>;
 
-  static bool has(const fd_set* set, int fd) {
-    const auto* words = reinterpret_cast<const Word*>(set);
-    return set != nullptr && (words[fd / kBits] >> (fd % kBits) & 1) != 0;
+  static ProgramView view_of(int fd, std::uint32_t changes_before) {
+    if (!may_be_pending(fd) && !may_share_pending(fd)) {
+      return is_only_woken(fd) ? ProgramView::kPending : ProgramView::kNotOurs;
+    }
+    pollfd now{fd, POLLOUT, 0};
+    libc::poll(&now, 1, 0);
+    // Another thread has moved it on since.
+    if (now.revents == 0) return ProgramView::kPending;
+    return may_have_failed(now.revents)
+               ? advance_after_error(fd, static_cast<std::uint16_t>(now.revents), changes_before)
+               : advance_connected(fd);
   }
-  [[nodiscard]] bool present(int fd) const {
+
+  static bool has(const Word* words, int fd) {
+    return (words[fd / kBits] >> (fd % kBits) & 1) != 0;
+  }
+  static bool has(const fd_set* set, int fd) {
+    return set != nullptr && has(reinterpret_cast<const Word*>(set), fd);
+  }
+  [[nodiscard]] bool is_found(int fd) const {
     return has(sets_[0], fd) || has(sets_[1], fd) || has(sets_[2], fd);
   }
   static bool remove(fd_set* set, int fd) {
@@ -121,43 +140,33 @@ class SelectSets {
 
   int count_;
   std::size_t bytes_;
-  std::array<fd_set*, 3> sets_;
-  std::array<std::array<char, kMost / 8>, 3> given_;
+  std::array<fd_set*, kSets> program_sets_;
+  std::array<fd_set*, kSets> sets_{};
+  std::array<Memory, kSets> given_{};
+  mutable std::array<Memory, kSets> found_;
 };
-
-// How many descriptors the kernel has room for in this process's table; 0 when it does not tell.
-int descriptor_table_size() {
-  char text[1024];
-  const int status = open_unless_sandboxed("/proc/self/status", O_RDONLY);
-  if (status < 0) return 0;
-  const ssize_t length = read(status, text, sizeof text);
-  close(status);
-  constexpr std::string_view kLabel = "\nFDSize:\t";
-  const std::string_view all(text, length > 0 ? static_cast<std::size_t>(length) : 0);
-  const std::size_t at = all.find(kLabel);
-  if (at == std::string_view::npos) return 0;
-  std::string_view rest = slice(all, at + kLabel.size(), all.size());
-  std::uint32_t size = 0;
-  return parse_number(take_until(rest, '\n'), INT32_MAX, size) ? static_cast<int>(size) : 0;
-}
 
 // How many bits of its sets select(2) touches when asked for `count`: some programs always ask for
 // getdtablesize() descriptors, with sets that are smaller. Negative: more than can be kept here.
 int used_count(int count) {
   if (count <= FD_SETSIZE) return count;
-  const int size = descriptor_table_size();
+  const int size = descriptor_table_size_now();
   return size == 0 || std::min(count, size) > SelectSets::kMost ? -1 : std::min(count, size);
 }
 
 }  // namespace
 
 int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask, Woken woken) {
-  return wait_in_slices(
-      limit_ns, mask,
-      [&](std::int64_t ns, const sigset_t* slice_mask) {
-        return libc::ppoll(fds, count, SliceTime(ns).get(), slice_mask);
-      },
-      [&](int ready) { return sift_poll(fds, count, ready); }, woken);
+  const auto call = [&](std::int64_t ns, const sigset_t* slice_mask) {
+    return libc::ppoll(fds, count, SliceTime(ns).get(), slice_mask);
+  };
+  const auto sift = [&](int ready, std::uint32_t changes_before) {
+    return sift_poll(fds, count, ready, changes_before);
+  };
+  const auto for_each_own = [&](const DescriptorVisitor& visit) {
+    for (nfds_t i = 0; i < count; ++i) visit(fds[i].fd);
+  };
+  return wait_in_slices(limit_ns, mask, {call, sift, for_each_own}, woken);
 }
 
 std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* except,
@@ -165,30 +174,33 @@ std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* e
   const int used = used_count(count);
   if (used < 0) return {};
   const SelectSets sets(used, read, write, except);
-  const int ready = wait_in_slices(
-      limit_ns, mask,
-      [&](std::int64_t ns, const sigset_t* slice_mask) {
-        sets.restore();
-        return libc::pselect(used, read, write, except, SliceTime(ns).get(), slice_mask);
-      },
-      [&](int found) { return sets.sift(found); });
-  if (ready == 0) sets.clear();
+  const auto call = [&](std::int64_t ns, const sigset_t* slice_mask) {
+    return sets.select(ns, slice_mask);
+  };
+  const auto sift = [&](int found, std::uint32_t changes_before) {
+    return sets.sift(found, changes_before);
+  };
+  const auto for_each_own = [&](const DescriptorVisitor& visit) { sets.for_each_given(visit); };
+  const int ready = wait_in_slices(limit_ns, mask, {call, sift, for_each_own});
+  // After an error they are as they were (select(2)).
+  if (ready >= 0) sets.tell(ready == 0);
   return ready;
 }
 
 int socket_error(int fd, void* value, socklen_t* length) {
+  if (!may_be_pending(fd)) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
   return errno_kept_on_success([&] {
-    const ProgramView view = advance(fd);
-    if (view == ProgramView::kNotOurs)
-      return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
-    // Another option, for the checks and the length: to read SO_ERROR would take the error of an
-    // attempt that has failed since, which is not for the program.
+    // Another option, for the checks and the length: SO_ERROR is asked only once it is known whose
+    // error it would be.
+    const socklen_t room = may_be_read(length) ? *length : 0;
     const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
-    if (result == 0) {
-      const int error = view == ProgramView::kFailed ? take_error(fd) : 0;
-      std::memcpy(value, &error, std::min<socklen_t>(*length, sizeof error));
+    if (result != 0) return result;
+    if (const std::optional<int> error = answer_for_so_error(fd)) {
+      std::memcpy(value, &*error, std::min<socklen_t>(*length, sizeof *error));
+      return 0;
     }
-    return result;
+    *length = room;
+    return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
   });
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <ctime>
 
+#include "callable.h"
 #include "clock.h"
 #include "connect/pending_connects.h"
 #include "signals.h"
@@ -18,12 +19,13 @@ namespace nextaddr {
 
 inline constexpr std::int64_t kForever = INT64_MAX;
 
-// A wait that began with nothing pending and has found something now that there is: what it found,
-// and since when it had been waiting (CLOCK_MONOTONIC_COARSE). `found` 0: the wait is only to
-// begin.
+// A wait that began with nothing pending and has found something now that there is, or was
+// meanwhile: what it found, since when it had been waiting (CLOCK_MONOTONIC_COARSE), and changes()
+// of then. `found` 0: the wait is only to begin.
 struct Woken {
   int found = 0;
   timespec since{};
+  std::uint32_t changes = 0;
 };
 
 inline constexpr std::int64_t kNanoseconds = 1'000'000'000;
@@ -38,7 +40,7 @@ inline std::int64_t now_ns() {
   return ns_of(now);
 }
 
-// The program's time, and how much of it the next slice of the wait may take.
+// The program's time, and how much of it is left.
 class Patience {
  public:
   // kForever: no limit.
@@ -48,12 +50,11 @@ class Patience {
   [[nodiscard]] std::int64_t left_ns() const {
     return end_ns_ == kForever ? kForever : std::max<std::int64_t>(end_ns_ - now_ns(), 0);
   }
-  // At most until the next connect under way has to be moved on.
-  [[nodiscard]] std::int64_t slice_ns() const {
-    const std::uint64_t deadline = next_deadline_ms();
+  // At most until this time, in milliseconds of CLOCK_MONOTONIC.
+  [[nodiscard]] std::int64_t slice_ns(std::uint64_t until_ms) const {
     const std::uint64_t now = now_ms();
-    if (deadline > now + 1'000'000'000) return left_ns();
-    const auto until = static_cast<std::int64_t>(deadline > now ? deadline - now : 0) * 1'000'000;
+    if (until_ms > now + 1'000'000'000) return left_ns();
+    const auto until = static_cast<std::int64_t>(until_ms > now ? until_ms - now : 0) * 1'000'000;
     return std::min(left_ns(), until);
   }
   [[nodiscard]] bool over() const { return left_ns() == 0; }
@@ -117,30 +118,21 @@ bool is_valid_for_select(const Timeval* timeout) {
   return timeout == nullptr || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0);
 }
 
-// A function of the caller, for the time of a call: one copy of what calls it serves all.
-template <typename Result, typename... Arguments>
-class Callable {
- public:
-  template <typename Function>
-  // NOLINTNEXTLINE(google-explicit-constructor): stands for what is passed
-  Callable(const Function& function)
-      : function_(&function), call_([](const void* target, Arguments... arguments) {
-          return (*static_cast<const Function*>(target))(arguments...);
-        }) {}
-  Result operator()(Arguments... arguments) const { return call_(function_, arguments...); }
-
- private:
-  const void* function_;
-  Result (*call_)(const void*, Arguments...);
+// One wait of the program.
+struct Wait {
+  // The program's call, for this long at most and with this signal mask.
+  Callable<int, std::int64_t, const sigset_t*> call;
+  // Takes out of its result what belongs to a connect still pending, and returns how many are left.
+  // `changes`: changes() when the call began.
+  Callable<int, int, std::uint32_t> sift;
+  // Visits the descriptors that are waited for and may have a connect pending.
+  Callable<void, const DescriptorVisitor&> for_each_own;
 };
 
-// Waits in slices: `wait(slice_ns, mask)` is the program's call with this signal mask,
-// `sift(ready)` takes out of its result what belongs to a connect still under way and returns how
-// many are left. `mask`: the program's for this wait, or null for that of the thread. A signal that
-// comes between two slices is held back, and so ends the next one. errno is left alone on success.
-int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask,
-                   Callable<int, std::int64_t, const sigset_t*> wait, Callable<int, int> sift,
-                   Woken woken = {});
+// Waits in slices, each until the next connect of its own has to be advanced. `mask`: the program's
+// for this wait, or null for that of the thread. A signal that comes between two slices is held
+// back, and so ends the next one. errno is left alone on success.
+int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask, const Wait& wait, Woken woken = {});
 
 // A failed attempt, and a socket between two of them, always show POLLERR or POLLHUP, which cannot
 // be masked out (poll(2)); anything else is the sign of a connection. epoll has the same bits.

@@ -18,7 +18,7 @@ EPOLLS += [{"how": how} for how in ("epoll_pwait", "epoll_pwait2")]
 EPOLLS += [{"trigger": "oneshot", "data": "pointer"}, {"sets": 2}, {"nested": "epoll"}, {"during": "mod", "trigger": "edge"}]
 # A thread sleeps in the set since before the connect.
 SLEEPERS = [{"waiter": "thread", "trigger": trigger} for trigger in ("level", "oneshot")]
-# It may be told twice of a refusal, also bare, and of the connection that is about to be reset.
+# It may be told twice of a refusal, also bare.
 SLEEPING_FOR_EDGES = [{"waiter": "thread", "trigger": "edge", "register": register} for register in ("before", "after")]
 
 POLLED = ("events", "so_error", "peer", "transfer", "changed", "pipe_missed", "miscounted")
@@ -26,7 +26,7 @@ EPOLLED = ("events", "registered", "data_kept", "again", "foreign", "so_error", 
 ASKED = ("events", "steps", "so_error", "peer", "transfer", "changed", "descriptors_left")
 
 # Failover goes on from these at once, or after the attempt delay.
-AT_ONCE = ["refuse", "reset", "unreachable", "errno(ETIMEDOUT)", "errno(ECONNRESET)"]
+AT_ONCE = ["refuse", "unreachable", "errno(ETIMEDOUT)"]
 LATER = ["silent", "delay(9000)"]
 
 
@@ -146,8 +146,7 @@ def test_epolls_tell_of_the_next_address_only(several, action):
 @actions(*AT_ONCE, *LATER)
 def test_a_sleeping_thread_is_told_of_the_next_address_only(several, action):
     # The timer that wakes it is the one descriptor the library may have.
-    cases = SLEEPERS + (SLEEPING_FOR_EDGES if action != "reset" else [])
-    assert_moves_on(several, "events_epoll", cases * 4, action, descriptors=1)
+    assert_moves_on(several, "events_epoll", (SLEEPERS + SLEEPING_FOR_EDGES) * 4, action, descriptors=1)
 
 
 @ways_to_name
@@ -337,6 +336,8 @@ def test_many_delays_of_different_length_at_once(several, how, threads):
     env = faults("*=100*delay(500)->100*delay(50)->100*delay(250)->off", RESOLVE=f"{HOST}={live}")
     arguments = {"hosts": HOST, "port": host.port, "live": live, "count": 400, "threads": threads}
     run = start_shim(host, "events_many", env=env, how=how, **arguments).finish()
-    assert run.values("connected", "wrong", "failed", "descriptors_left") == ("400", "0", "0", "0"), run
+    assert run.values("connected", "wrong", "failed") == ("400", "0", "0"), run
+    # The timer, where threads may sleep in sets.
+    assert int(run.first["descriptors_left"]) <= (1 if how == "epoll" else 0), run
     assert 490 <= int(run.first["ms"]) < 500 + 2 * LATE, run
     assert made(run) == ["delay"] * 300

@@ -199,11 +199,18 @@ class Worker {
     must(waitpid(child, nullptr, 0), "waitpid");
   }
 
-  // Asks about a connect in flight; it may turn out to be finished.
+  // Asks about a connect in flight; it may turn out to be finished. SO_ERROR without a wait tells
+  // of a refusal as it is, also where another address would be live.
   void ask(Connect& connect) {
-    const int error = chance(50) ? so_error(connect) : call_connect(connect);
+    const bool by_option = chance(50);
+    const int error = by_option ? so_error(connect) : call_connect(connect);
     connect.how += " ask";
     if (error == EALREADY) return;
+    if (by_option && error == ECONNREFUSED) {
+      connect.done = true;
+      ++counts.refused;
+      return;
+    }
     const bool says_nothing = error == 0 && peer_of(connect.fd) == "none";
     if (!says_nothing) finish(connect, error == EISCONN ? 0 : error);
   }

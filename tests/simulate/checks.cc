@@ -112,11 +112,99 @@ void check_resends() {
   Setting lossy = alone({kLive});
   lossy.connects_per_s = 10;
   lossy.lasts = lossy.window_to = 20'000 * kSecond;
-  lossy.network.loss = 0.05;
+  lossy.network.loss = 0.05;  // of SYNs
   const Latencies lost = run(lossy, with(Program::kFirstOnly, 0)).window;
   expect("one SYN lost", lost.share_above(kSecond), 0.05, 0.002);
   expect("the second SYN after 1 s", lost.share_above(1100 * kMs), 0.0025, 0.0005);
   expect("two SYNs lost", lost.share_above(3 * kSecond), 0.0025, 0.0005);
+}
+
+// Of two addresses, 350 and 200 ms or 420 and 150 ms away, and of one as far as its SYN is sent
+// twice.
+void check_distances() {
+  const auto away = [](double first, double second) {
+    Setting setting = alone({kLive, kLive});
+    setting.network.servers[0].round_trip_ms = first;
+    setting.network.servers[1].round_trip_ms = second;
+    return setting;
+  };
+  const Rules first = with(Program::kFirstOnly, 0);
+  const Rules race = with(Program::kRaces, 250);
+  const Rules probes = with(Program::kProbes, 250);
+  const Rules library = with(Program::kNextaddr, 200);
+  expect_each("350 and 200 ms", away(350, 200), first, 350 * kMs, 1);
+  expect_each("350 and 200 ms, all in turn", away(350, 200), with(Program::kWalksAll, 0), 350 * kMs,
+              1);
+  expect_each("350 and 200 ms, a race", away(350, 200), race, 350 * kMs, 2);
+  expect_each("350 and 200 ms, probes", away(350, 200), probes, 350 * kMs, 2);
+  expect_each("420 and 150 ms, a race", away(420, 150), race, (250 + 150) * kMs, 2);
+  expect_each("420 and 150 ms, probes", away(420, 150), probes, (250 + 2 * 150) * kMs, 3);
+  expect_each("420 and 150 ms, the library", away(420, 150), library, (200 + 150) * kMs, 2);
+  // The second is left as well, and the first one asked anew.
+  expect_each("350 and 220 ms, the library", away(350, 220), library, (2 * 200 + 350) * kMs, 3);
+  expect_each("1500 ms", away(1500, 20), first, 1500 * kMs, 2);
+}
+
+// A second handshake: what a probe has heard does not connect the program's socket.
+void check_probes() {
+  const Rules probes = with(Program::kProbes, 250);
+  expect_each("a probe, and a move", alone({kSilent, kLive}), probes, 250 * kMs + 2 * kRtt, 3);
+  expect_each("two probes", alone({kSilent, kSilent, kLive}), probes, 500 * kMs + 2 * kRtt, 4);
+  expect_each("a probe refused", alone({kSilent, kRefuses, kLive}), probes, 250 * kMs + 3 * kRtt,
+              4);
+  expect_each("refused, no probe", alone({kRefuses, kLive}), probes, 2 * kRtt, 2);
+  const Result result = run(alone({kSilent, kLive}), probes);
+  double connections = 0;
+  for (const Counts& second : result.seconds) connections += second.connections[1];
+  expect("connections that the server sees", connections,
+         static_cast<double>(result.window.count()), 0);
+}
+
+// A lost SYN is sent again after a second; a lost answer is asked for again, and sent again by the
+// server as well: both have to be lost for a third time.
+void check_losses() {
+  Setting setting = alone({kLive});
+  setting.connects_per_s = 10;
+  setting.lasts = setting.window_to = 20'000 * kSecond;
+  const auto shares = [&](double of_syns, double of_answers, double above_1s, double above_2s,
+                          double syns) {
+    setting.network.loss = of_syns;
+    setting.network.answer_loss = of_answers;
+    const Result result = run(setting, with(Program::kFirstOnly, 0));
+    const std::string what = std::to_string(of_syns) + ", " + std::to_string(of_answers);
+    expect("lost " + what, result.window.share_above(kSecond), above_1s, 0.005);
+    expect("lost again " + what, result.window.share_above(2 * kSecond), above_2s, 0.001);
+    expect("SYNs of lost " + what,
+           static_cast<double>(result.syns_in_window) / static_cast<double>(result.window.count()),
+           syns, 0.01);
+    expect("sent again " + what, static_cast<double>(result.window.percentile(90)),
+           static_cast<double>(kSecond + kRtt), 10.0 * kMs);
+  };
+  constexpr double kTwice = 0.2 * 0.2;
+  shares(0.2, 0, 0.2, kTwice, 1 / 0.8);
+  // The third SYN, after 3 s, has an answer of the server beside it again, and so on.
+  shares(0, 0.2, 0.2, 0.2 * kTwice, 1 + 0.2 + 0.2 * kTwice + 0.2 * kTwice * kTwice);
+  // After a second: the first SYN was lost, and the second or its answer is; or the answer of the
+  // first was lost (0.16), and neither the second SYN nor the server gets one through. After three
+  // it is much the same, but that the server may have been lucky between. Few send a fourth SYN.
+  const double twice = 0.2 * 0.36 + 0.16 * 0.36 * 0.2;
+  const double thrice = 0.2 * 0.2 + 0.2 * 0.16 * 0.2 + 0.16 * 0.36 * 0.2;
+  shares(0.2, 0.2, 0.36, twice, 1 + 0.36 + thrice + 0.01);
+}
+
+// Each of the two packets of a round trip has an exponential delay of its own: their sum has a
+// gamma distribution.
+void check_jitter() {
+  Setting setting = alone({kLive});
+  setting.connects_per_s = 10;
+  setting.lasts = setting.window_to = 20'000 * kSecond;
+  setting.network.distance = Distance::kGiven;
+  setting.network.servers[0].round_trip_ms = 100;
+  setting.network.jitter = 0.2;
+  const Latencies window = run(setting, with(Program::kFirstOnly, 0)).window;
+  expect("the mean of round trips", window.mean(), 120.0 * kMs, 0.2 * kMs);
+  // To where a bucket begins: 30 ms, three times the mean of each.
+  expect("the share of late ones", window.share_above(130 * kMs), 4 * std::exp(-3.0), 0.004);
 }
 
 // Ends of parkings without jitter: 30 s, then 60, 120, 120 .. after the one before, each found out
@@ -189,6 +277,10 @@ void check_simulator() {
   check_single_connects();
   check_failures();
   check_resends();
+  check_distances();
+  check_probes();
+  check_losses();
+  check_jitter();
   check_parking();
   check_spread();
   check_neighbours();

@@ -5,24 +5,31 @@
 #include <cerrno>
 #include <cmath>
 #include <memory>
+#include <stdexcept>
 #include <utility>
 
-#include "engine/outcome.h"
+#include "engine/connect_attempts.h"
 
 namespace simulate {
 namespace {
 
 using nextaddr::AddressHealth;
 using nextaddr::AskOrder;
+using nextaddr::ConnectAttempts;
+using nextaddr::Destinations;
 using nextaddr::PositionSet;
-using nextaddr::Schedule;
+using nextaddr::SocketPhase;
+using Action = ConnectAttempts::Action;
+using Lesson = ConnectAttempts::Lesson;
 
 constexpr Microseconds kNever = ~Microseconds{0};
 // A clock that starts at 0 would hide mistakes with times before anything happened.
 constexpr std::uint64_t kEpochMs = 1'700'000'000'000;
-// When the kernel sends a SYN again (tcp(7), tcp_syn_retries 6), and gives up.
+// When the kernel sends a SYN again (tcp(7), tcp_syn_retries 6), and gives up. A server sends its
+// answer again after the same times, but for the last (tcp_synack_retries 5).
 constexpr Microseconds kResends[] = {1 * kSecond,  3 * kSecond,  7 * kSecond,
                                      15 * kSecond, 31 * kSecond, 63 * kSecond};
+constexpr std::size_t kAnswerResends = 5;
 constexpr Microseconds kGivesUp = Microseconds{kKernelMs} * 1000;
 // As in src/memory/memory.cc. A round trip of less than a tick does not leave connect(2), where it
 // is measured in one of so many only.
@@ -64,33 +71,46 @@ std::vector<float> internet_distances() {
   return distances;
 }
 
+// One socket's: what the packets that are on their way, or will be, come to.
 struct Attempt {
+  static constexpr std::uint8_t kUnheard = 0xff;
   Microseconds began = 0;
-  Microseconds due = kNever;  // its answer, the next SYN, or the kernel's end
-  int error = 0;              // what the answer is
+  Microseconds answer_at = kNever;    // it comes, unless the attempt is left before
+  Microseconds answer_from = kNever;  // it, or the SYN that it answers at once, is on its way
+  std::int16_t error = 0;             // what the answer is
   std::uint8_t server = 0;
   std::uint8_t syns = 0;
-  bool answered = false;  // the answer is on its way
+  std::uint8_t heard = kUnheard;  // the first SYN that the server has heard
   bool over = false;
 };
+
+// When this SYN goes out; behind the last of them: when the kernel gives up.
+Microseconds syn_at(const Attempt& attempt, std::uint8_t number) {
+  if (number == 0) return attempt.began;
+  return attempt.began + (number <= std::size(kResends) ? kResends[number - 1] : kGivesUp);
+}
+
+Microseconds due(const Attempt& attempt) {
+  return std::min(attempt.answer_at, syn_at(attempt, attempt.syns));
+}
 
 // One connect() of a client. These are used again and again; FlightState is what begins anew.
 struct FlightState {
   Microseconds began = 0;
-  Microseconds timer = kNever;  // the program's or the library's next decision
+  Microseconds timer = kNever;  // the program's next decision, or the machine wants to look
   std::uint32_t client = 0;
   std::uint8_t addresses_asked = 0;  // addresses asked, of a program that walks or races
-  bool planned = false;
   bool in_window = false;
   int first_error = 0;
-  std::uint8_t begun = 0;   // of `attempts`
-  std::uint8_t silent = 0;  // positions, as bits
+  std::uint8_t begun = 0;  // of `attempts`
   std::array<std::uint8_t, kMaxServers> order{};
 };
 
 struct Flight : FlightState {
-  std::array<Attempt, kMaxServers> attempts;  // one at a time, but in a race
-  std::unique_ptr<Schedule> schedule;
+  // The program's socket, then the probes; in a race one after the other.
+  std::array<Attempt, kMaxServers + 1> attempts;
+  // Of a connect with the library, once it needs an event; none: the kernel has it.
+  std::unique_ptr<ConnectAttempts> machine;
 };
 
 struct Event {
@@ -197,35 +217,43 @@ class Fleet {
 
   // --- the network ---
 
-  State state_of(std::size_t server) {
+  // `when` is not in the past.
+  State state_at(std::size_t server, Microseconds when) {
     const auto& phases = setting_.network.servers[server].phases;
     std::size_t& cursor = cursors_[server];  // of phases that have begun
     while (cursor < phases.size() && phases[cursor].from <= now_) ++cursor;
-    return cursor == 0 ? State::kLive : phases[cursor - 1].state;
+    std::size_t begun = cursor;
+    while (begun < phases.size() && phases[begun].from <= when) ++begun;
+    return begun == 0 ? State::kLive : phases[begun - 1].state;
   }
 
-  Microseconds round_trip(std::uint32_t client, std::size_t server) {
+  // What one packet takes, there or back: half of the distance, and what it meets itself.
+  Microseconds one_way(std::uint32_t client, std::size_t server) {
+    const Network& network = setting_.network;
     const std::uint64_t place = mixed(client * kMaxServers + server + 1);
-    double ms = 20;
-    switch (setting_.network.distance) {
+    double ms = network.servers[server].round_trip_ms / 2;
+    switch (network.distance) {
       case Distance::kExact:
         break;
+      case Distance::kGiven:
+        ms += chance_.exponential(ms * network.jitter);
+        break;
       case Distance::kDatacentre:
-        ms = 0.5 + chance_.exponential(0.2);
-        if (chance_.happens(0.001)) ms += chance_.between(5, 50);
+        ms = 0.25 + chance_.exponential(0.1);
+        if (chance_.happens(0.0005)) ms += chance_.between(5, 50);
         break;
       case Distance::kInternet:
-        ms = distances_[place % distances_.size()];
-        ms += chance_.exponential(0.5 + ms * 0.05);
-        if (chance_.happens(0.005)) ms += chance_.between(20, 200);
+        ms = distances_[place % distances_.size()] / 2;
+        ms += chance_.exponential(0.25 + ms * 0.05);
+        if (chance_.happens(0.0025)) ms += chance_.between(20, 200);
         break;
       case Distance::kFar:
-        ms = 150 + static_cast<double>(place % 351);
+        ms = (150 + static_cast<double>(place % 351)) / 2;
         ms += chance_.exponential(ms * 0.05);
         break;
       case Distance::kMobile:
-        ms = 40 + static_cast<double>(place % 41) + chance_.exponential(60);
-        if (chance_.happens(0.02)) ms += chance_.between(100, 1000);
+        ms = (40 + static_cast<double>(place % 41)) / 2 + chance_.exponential(30);
+        if (chance_.happens(0.01)) ms += chance_.between(100, 1000);
         break;
     }
     return static_cast<Microseconds>(ms * 1000);
@@ -247,15 +275,38 @@ class Fleet {
   void send(const Flight& flight, Attempt& attempt) {
     ++result_.seconds[now_ / kSecond].syns[attempt.server];
     if (flight.in_window) ++result_.syns_in_window;
-    const std::uint8_t sent = attempt.syns++;
-    attempt.due = attempt.began + (sent < std::size(kResends) ? kResends[sent] : kGivesUp);
-    const State state = state_of(attempt.server);
-    const bool heard = !chance_.happens(setting_.network.loss) && state != State::kSilent &&
-                       (state == State::kRefuses || has_room(attempt.server));
-    if (!heard) return;
-    attempt.answered = true;
-    attempt.error = state == State::kRefuses ? ECONNREFUSED : 0;
-    attempt.due = now_ + round_trip(flight.client, attempt.server);
+    const std::uint8_t number = attempt.syns++;
+    if (chance_.happens(setting_.network.loss)) return;
+    const Microseconds arrives = now_ + one_way(flight.client, attempt.server);
+    const State state = state_at(attempt.server, arrives);
+    if (state == State::kSilent) return;
+    if (state == State::kRefuses) {
+      answer(flight, attempt, ECONNREFUSED, now_, arrives);
+      return;
+    }
+    const bool is_new = attempt.heard == Attempt::kUnheard;
+    if (is_new && !has_room(attempt.server)) return;
+    if (is_new) attempt.heard = number;
+    if (answer(flight, attempt, 0, now_, arrives) || !is_new) return;
+    // Nobody has told the server that it was heard: it answers again, of its own accord.
+    for (std::size_t i = 0; i < kAnswerResends; ++i) {
+      const Microseconds again = arrives + kResends[i];
+      const bool lives = state_at(attempt.server, again) == State::kLive;
+      if (lives && answer(flight, attempt, 0, again, again)) return;
+    }
+  }
+
+  // The server's answer goes out at `leaves`; the first to come counts. False when it is lost.
+  bool answer(const Flight& flight, Attempt& attempt, int error, Microseconds from,
+              Microseconds leaves) {
+    if (chance_.happens(setting_.network.answer_loss)) return false;
+    const Microseconds at = leaves + one_way(flight.client, attempt.server);
+    if (at < attempt.answer_at) {
+      attempt.answer_at = at;
+      attempt.answer_from = from;
+      attempt.error = static_cast<std::int16_t>(error);
+    }
+    return true;
   }
 
   void begin(Flight& flight, std::uint8_t place, std::uint8_t server) {
@@ -267,13 +318,23 @@ class Fleet {
     send(flight, attempt);
   }
 
+  // A SYN from another socket. It is deaf: the server's application never sees it, and nothing of
+  // its handshake serves the program's socket, which has to make its own.
+  void probe(Flight& flight, std::uint8_t server) {
+    std::uint8_t place = 1;
+    while (place < flight.begun && flight.attempts[place].server != server) ++place;
+    begin(flight, place, server);
+  }
+
   // What is due of an attempt happens. True when it has ended, with its error.
   bool ends(const Flight& flight, Attempt& attempt) {
-    if (!attempt.answered && attempt.syns <= std::size(kResends)) {
-      send(flight, attempt);
-      return false;
+    if (attempt.answer_at > now_) {
+      if (attempt.syns <= std::size(kResends)) {
+        send(flight, attempt);
+        return false;
+      }
+      attempt.error = ETIMEDOUT;
     }
-    if (!attempt.answered) attempt.error = ETIMEDOUT;
     attempt.over = true;
     return true;
   }
@@ -288,19 +349,11 @@ class Fleet {
     flight.began = now_;
     flight.in_window = now_ >= setting_.window_from && now_ < setting_.window_to;
     make_order(flight);
-    switch (rules_.program) {
-      case Program::kNextaddr:
-        if (start_with_library(flight)) {
-          free_.push_back(number);
-          return;
-        }
-        break;
-      case Program::kRaces:
-        join_race(flight);
-        break;
-      default:
-        begin(flight, 0, flight.order[0]);
-        flight.addresses_asked = 1;
+    if (rules_.program != Program::kNextaddr) {
+      ask_next(flight, 0);
+    } else if (start_with_library(flight)) {
+      free_.push_back(number);
+      return;
     }
     await(number);
   }
@@ -332,7 +385,7 @@ class Fleet {
     const Flight& flight = flights_[number];
     Microseconds next = flight.timer;
     for (std::size_t i = 0; i < flight.begun; ++i) {
-      if (!flight.attempts[i].over) next = std::min(next, flight.attempts[i].due);
+      if (!flight.attempts[i].over) next = std::min(next, due(flight.attempts[i]));
     }
     events_.add(std::max(next, now_), number);
   }
@@ -345,13 +398,13 @@ class Fleet {
       const bool leaves = flight.timer <= now_;
       for (std::size_t i = 0; i < flight.begun; ++i) {
         Attempt& attempt = flight.attempts[i];
-        if (attempt.over || attempt.due > now_ || (leaves && !attempt.answered)) continue;
-        if (ends(flight, attempt) && ended(flight, attempt)) return true;
+        if (attempt.over || due(attempt) > now_ || (leaves && attempt.answer_at > now_)) continue;
+        if (ends(flight, attempt) && ended(flight, i)) return true;
       }
       return flight.timer <= now_ && time_is_up(flight);
     }();
     if (over) {
-      flight.schedule.reset();
+      flight.machine.reset();
       free_.push_back(number);
     } else {
       await(number);
@@ -359,36 +412,48 @@ class Fleet {
   }
 
   // An attempt has ended. True when with it the connect has.
-  bool ended(Flight& flight, const Attempt& attempt) {
-    if (rules_.program == Program::kNextaddr) return ended_with_library(flight, attempt);
-    if (attempt.error == 0) return conclude(flight, 0, attempt.server);
-    if (flight.first_error == 0) flight.first_error = attempt.error;
-    if (rules_.program == Program::kRaces) {
-      if (flight.addresses_asked < servers_) {
-        join_race(flight);
-        return false;
-      }
-      const auto runs = [](const Attempt& each) { return !each.over; };
-      const auto end = flight.attempts.begin() + flight.begun;
-      if (std::any_of(flight.attempts.begin(), end, runs)) return false;
-    } else if (rules_.walks() && flight.addresses_asked < servers_) {
-      begin(flight, 0, flight.order[flight.addresses_asked++]);
+  bool ended(Flight& flight, std::size_t place) {
+    const Attempt& attempt = flight.attempts[place];
+    if (flight.machine) {
+      if (ended_with_library(flight, place)) return true;
+      if (flight.machine) return false;
+    }
+    const bool own = place == 0 && rules_.program != Program::kRaces;
+    if (attempt.error == 0) {
+      if (own || rules_.program == Program::kRaces) return conclude(flight, 0, attempt.server);
+      move(flight, attempt.server);
       return false;
     }
+    if (flight.first_error == 0) flight.first_error = attempt.error;
+    if (rules_.asks_all() && flight.addresses_asked < servers_) {
+      ask_next(flight, own ? 0 : flight.begun);
+      return false;
+    }
+    const auto runs = [](const Attempt& each) { return !each.over; };
+    const auto end = flight.attempts.begin() + flight.begun;
+    if (std::any_of(flight.attempts.begin(), end, runs)) return false;
     return conclude(flight, flight.first_error, 0);
   }
 
   bool time_is_up(Flight& flight) {
-    if (rules_.program == Program::kNextaddr) return silent_with_library(flight);
-    join_race(flight);
+    if (flight.machine) return look(flight, SocketPhase::kConnecting);
+    ask_next(flight, flight.begun);
     return false;
   }
 
-  void join_race(Flight& flight) {
-    const std::uint8_t next = flight.addresses_asked++;
-    begin(flight, next, flight.order[next]);
-    const bool more = flight.addresses_asked < servers_;
+  void ask_next(Flight& flight, std::uint8_t place) {
+    begin(flight, place, flight.order[flight.addresses_asked++]);
+    const bool more = rules_.asks_beside() && flight.addresses_asked < servers_;
     flight.timer = more ? now_ + Microseconds{rules_.delay_ms} * 1000 : kNever;
+  }
+
+  // The first probe that was answered, as long as the program's own attempt was not: its socket
+  // asks there, and nobody else is asked any more.
+  void move(Flight& flight, std::uint8_t server) {
+    flight.begun = 1;
+    flight.addresses_asked = static_cast<std::uint8_t>(servers_);
+    flight.timer = kNever;
+    begin(flight, 0, server);
   }
 
   bool conclude(const Flight& flight, int error, std::size_t server) {
@@ -429,7 +494,7 @@ class Fleet {
     if (!remembers()) return;
     AddressHealth& known = health(flight, server);
     if (known.failures != 0 && now_ms() < known.until_ms) return;
-    if (flight.in_window && state_of(server) == State::kLive) ++result_.parked_well;
+    if (flight.in_window && state_at(server, now_) == State::kLive) ++result_.parked_well;
     rules_.parking.fail(known, now_ms(), rules_.first_parking_ms,
                         static_cast<std::uint32_t>(chance_.bits() >> 32));
   }
@@ -454,100 +519,139 @@ class Fleet {
     return rules_.own_delay(health(flight, server));
   }
 
-  // --- what src/connect/connect_operation.cc does ---
+  // --- what src/connect/connect_operation.cc does: what the machine says ---
 
-  // True when the connect is over: nothing but a round trip that no clock of the library ends.
+  // True when the connect is over.
   bool start_with_library(Flight& flight) {
-    const std::size_t requested = flight.order[0];
+    const std::uint8_t requested = flight.order[0];
+    ConnectAttempts& machine = starting_;
+    machine.begin(false, now_ms(), first_look_ms());
     if (is_parked(flight, requested)) {
-      plan(flight, true);
-      const std::uint16_t first = flight.schedule->position();
-      if (first != 0) {
-        proceed(flight, {Schedule::Step::Kind::kAttempt, first, 0, 0});
-        return false;
-      }
-      flight.schedule.reset();
-      flight.planned = false;
+      carry_out(flight, machine, machine.elsewhere(SocketPhase::kClosed));
+      if (machine.state() != ConnectAttempts::State::kLeft) return keep(flight, machine);
+      machine.begin(false, now_ms(), first_look_ms());
     }
-    begin(flight, 0, flight.order[0]);
+    begin(flight, 0, requested);
+    carry_out(flight, machine, machine.started({EINPROGRESS, machine.began_ms(), 0, {}}, now_ms()));
+    // Most connects need no event of their own: the answer comes before the machine wants to look
+    // at the socket, so that it would hear of nothing but a connected one, and has nothing to
+    // decide. Its round trip is known by so much earlier; a failing address is found well no sooner
+    // than it has answered.
     const Attempt& attempt = flight.attempts[0];
-    // (src/connect/connect_operation.cc waits for the shortest delay of any address, then plans,
-    // and then waits for the rest of this address's own: the same, but for what happens to this
-    // client's other connects meanwhile.)
-    const std::uint32_t own_ms = own_delay(flight, requested);
-    flight.timer = now_ + Microseconds{own_ms != 0 ? own_ms : rules_.delay_ms} * 1000;
-    // Most connects: they need no event of their own.
-    if (!attempt.answered || attempt.error != 0 || attempt.due >= flight.timer) return false;
-    if (remembers() && health(flight, requested).failures != 0) return false;
-    note_connected(flight, requested, attempt.due - now_);
-    ++result_.seconds[attempt.due / kSecond].connections[requested];
-    if (flight.in_window) result_.window.add(attempt.due - now_);
+    if (attempt.answer_at >= std::min(flight.timer, syn_at(attempt, 1)) || attempt.error != 0 ||
+        (remembers() && health(flight, requested).failures != 0)) {
+      return keep(flight, machine);
+    }
+    const Microseconds took = attempt.answer_at - now_;
+    note_connected(flight, requested, took);
+    ++result_.seconds[attempt.answer_at / kSecond].connections[requested];
+    if (flight.in_window) result_.window.add(took);
     return true;
   }
 
-  void plan(Flight& flight, bool requested_is_parked) {
-    PositionSet candidates;
-    PositionSet parked;
-    for (std::size_t i = 0; i < servers_; ++i) {
-      candidates.add(i);
-      if (i != 0 && is_asked_last(flight, flight.order[i])) parked.add(i);
+  // As shortest_attempt_delay() in src/memory/memory.cc: that of the nearest address there could
+  // be.
+  [[nodiscard]] std::uint32_t first_look_ms() const {
+    if (!remembers() || rules_.own_delay == nullptr) return rules_.delay_ms;
+    AddressHealth nearest;
+    nearest.rtt_us = 1;
+    return std::min(rules_.delay_ms, rules_.own_delay(nearest));
+  }
+
+  // A machine takes a kilobyte, so only those that will be asked again are kept.
+  static bool keep(Flight& flight, const ConnectAttempts& machine) {
+    flight.machine = std::make_unique<ConnectAttempts>(machine);
+    return false;
+  }
+
+  bool look(Flight& flight, SocketPhase phase) {
+    return carry_out(flight, *flight.machine, flight.machine->seen(phase, now_ms()));
+  }
+
+  bool ended_with_library(Flight& flight, std::size_t place) {
+    const Attempt& attempt = flight.attempts[place];
+    if (place == 0) {
+      return look(flight, attempt.error == 0 ? SocketPhase::kConnected : SocketPhase::kClosed);
     }
-    if (requested_is_parked) parked.add(0);
-    const Schedule::Limits limits{rules_.delay_ms, kKernelMs, 0};
-    const std::uint64_t began_ms = kEpochMs + flight.began / 1000;
-    flight.schedule = std::make_unique<Schedule>(candidates, PositionSet{}, std::size_t{0}, limits,
-                                                 began_ms, parked);
-    flight.planned = true;
-    wait_until(flight,
-               flight.schedule->in_flight(began_ms, own_delay(flight, flight.order[0])).until_ms);
+    const auto* position = std::find(flight.order.begin(), flight.order.end(), attempt.server);
+    flight.machine->probed(static_cast<std::size_t>(position - flight.order.begin()),
+                           attempt.error);
+    return look(flight, flight.attempts[0].over ? SocketPhase::kClosed : SocketPhase::kConnecting);
   }
 
-  // From whole milliseconds of the connect's begin, so that these are not lost by rounding.
-  void wait_until(Flight& flight, std::uint64_t until_ms) const {
-    flight.timer = (until_ms - kEpochMs) * 1000 + flight.began % 1000;
-  }
-
-  bool ended_with_library(Flight& flight, const Attempt& attempt) {
-    if (attempt.error == 0) {
-      // The kernel measures from the SYN that was answered.
-      const std::uint8_t resent = attempt.syns - 1;
-      const Microseconds sent = attempt.began + (resent == 0 ? 0 : kResends[resent - 1]);
-      note_connected(flight, attempt.server, now_ - sent);
-      note_silence(flight, attempt.server);
-      return conclude(flight, 0, attempt.server);
-    }
-    if (!flight.planned) plan(flight, false);
-    if (nextaddr::parks(attempt.error)) note_failure(flight, attempt.server);
-    return proceed(flight, flight.schedule->failed(attempt.error, now_ms()));
-  }
-
-  void note_silence(const Flight& flight, std::size_t connected) {
-    for (std::size_t i = 0; flight.silent >> i != 0; ++i) {
-      if ((flight.silent >> i & 1) != 0 && flight.order[i] != connected) {
-        note_failure(flight, flight.order[i]);
+  // True when the connect is over.
+  bool carry_out(Flight& flight, ConnectAttempts& machine, Action action) {
+    using Kind = Action::Kind;
+    for (;;) {
+      remember(flight, action);
+      switch (action.kind) {
+        case Kind::kPlan:
+          action = plan(flight, machine);
+          break;
+        case Kind::kReadError:
+          action = machine.error_read(flight.attempts[0].error, now_ms());
+          break;
+        case Kind::kConnect: {
+          const std::uint8_t server = flight.order[action.position];
+          begin(flight, 0, server);
+          action =
+              machine.started({EINPROGRESS, now_ms(), own_delay(flight, server), {}}, now_ms());
+          break;
+        }
+        case Kind::kProbe:
+          probe(flight, flight.order[action.position]);
+          [[fallthrough]];
+        case Kind::kWait:
+          // From whole milliseconds of the connect's begin, so that these are not lost by rounding.
+          flight.timer = (machine.until_ms() - kEpochMs) * 1000 + flight.began % 1000;
+          return false;
+        case Kind::kConnected:
+          note_success(flight, machine);
+          return conclude(flight, 0, flight.attempts[0].server);
+        case Kind::kDeliver:
+          return conclude(flight, machine.error(), 0);
+        case Kind::kLeave:
+          flight.timer = kNever;
+          flight.begun = 1;  // the probes are gone
+          flight.machine.reset();
+          return false;
+        default:
+          throw std::logic_error("no connect has a fault or a time limit");
       }
     }
   }
 
-  bool silent_with_library(Flight& flight) {
-    if (!flight.planned) {
-      plan(flight, false);
-      if (now_ < flight.timer) return false;
+  Action plan(const Flight& flight, ConnectAttempts& machine) {
+    Destinations destinations;
+    for (std::size_t i = 0; i < servers_; ++i) {
+      destinations.candidates.add(i);
+      if (i != 0 && is_asked_last(flight, flight.order[i])) destinations.parked.add(i);
     }
-    const Attempt& attempt = flight.attempts[0];
-    flight.silent |= static_cast<std::uint8_t>(1u << flight.schedule->position());
-    note_silent(flight, attempt.server);
-    if (flight.in_window && attempt.answered && attempt.error == 0) ++result_.needless;
-    return proceed(flight, flight.schedule->silent(now_ms()));
+    // Nobody has been asked yet: this one is parked.
+    if (flight.begun == 0) destinations.parked.add(0);
+    return machine.planned(destinations, {rules_.delay_ms, kKernelMs, 0},
+                           own_delay(flight, flight.order[0]), now_ms());
   }
 
-  // True when the connect is over.
-  bool proceed(Flight& flight, Schedule::Step step) {
-    if (step.kind != Schedule::Step::Kind::kAttempt) return conclude(flight, step.error, 0);
-    const std::uint8_t server = flight.order[step.position];
-    begin(flight, 0, server);
-    wait_until(flight, flight.schedule->in_flight(now_ms(), own_delay(flight, server)).until_ms);
-    return false;
+  void remember(const Flight& flight, const Action& action) {
+    const Attempt& attempt = flight.attempts[0];
+    if (action.lesson == Lesson::kFailed) note_failure(flight, attempt.server);
+    if (action.lesson != Lesson::kSilent) return;
+    note_silent(flight, attempt.server);
+    const bool comes = attempt.error == 0 && attempt.answer_from <= now_;
+    if (flight.in_window && comes) ++result_.needless;
+  }
+
+  void note_success(const Flight& flight, const ConnectAttempts& machine) {
+    const Attempt& attempt = flight.attempts[0];
+    // The kernel measures from the SYN whose timestamp the server sends back, the first that it has
+    // heard: when its answer was lost, a second or more is in it.
+    note_connected(flight, attempt.server, now_ - syn_at(attempt, attempt.heard));
+    if (!machine.is_planned()) return;
+    const PositionSet& silent = machine.left_in_silence();
+    for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
+      note_failure(flight, flight.order[i]);
+    }
   }
 
   const Setting& setting_;
@@ -562,6 +666,7 @@ class Fleet {
   std::vector<std::uint32_t> silent_until_ms_;  // likewise
   std::vector<std::uint8_t> connects_;          // by client
   std::vector<Flight> flights_;
+  ConnectAttempts starting_;  // of the connect that begins now
   std::vector<std::uint32_t> free_;
   Events events_;
   Microseconds now_ = 0;

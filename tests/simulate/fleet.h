@@ -1,11 +1,12 @@
 // A fleet of clients, the addresses of one host, the network between them and a clock that moves
-// only when something happens. The clients decide with the real engine: engine/schedule.h,
-// engine/parking.h, engine/outcome.h; what is written here once more is only the part of
-// src/connect/connect_operation.cc and src/memory/memory.cc that stands between the engine and the
-// sockets and the file.
+// only when something happens. The clients of the library drive the machine that decides in it,
+// engine/connect_attempts.h, with engine/parking.h; what is written here once more is only what
+// src/connect/connect_operation.cc does because the machine says so, and what src/memory/memory.cc
+// remembers.
 //
-// Must never depend on anything but its arguments and the seed: no real time, no random_device, no
-// distribution of the standard library (these differ between its versions).
+// Must never decide anything for the library, nor depend on anything but its arguments and the
+// seed: no real time, no random_device, no distribution of the standard library (these differ
+// between its versions).
 #pragma once
 
 #include <array>
@@ -13,8 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/connect_attempts.h"
 #include "engine/parking.h"
-#include "engine/schedule.h"
 #include "tuned_parking.h"
 
 namespace simulate {
@@ -35,12 +36,14 @@ struct Phase {
 struct Server {
   std::vector<Phase> phases;  // by time; live before the first
   double capacity = 0;        // SYNs a second, the others are dropped; 0: all it is asked for
+  double round_trip_ms = 20;  // of kExact and kGiven
 };
 
 // How far the addresses are: a fixed distance for each client and address, and what comes on top of
-// it in each round trip.
+// it for each packet, so that each of the two of a round trip has half of what is said here.
 enum class Distance : std::uint8_t {
-  kExact,       // 20 ms, always: for the checks
+  kExact,       // Server::round_trip_ms, always: for the checks
+  kGiven,       // the same, and an exponential Network::jitter of it more
   kDatacentre,  // half a millisecond; 0.1 % take 5 to 50 ms more (a busy accept queue)
   kInternet,    // log-normal around 20 ms, up to 250; 5 % more or so; 0.5 % take 20 to 200 ms more
   kFar,         // 150 to 500 ms
@@ -50,7 +53,9 @@ enum class Distance : std::uint8_t {
 struct Network {
   std::vector<Server> servers;
   Distance distance = Distance::kInternet;
-  double loss = 0;  // of a SYN or its answer
+  double jitter = 0.05;    // of kGiven
+  double loss = 0;         // of a SYN
+  double answer_loss = 0;  // of what it is answered
 };
 
 // The order in which a lookup gives the addresses.
@@ -60,6 +65,9 @@ enum class Program : std::uint8_t {
   kFirstOnly,  // the first address, as long as the kernel tries it
   kWalksAll,   // address after address, each as long as the kernel tries it
   kRaces,  // RFC 8305: another one joins after each delay, the first to answer is taken; no memory
+  // What one socket can make of the race: the others are asked by probes, and it moves to the first
+  // that answers, once, which makes that handshake twice. No memory.
+  kProbes,
   kNextaddr,  // kFirstOnly with the library
 };
 
@@ -74,7 +82,8 @@ struct Rules {
   std::uint32_t (*own_delay)(const nextaddr::AddressHealth&) = nextaddr::attempt_delay_ms;
   std::uint32_t first_parking_ms = nextaddr::kFirstParkingMs;
   Parking parking = kParking;
-  bool walks() const { return program == Program::kWalksAll; }
+  bool asks_beside() const { return program == Program::kRaces || program == Program::kProbes; }
+  bool asks_all() const { return asks_beside() || program == Program::kWalksAll; }
 };
 
 struct Setting {

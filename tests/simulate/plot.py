@@ -108,6 +108,7 @@ def main():
         return [group for group in results if any(part in group for part in parts)]
 
     plot_latencies(named("million"), results, directory / "latency.svg")
+    plot_latencies(named("350 and", "420 and", "then 300"), results, directory / "unequal.svg")
     plot_first_address(named("one each"), timeline, results, directory / "parking.svg", 1)
     plot_first_address(named("whole site"), timeline, results, directory / "site.svg", 0)
     plot_first_address(named("room for"), timeline, results, directory / "overload.svg", 0)

@@ -207,12 +207,30 @@ Setting on(Distance distance, Setting setting) {
   setting.network.distance = distance;
   return setting;
 }
+Setting in(Order order, Setting setting) {
+  setting.order = order;
+  return setting;
+}
 Setting losing(double loss, Setting setting) {
   setting.network.loss = loss;
   return setting;
 }
-Setting in(Order order, Setting setting) {
-  setting.order = order;
+Setting losing_answers(double loss, Setting setting) {
+  setting.network.answer_loss = loss;
+  return setting;
+}
+// An address at each of these distances, all live, in this order.
+Setting away(const std::vector<double>& round_trips_ms, double jitter = 0.05) {
+  Setting setting =
+      in(Order::kFixed, on(Distance::kGiven, outage(State::kLive, 0, round_trips_ms.size())));
+  for (std::size_t i = 0; i < round_trips_ms.size(); ++i) {
+    setting.network.servers[i].round_trip_ms = round_trips_ms[i];
+  }
+  setting.network.jitter = jitter;
+  return setting;
+}
+Setting first_silent(Setting setting) {
+  setting.network.servers[0].phases = {{kDies, State::kSilent}, {kRevives, State::kLive}};
   return setting;
 }
 // The first address is gone for half of each period.
@@ -243,6 +261,7 @@ const Rules kLibrary;
 const Rules kFirstOnly = program(Program::kFirstOnly);
 const Rules kWalksAll = program(Program::kWalksAll);
 const Rules kRace = program(Program::kRaces, 250);
+const Rules kProbes = program(Program::kProbes, 250);
 
 Rules fixed_delay(std::uint32_t delay_ms) {
   Rules rules;
@@ -366,6 +385,46 @@ std::vector<Case> all_cases() {
         kLibrary);
     add(group, "nextaddr, first parking 5 s", setting, first_parking(5));
   }
+
+  for (const bool both : {false, true}) {
+    for (const double loss : {0.01, 0.05}) {
+      const std::string group =
+          std::string(both ? "loss of SYNs and of answers " : "loss of answers ") +
+          std::to_string(std::lround(loss * 100)) + " %";
+      const Setting setting =
+          losing(both ? loss : 0, losing_answers(loss, brief(steady(outage(State::kSilent, 0)))));
+      add(group, "first address only", setting, kFirstOnly);
+      add(group, "RFC 8305 race, 250 ms", setting, kRace);
+      add(group, "one socket and probes, 250 ms", setting, kProbes);
+      add(group, "nextaddr", setting, kLibrary);
+      add(group, "nextaddr, memory off", setting, memory(Memory::kOff));
+    }
+  }
+
+  // Whoever has no memory meets every host as if for the first time.
+  const auto add_distances = [&](const std::string& group, const Setting& where) {
+    const Setting setting = brief(steady(where));
+    add(group, "first address only", setting, kFirstOnly);
+    add(group, "walks, kernel's time", setting, kWalksAll);
+    add(group, "RFC 8305 race, 250 ms", setting, kRace);
+    add(group, "one socket and probes, 250 ms", setting, kProbes);
+    add(group, "nextaddr", setting, kLibrary);
+    add(group, "nextaddr, memory off", setting, memory(Memory::kOff));
+  };
+  for (const auto& [first, second] : {std::pair(20, 200), std::pair(200, 20), std::pair(350, 200),
+                                      std::pair(420, 150), std::pair(250, 250)}) {
+    const std::string group = std::to_string(first) + " and " + std::to_string(second) + " ms";
+    add_distances(group, away({static_cast<double>(first), static_cast<double>(second)}));
+  }
+  add_distances("250 and 250 ms, jitter 33 %", away({250, 250}, 0.33));
+  add_distances("six of 400 ms", away(std::vector<double>(6, 400)));
+  for (const int second : {20, 200, 300}) {
+    add_distances("silent, then " + std::to_string(second) + " ms",
+                  first_silent(away({20, static_cast<double>(second)})));
+  }
+  const Setting mixed = in(Order::kShuffled, away({20, 60, 200, 400}));
+  add_distances("20, 60, 200, 400 ms", mixed);
+  add_distances("20, 60, 200, 400 ms, the first silent", first_silent(mixed));
 
   for (const std::uint32_t period : {10u, 60u, 180u}) {
     const std::string group = "1 of 4 flaps, period " + std::to_string(period) + " s";

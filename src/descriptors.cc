@@ -1,0 +1,48 @@
+#include "descriptors.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+
+#include "engine/text.h"
+#include "kernel.h"
+#include "process.h"
+
+namespace nextaddr {
+namespace {
+
+// What every process of Linux begins with.
+constexpr int kFirstSize = 64;
+
+constinit std::atomic<int> known_size{0};
+
+}  // namespace
+
+int descriptor_table_size_now() {
+  char text[1024];
+  const int status = open_unless_sandboxed("/proc/self/status", O_RDONLY);
+  if (status < 0) return 0;
+  const ssize_t length = read(status, text, sizeof text);
+  kernel::close(status);
+  constexpr std::string_view kLabel = "\nFDSize:\t";
+  const std::string_view all(text, length > 0 ? static_cast<std::size_t>(length) : 0);
+  const std::size_t at = all.find(kLabel);
+  if (at == std::string_view::npos) return 0;
+  std::string_view rest = slice(all, at + kLabel.size(), all.size());
+  std::uint32_t size = 0;
+  return parse_number(take_until(rest, '\n'), INT32_MAX, size) ? static_cast<int>(size) : 0;
+}
+
+int descriptor_table_size() {
+  int size = known_size.load(std::memory_order_relaxed);
+  if (size != 0) return size;
+  size = std::max(descriptor_table_size_now(), kFirstSize);
+  known_size.store(size, std::memory_order_relaxed);
+  return size;
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,56 @@
+// What ends the use of a descriptor's number: close(2), dup2(2) and their kin. A connect that is
+// pending on it is forgotten before, so that no step of another thread works on its socket any
+// more: a step keeps the socket and its epoll registrations alive (pin.h), and the program may get
+// no event of what it has closed.
+//
+// With nothing pending each is a load and a jump, without a frame. Before libc's function is known
+// the system call is made: an allocator that starts may close a file before anything else.
+#include <unistd.h>
+
+#include "connect/pending_connects.h"
+#include "hooks/hook.h"
+#include "libc.h"
+
+namespace {
+
+__attribute__((noinline, cold)) int close_pending(int fd) {
+  nextaddr::forget_connect(fd);
+  return nextaddr::libc::close(fd);
+}
+
+}  // namespace
+
+NEXTADDR_HOOK int close(int fd) {
+  if (nextaddr::any_pending()) [[unlikely]]
+    return close_pending(fd);
+  return nextaddr::libc::close(fd);
+}
+
+NEXTADDR_HOOK int __close(int fd) { return close(fd); }
+
+NEXTADDR_HOOK int dup2(int from, int to) noexcept {
+  if (nextaddr::any_pending() && from != to) [[unlikely]]
+    nextaddr::forget_connect(to);
+  return nextaddr::libc::dup2(from, to);
+}
+
+NEXTADDR_HOOK int __dup2(int from, int to) noexcept { return dup2(from, to); }
+
+NEXTADDR_HOOK int dup3(int from, int to, int flags) noexcept {
+  if (nextaddr::any_pending() && from != to) [[unlikely]]
+    nextaddr::forget_connect(to);
+  return nextaddr::libc::dup3(from, to, flags);
+}
+
+NEXTADDR_HOOK int close_range(unsigned first, unsigned last, int flags) noexcept {
+  if (nextaddr::any_pending() && flags == 0) [[unlikely]]
+    nextaddr::forget_connects(first, last);
+  return nextaddr::libc::close_range(first, last, flags);
+}
+
+NEXTADDR_HOOK void closefrom(int first) noexcept {
+  if (nextaddr::any_pending()) [[unlikely]] {
+    nextaddr::forget_connects(first > 0 ? static_cast<unsigned>(first) : 0, ~0u);
+  }
+  nextaddr::libc::closefrom(first);
+}
