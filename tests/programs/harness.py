@@ -188,9 +188,14 @@ def public():
         yield Path(name)
 
 
+def copies_for_nobody(public, name):
+    """The paths of a program and the library that every user may read."""
+    return shutil.copy(NATIVE.program(name), public), shutil.copy(LIBRARY, public)
+
+
 def run_as_nobody(public, scenario, name, env, /, **arguments):
     """A program with the library, both of them copies, as a user without privileges. Only root can do that."""
-    program, library = shutil.copy(NATIVE.program(name), public), shutil.copy(LIBRARY, public)
+    program, library = copies_for_nobody(public, name)
     arguments = {"host": HOST, "port": scenario.port, **arguments}
     env = {"NEXTADDR_RESOLVE": scenario.resolve, **env, **preload(library)}
     return start(scenario.lab, program, env, as_user=AS_NOBODY, **arguments).finish()

@@ -6,10 +6,10 @@
 // device=NAME; timeout=MS (SO_SNDTIMEO), user_timeout=MS, syncnt=N; min_ttl=N (IP_MINTTL), filter=1
 // (one that lets everything pass). steps= any of these, each of which is a line STEP=RESULT ms=MS:
 //   connect, then (connects to then=ADDRESS then_port=), disconnect (AF_UNSPEC), so_error, peer,
-//   local, state, transfer, poll:MS, sleep:MS, blocking, nonblocking, shutdown, listen, fork:MS (a
-//   child, which takes the further steps after so long; the parent waits for it and takes them as
-//   well), again (a new socket of the same kind), filter (how many instructions it has), changed
-//   (what is not as it was before the first step)
+//   local, port (the local one), state, transfer, poll:MS, sleep:MS, blocking, nonblocking,
+//   shutdown, listen, fork:MS (a child, which takes the further steps after so long; the parent
+//   waits for it and takes them as well), again (a new socket of the same kind), filter (how many
+//   instructions it has), changed (what is not as it was before the first step)
 // times=N takes all steps so often, with a new socket each; threads=N and processes=N do that so
 // often at once. Then only a count for each way it went is printed.
 #include <linux/filter.h>
@@ -150,6 +150,7 @@ class Steps {
     if (name == "so_error") return error_name(get_option<int>(fd_, SOL_SOCKET, SO_ERROR));
     if (name == "peer") return peer_of(fd_);
     if (name == "local") return text_of(local_of(fd_));
+    if (name == "port") return std::to_string(port_of(local_of(fd_)));
     if (name == "state") return tcp_state_of(fd_);
     if (name == "transfer") return transfer(fd_);
     if (name == "filter") return filter_of(fd_);
