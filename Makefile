@@ -97,7 +97,7 @@ all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: b
 
 # What programs call all the time, and a healthy connect, is built for speed, everything else for size. It has few loops
 # of more than some rounds, so that to align them is worth less than the room it takes.
-QUICK := $(addprefix src/,hooks/connect.cc hooks/close.cc hooks/send.cc hooks/wait.cc libc.cc connect/entry.cc connect/blocking.cc connect/nonblocking.cc wait/epoll_registry.cc socket.cc) \
+QUICK := $(addprefix src/,hooks/connect.cc hooks/close.cc hooks/send.cc hooks/receive.cc hooks/wait.cc libc.cc connect/entry.cc connect/blocking.cc connect/nonblocking.cc wait/epoll_registry.cc socket.cc) \
 	$(addprefix src/engine/,address.cc host_table.cc)
 $(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 

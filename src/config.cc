@@ -68,7 +68,7 @@ const char* read_file(FileBuffer& buffer, Settings& out) {
   struct stat status {};
   const bool trusted = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) &&
                        status.st_uid == 0 && (status.st_mode & 022) == 0;
-  const ssize_t got = trusted ? read(fd, buffer.data(), buffer.size()) : -1;
+  const ssize_t got = trusted ? kernel::read(fd, buffer.data(), buffer.size()) : -1;
   kernel::close(fd);
   if (got < 0) return "it is not a regular file of root that nobody else may write";
   const auto size = static_cast<std::size_t>(got);

@@ -26,7 +26,7 @@ int descriptor_table_size_now() {
   char text[1024];
   const int status = open_unless_sandboxed("/proc/self/status", O_RDONLY);
   if (status < 0) return 0;
-  const ssize_t length = read(status, text, sizeof text);
+  const ssize_t length = kernel::read(status, text, sizeof text);
   kernel::close(status);
   constexpr std::string_view kLabel = "\nFDSize:\t";
   const std::string_view all(text, length > 0 ? static_cast<std::size_t>(length) : 0);

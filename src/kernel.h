@@ -46,7 +46,13 @@ inline int stat(const char* path, struct stat& out) {
 #endif
 }
 
-// close(2) is ours to hook, and a cancellation point.
+// These are ours to hook, and cancellation points.
+inline ssize_t read(int fd, void* data, std::size_t size) {
+  return syscall(SYS_read, fd, data, size);
+}
+inline ssize_t write(int fd, const void* data, std::size_t size) {
+  return syscall(SYS_write, fd, data, size);
+}
 inline int close(int fd) { return static_cast<int>(syscall(SYS_close, fd)); }
 
 inline int dup3(int from, int to, int flags) {

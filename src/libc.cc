@@ -114,6 +114,15 @@ constinit Next<decltype(libc::getsockopt)> next_getsockopt{"getsockopt"};
 constinit Next<decltype(libc::sendto)> next_sendto{"sendto"};
 constinit Next<decltype(libc::sendmsg)> next_sendmsg{"sendmsg"};
 constinit Next<decltype(libc::setsockopt)> next_setsockopt{"setsockopt"};
+constinit Next<decltype(libc::send)> next_send{"send"};
+constinit Next<decltype(libc::recv)> next_recv{"recv"};
+constinit Next<decltype(libc::recvfrom)> next_recvfrom{"recvfrom"};
+constinit Next<decltype(libc::recvmsg)> next_recvmsg{"recvmsg"};
+constinit Next<decltype(libc::getpeername)> next_getpeername{"getpeername"};
+constinit Next<decltype(libc::read)> next_read{"read"};
+constinit Next<decltype(libc::readv)> next_readv{"readv"};
+constinit Next<decltype(libc::write)> next_write{"write"};
+constinit Next<decltype(libc::writev)> next_writev{"writev"};
 constinit Next<decltype(libc::close)> next_close{"close"};
 constinit Next<decltype(libc::dup2)> next_dup2{"dup2"};
 constinit Next<decltype(libc::dup3)> next_dup3{"dup3"};
@@ -137,6 +146,7 @@ constinit Next<decltype(libc::pselect64)> next_pselect64{"__pselect64"};
 constinit Next<decltype(libc::epoll_pwait2_time64)> next_epoll_pwait2_time64{
     "__epoll_pwait2_time64"};
 constinit Next<decltype(libc::sendmsg64)> next_sendmsg64{"__sendmsg64"};
+constinit Next<decltype(libc::recvmsg64)> next_recvmsg64{"__recvmsg64"};
 constinit Next<decltype(libc::setsockopt64)> next_setsockopt64{"__setsockopt64"};
 constinit Next<decltype(libc::getsockopt64)> next_getsockopt64{"__getsockopt64"};
 #endif
@@ -172,6 +182,26 @@ Result call(Next<Result(Arguments...)>& next, Arguments... arguments) {
 int close(int fd) {
   auto* next = next_close.known();
   return next != nullptr ? next(fd) : kernel::close(fd);
+}
+
+ssize_t read(int fd, void* data, size_t size) {
+  auto* next = next_read.known();
+  return next != nullptr ? next(fd, data, size) : kernel::read(fd, data, size);
+}
+
+ssize_t readv(int fd, const iovec* parts, int count) {
+  auto* next = next_readv.known();
+  return next != nullptr ? next(fd, parts, count) : syscall(SYS_readv, fd, parts, count);
+}
+
+ssize_t write(int fd, const void* data, size_t size) {
+  auto* next = next_write.known();
+  return next != nullptr ? next(fd, data, size) : kernel::write(fd, data, size);
+}
+
+ssize_t writev(int fd, const iovec* parts, int count) {
+  auto* next = next_writev.known();
+  return next != nullptr ? next(fd, parts, count) : syscall(SYS_writev, fd, parts, count);
 }
 
 int dup2(int from, int to) {
@@ -249,6 +279,26 @@ ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return call(next_sendmsg, fd, message, flags);
 }
 
+ssize_t send(int fd, const void* data, size_t size, int flags) {
+  return call(next_send, fd, data, size, flags);
+}
+
+ssize_t recv(int fd, void* data, size_t size, int flags) {
+  return call(next_recv, fd, data, size, flags);
+}
+
+ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length) {
+  return call(next_recvfrom, fd, data, size, flags, address, length);
+}
+
+ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  return call(next_recvmsg, fd, message, flags);
+}
+
+int getpeername(int fd, sockaddr* address, socklen_t* length) {
+  return call(next_getpeername, fd, address, length);
+}
+
 int setsockopt(int fd, int level, int name, const void* value, socklen_t length) {
   return call(next_setsockopt, fd, level, name, value, length);
 }
@@ -283,6 +333,10 @@ ssize_t sendmsg64(int fd, const msghdr* message, int flags) {
 
 int setsockopt64(int fd, int level, int name, const void* value, socklen_t length) {
   return call(next_setsockopt64, fd, level, name, value, length);
+}
+
+ssize_t recvmsg64(int fd, msghdr* message, int flags) {
+  return call(next_recvmsg64, fd, message, flags);
 }
 
 int getsockopt64(int fd, int level, int name, void* value, socklen_t* length) {
@@ -336,6 +390,10 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
 }
 
 void resolve_first() {
+  next_read.get();
+  next_readv.get();
+  next_write.get();
+  next_writev.get();
   next_close.get();
   next_dup2.get();
   next_dup3.get();
@@ -356,6 +414,11 @@ void resolve_signal_safe() {
   next_getsockopt.get();
   next_sendto.get();
   next_sendmsg.get();
+  next_send.get();
+  next_recv.get();
+  next_recvfrom.get();
+  next_recvmsg.get();
+  next_getpeername.get();
   next_setsockopt.get();
   next_prctl.get();
 #ifdef NEXTADDR_HAS_TIME64
@@ -363,6 +426,7 @@ void resolve_signal_safe() {
   next_select64.get();
   next_pselect64.get();
   next_sendmsg64.get();
+  next_recvmsg64.get();
   next_setsockopt64.get();
   next_getsockopt64.get();
 #endif

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "time64.h"
 
@@ -43,6 +44,7 @@ int pselect64(int count, fd_set* read, fd_set* write, fd_set* except, const Time
 int epoll_pwait2_time64(int epoll, epoll_event* events, int size, const Timespec64* timeout,
                         const sigset_t* mask);
 ssize_t sendmsg64(int fd, const msghdr* message, int flags);
+ssize_t recvmsg64(int fd, msghdr* message, int flags);
 int setsockopt64(int fd, int level, int name, const void* value, socklen_t length);
 int getsockopt64(int fd, int level, int name, void* value, socklen_t* length);
 #endif
@@ -57,9 +59,19 @@ int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size,
 int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer, size_t size,
                      hostent** result, int* error);
 
+ssize_t send(int fd, const void* data, size_t size, int flags);
+ssize_t recv(int fd, void* data, size_t size, int flags);
+ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length);
+ssize_t recvmsg(int fd, msghdr* message, int flags);
+int getpeername(int fd, sockaddr* address, socklen_t* length);
+
 // These may be called by whoever starts, before dlsym(3) may be: until resolve_first() they are
 // system calls, which are no cancellation points.
 int close(int fd);
+ssize_t read(int fd, void* data, size_t size);
+ssize_t readv(int fd, const iovec* parts, int count);
+ssize_t write(int fd, const void* data, size_t size);
+ssize_t writev(int fd, const iovec* parts, int count);
 int dup2(int from, int to);
 int dup3(int from, int to, int flags);
 // Where libc has none (before glibc 2.34), the system call.

@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "descriptors.h"
+#include "errno_kept.h"
 #include "libc.h"
 #include "memory/memory.h"
 #include "pin.h"
@@ -470,6 +471,18 @@ ProgramView advance(int fd) {
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   return slot != nullptr ? advance_held(*table(), *slot) : ProgramView::kNotOurs;
+}
+
+ProgramView advance_told(int fd, int error) {
+  const Uninterrupted uninterrupted;
+  const ErrnoKept errno_kept;
+  Slot* slot = hold_slot_of(fd);
+  if (slot == nullptr) return ProgramView::kNotOurs;
+  if (slot->stage != Stage::kPending || is_starting(*slot) || !owns_memory()) {
+    release(*slot);
+    return ProgramView::kNotOurs;
+  }
+  return settle(*table(), *slot, slot->operation.ended(error));
 }
 
 ProgramView advance_after_error(int fd, std::uint32_t events, std::uint32_t changes_before) {

@@ -96,6 +96,9 @@ void forget_connects(unsigned first, unsigned last);
 // Advances the connect of one descriptor where needed, and tells what the program is to see of it.
 ProgramView advance(int fd);
 
+// The same, after a call of the program was told that the attempt in flight has failed so.
+ProgramView advance_told(int fd, int error);
+
 // The same for a descriptor that the kernel has just called ready with an error, as `events` of
 // poll(2) or epoll(7): it may also be a duplicate of one with a connect pending, and the error one
 // of an attempt that is over. Once for each event: the next call may see the next attempt.

@@ -1,9 +1,15 @@
-// TCP Fast Open: the sends that connect, and the option that delays a connect. All other sends
-// pass; of options only the names are looked at.
+// What sends: by TCP Fast Open, which connects, or without having waited for a connect. And the
+// options of sockets, of which only the names are looked at.
+//
+// With nothing pending each is a load or two and a jump, as in receive.cc.
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "arguments.h"
 #include "connect/entry.h"
+#include "connect/pending_connects.h"
 #include "errno_kept.h"
+#include "hooks/first_use.h"
 #include "hooks/hook.h"
 #include "libc.h"
 #include "program_settings.h"
@@ -11,6 +17,9 @@
 #include "wait/epoll_waker.h"
 
 namespace libc = nextaddr::libc;
+using nextaddr::any_pending;
+using nextaddr::first_use;
+using nextaddr::may_wait;
 
 namespace {
 
@@ -50,6 +59,8 @@ __attribute__((noinline, cold)) ssize_t fastopen_sendmsg(Sendmsg plain, int fd,
 
 ssize_t sendmsg_hook(Sendmsg plain, int fd, const msghdr* message, int flags) {
   if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendmsg(plain, fd, message, flags);
+  if (any_pending()) [[unlikely]]
+    return first_use(may_wait(flags), plain, fd, message, flags);
   return plain(fd, message, flags);
 }
 
@@ -58,11 +69,41 @@ ssize_t sendmsg_hook(Sendmsg plain, int fd, const msghdr* message, int flags) {
 NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
                              const sockaddr* address, socklen_t length) {
   if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendto(fd, data, size, flags, address, length);
+  if (any_pending()) [[unlikely]] {
+    return first_use(may_wait(flags), libc::sendto, fd, data, size, flags, address, length);
+  }
   return libc::sendto(fd, data, size, flags, address, length);
 }
 
 NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return sendmsg_hook(libc::sendmsg, fd, message, flags);
+}
+
+NEXTADDR_HOOK ssize_t send(int fd, const void* data, size_t size, int flags) {
+  if (any_pending()) [[unlikely]] {
+    return first_use(may_wait(flags), libc::send, fd, data, size, flags);
+  }
+  return libc::send(fd, data, size, flags);
+}
+
+NEXTADDR_HOOK ssize_t __send(int fd, const void* data, size_t size, int flags) {
+  return send(fd, data, size, flags);
+}
+
+NEXTADDR_HOOK ssize_t write(int fd, const void* data, size_t size) {
+  if (any_pending()) [[unlikely]]
+    return first_use(true, libc::write, fd, data, size);
+  return libc::write(fd, data, size);
+}
+
+NEXTADDR_HOOK ssize_t __write(int fd, const void* data, size_t size) {
+  return write(fd, data, size);
+}
+
+NEXTADDR_HOOK ssize_t writev(int fd, const iovec* parts, int count) {
+  if (any_pending()) [[unlikely]]
+    return first_use(true, libc::writev, fd, parts, count);
+  return libc::writev(fd, parts, count);
 }
 
 NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,

@@ -115,7 +115,7 @@ void for_each_target(int epoll, Each each) {
   if (info < 0) return;
   char buffer[1024];
   std::size_t held = 0;
-  for (ssize_t got = 0; (got = read(info, buffer + held, sizeof buffer - held)) > 0;) {
+  for (ssize_t got = 0; (got = kernel::read(info, buffer + held, sizeof buffer - held)) > 0;) {
     held += static_cast<std::size_t>(got);
     std::string_view text(buffer, held);
     for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos;) {

@@ -1,0 +1,90 @@
+// What receives, and getpeername(2): for programs that do so without having waited for their
+// connect.
+//
+// With nothing pending each is a load or two and a jump, without a frame. Before libc's function is
+// known the system call is made, because an allocator that starts may read a file before anything
+// else.
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "connect/pending_connects.h"
+#include "hooks/first_use.h"
+#include "hooks/hook.h"
+#include "libc.h"
+#include "time64.h"
+
+namespace libc = nextaddr::libc;
+using nextaddr::any_pending;
+using nextaddr::first_use;
+using nextaddr::may_wait;
+
+NEXTADDR_HOOK ssize_t read(int fd, void* data, size_t size) {
+  if (any_pending()) [[unlikely]]
+    return first_use(true, libc::read, fd, data, size);
+  return libc::read(fd, data, size);
+}
+
+NEXTADDR_HOOK ssize_t __read(int fd, void* data, size_t size) { return read(fd, data, size); }
+
+// Programs built with _FORTIFY_SOURCE: `room` is what the compiler knows of the buffer.
+NEXTADDR_HOOK ssize_t __read_chk(int fd, void* data, size_t size, size_t room) {
+  if (size > room) libc::buffer_overflow_detected();
+  return read(fd, data, size);
+}
+
+NEXTADDR_HOOK ssize_t readv(int fd, const iovec* parts, int count) {
+  if (any_pending()) [[unlikely]]
+    return first_use(true, libc::readv, fd, parts, count);
+  return libc::readv(fd, parts, count);
+}
+
+NEXTADDR_HOOK ssize_t recv(int fd, void* data, size_t size, int flags) {
+  if (any_pending()) [[unlikely]] {
+    return first_use(may_wait(flags), libc::recv, fd, data, size, flags);
+  }
+  return libc::recv(fd, data, size, flags);
+}
+
+NEXTADDR_HOOK ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, int flags) {
+  if (size > room) libc::buffer_overflow_detected();
+  return recv(fd, data, size, flags);
+}
+
+NEXTADDR_HOOK ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address,
+                               socklen_t* length) {
+  if (any_pending()) [[unlikely]] {
+    return first_use(may_wait(flags), libc::recvfrom, fd, data, size, flags, address, length);
+  }
+  return libc::recvfrom(fd, data, size, flags, address, length);
+}
+
+NEXTADDR_HOOK ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room, int flags,
+                                     sockaddr* address, socklen_t* length) {
+  if (size > room) libc::buffer_overflow_detected();
+  return recvfrom(fd, data, size, flags, address, length);
+}
+
+NEXTADDR_HOOK ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  if (any_pending()) [[unlikely]] {
+    return first_use(may_wait(flags), libc::recvmsg, fd, message, flags);
+  }
+  return libc::recvmsg(fd, message, flags);
+}
+
+NEXTADDR_HOOK int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
+  if (any_pending()) [[unlikely]]
+    nextaddr::error_of_first_use(fd, false);
+  return libc::getpeername(fd, address, length);
+}
+
+#ifdef NEXTADDR_HAS_TIME64
+
+NEXTADDR_HOOK ssize_t __recvmsg64(int fd, msghdr* message, int flags) {
+  if (any_pending()) [[unlikely]] {
+    return first_use(may_wait(flags), libc::recvmsg64, fd, message, flags);
+  }
+  return libc::recvmsg64(fd, message, flags);
+}
+
+#endif
