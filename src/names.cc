@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "borrowed_list.h"
 #include "config.h"
 #include "engine/given_names.h"
 #include "libc.h"
@@ -90,8 +91,8 @@ class Buffer {
 
 bool name_is_given(const char* name) {
   if (name == nullptr || !active() || config().resolve.empty()) return false;
-  AddressList addresses;
-  return find_given_name(config().resolve, name, addresses);
+  const BorrowedList addresses;
+  return addresses.get() != nullptr && find_given_name(config().resolve, name, *addresses.get());
 }
 
 int given_getaddrinfo(const char* node, const char* service, const addrinfo* hints,
@@ -102,7 +103,9 @@ int given_getaddrinfo(const char* node, const char* service, const addrinfo* hin
   }
   const int flags = wanted.ai_flags;
   wanted.ai_flags = (wanted.ai_flags | AI_NUMERICHOST) & ~AI_CANONNAME;
-  AddressList addresses;
+  const BorrowedList borrowed;
+  if (borrowed.get() == nullptr) return EAI_MEMORY;
+  AddressList& addresses = *borrowed.get();
   find_given_name(config().resolve, node, addresses);
   const bool ipv6_exists = has_ipv6(addresses);
   addrinfo* first = nullptr;
@@ -140,7 +143,12 @@ int given_getaddrinfo(const char* node, const char* service, const addrinfo* hin
 int given_hostent(const char* name, int family, hostent* entry, char* buffer, std::size_t size,
                   hostent** result, int* error) {
   *result = nullptr;
-  AddressList addresses;
+  const BorrowedList borrowed;
+  if (borrowed.get() == nullptr) {
+    *error = NETDB_INTERNAL;
+    return ENOMEM;
+  }
+  AddressList& addresses = *borrowed.get();
   find_given_name(config().resolve, name, addresses);
   std::size_t count = 0;
   for (std::size_t i = 0; i < addresses.size(); ++i) {

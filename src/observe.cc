@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "borrowed_list.h"
 #include "clock.h"
 #include "config.h"
 #include "engine/address.h"
@@ -66,7 +67,8 @@ void learn(const char* host, AddressList& addresses, LookupFamilies families) {
 void observe_addrinfo(const char* node, int family, const addrinfo* result) {
   if (node == nullptr || !active()) return;
   const ErrnoKept kept;
-  AddressList addresses;
+  const BorrowedList addresses;
+  if (addresses.get() == nullptr) return;
   LookupFamilies families{family != AF_INET6, family != AF_INET};
   for (const addrinfo* entry = result; entry != nullptr; entry = entry->ai_next) {
     Endpoint endpoint;
@@ -75,9 +77,9 @@ void observe_addrinfo(const char* node, int family, const addrinfo* result) {
     }
     // An AF_INET6 lookup with AI_V4MAPPED tells of IPv4 as well, when it answers with it.
     if (endpoint.address.is_ipv4()) families.ipv4 = true;
-    if (!addresses.add(endpoint.address)) break;
+    if (!addresses.get()->add(endpoint.address)) break;
   }
-  learn(node, addresses, families);
+  learn(node, *addresses.get(), families);
 }
 
 void observe_request(const gaicb* request) {
@@ -89,13 +91,14 @@ void observe_request(const gaicb* request) {
 void observe_hostent(const char* name, const hostent* entry) {
   if (name == nullptr || entry == nullptr || !active()) return;
   const ErrnoKept kept;
-  AddressList addresses;
+  const BorrowedList addresses;
+  if (addresses.get() == nullptr) return;
   for (char* const* bytes = entry->h_addr_list; bytes != nullptr && *bytes != nullptr; ++bytes) {
     const Address address =
         entry->h_addrtype == AF_INET ? address_from_ipv4(*bytes) : address_from_ipv6(*bytes, 0);
-    if (!addresses.add(address)) break;
+    if (!addresses.get()->add(address)) break;
   }
-  learn(name, addresses, {entry->h_addrtype == AF_INET, entry->h_addrtype == AF_INET6});
+  learn(name, *addresses.get(), {entry->h_addrtype == AF_INET, entry->h_addrtype == AF_INET6});
 }
 
 }  // namespace nextaddr

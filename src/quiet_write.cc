@@ -17,7 +17,8 @@ bool write_quietly(int fd, const char* data, std::size_t size, off_t offset) {
   const Uninterrupted uninterrupted;
   sigset_t pending;
   sigpending(&pending);
-  const ssize_t written = offset < 0 ? kernel::write(fd, data, size) : ::pwrite(fd, data, size, offset);
+  const ssize_t written =
+      offset < 0 ? kernel::write(fd, data, size) : ::pwrite(fd, data, size, offset);
   const int raised = written >= 0 ? 0 : errno == EPIPE ? SIGPIPE : errno == EFBIG ? SIGXFSZ : 0;
   if (raised != 0 && sigismember(&pending, raised) == 0) {
     sigset_t ours;

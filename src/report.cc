@@ -3,6 +3,8 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include "clock.h"
 #include "config.h"
 #include "engine/json.h"
@@ -11,6 +13,7 @@
 #include "errno_kept.h"
 #include "log.h"
 #include "process.h"
+#include "signals.h"
 
 namespace nextaddr {
 namespace {
@@ -22,11 +25,42 @@ std::string_view program() {
   return config().ends_run ? "nextaddr" : program_name();
 }
 
+// The line that is being made, of one thread at a time: stacks may have no room for it. The
+// holder's process id; 0: nobody. What a process has that is not the holder's is left of its
+// parent's, from before a fork.
+class TheLine {
+ public:
+  TheLine() {
+    const auto own = static_cast<std::uint32_t>(getpid());
+    for (;;) {
+      std::uint32_t holder = 0;
+      if (holder_.compare_exchange_strong(holder, own, std::memory_order_acquire)) break;
+      if (holder != own && holder_.compare_exchange_strong(holder, own)) break;
+      sleep_briefly();
+    }
+    line_.clear();
+  }
+  ~TheLine() { holder_.store(0, std::memory_order_release); }
+  TheLine(const TheLine&) = delete;
+  TheLine& operator=(const TheLine&) = delete;
+
+  static Line& get() { return line_; }
+
+ private:
+  // A handler that came meanwhile would wait for itself.
+  const Uninterrupted uninterrupted_;
+  static constinit std::atomic<std::uint32_t> holder_;
+  static constinit Line line_;
+};
+
+constinit std::atomic<std::uint32_t> TheLine::holder_{0};
+constinit Line TheLine::line_;
+
 // One line about one event, in the format that is wanted: what is added to text() or json() follows
 // its beginning, and it is written at the end of its scope.
 class Report {
  public:
-  explicit Report(std::string_view event) : json_(line_) {
+  explicit Report(std::string_view event) : line_(the_line_.get()), json_(line_) {
     if (is_json()) {
       json_.begin();
       json_.add_time("time", wall_ms());
@@ -50,7 +84,8 @@ class Report {
 
  private:
   const ErrnoKept errno_kept_;
-  Line line_;
+  const TheLine the_line_;
+  Line& line_;
   JsonObject json_;
 };
 

@@ -107,7 +107,9 @@ bool ConnectOperation::deliver_truth(int& error) {
   const Step step(*this);
   if (!step || socket_phase(socket_) != SocketPhase::kClosed) return false;
   error = pending_error(socket_);
-  carry_out(attempts_.told(error, now_ms()));
+  // What connect(2) answers when somebody else has read the error.
+  carry_out(attempts_.told(error != 0 ? error : ECONNABORTED, now_ms()));
+  report();
   return true;
 }
 
@@ -227,14 +229,17 @@ bool ConnectOperation::find_destinations(Destinations& out) {
 Action ConnectOperation::connect_to(const Action& action) {
   Address next;
   // Forgotten meanwhile, after so many lookups that the table was rewritten twice.
-  if (!address_at(action.position, next)) return attempts_.lost_address();
+  if (!address_at(action.position, next)) {
+    remember(action);
+    return attempts_.lost_address();
+  }
   // To take it back raises an event, which another thread may fetch once the next attempt has
   // succeeded.
   if (!untouched_ && !take_back_for(next)) {
     return attempts_.seen(SocketPhase::kConnected, now_ms());
   }
-  if (!untouched_ && !restore()) return attempts_.lost_address();
   remember(action);
+  if (!untouched_ && !restore()) return attempts_.lost_address();
   current_ = next;
   ConnectAttempts::Attempt made;
   made.began_ms = now_ms();
@@ -286,12 +291,14 @@ bool ConnectOperation::address_at(std::size_t position, Address& out) const {
 bool ConnectOperation::take_back_for(const Address& next) {
   const bool leaves_ipv4 = requested_.family == AF_INET6 && current_.is_ipv4() && !next.is_ipv4();
   Deafness deafness;
-  if (socket_phase(socket_) == SocketPhase::kConnecting) {
+  SocketPhase phase = socket_phase(socket_);
+  if (phase == SocketPhase::kConnecting) {
     deafness.begin(socket_);
-    if (socket_phase(socket_) == SocketPhase::kConnected) {
-      deafness.end(socket_);
-      return false;
-    }
+    phase = socket_phase(socket_);
+  }
+  if (phase == SocketPhase::kConnected || phase == SocketPhase::kEnded) {
+    deafness.end(socket_);
+    return false;
   }
   take_back(socket_, leaves_ipv4);
   deafness.end(socket_);
@@ -333,9 +340,14 @@ void ConnectOperation::conclude() {
       }
     }
   }
-  if (attempts_.log().attempts() < 2) return;
+  report();
+  const bool elsewhere = error_ == 0 && current_ != requested_.address;
+  if (run() != nullptr && elsewhere && attempts_.log().attempts() > 1) ++run()->failovers;
+}
+
+void ConnectOperation::report() const {
+  if (!is_planned() || attempts_.log().attempts() < 2) return;
   report_connect(list_, requested_, attempts_.log(), error_, now_ms() - began_ms());
-  if (run() != nullptr && error_ == 0 && current_ != requested_.address) ++run()->failovers;
 }
 
 }  // namespace nextaddr

@@ -96,6 +96,7 @@ class ConnectOperation {
   bool restore();
   void remember(const Action& action);
   void conclude();
+  void report() const;
 
   Endpoint requested_;
   DestinationList list_;

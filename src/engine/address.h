@@ -41,8 +41,7 @@ struct Endpoint {
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
-// Addresses in the resolver's order, each once. 20 KiB: lives on the stack of lookups, never of
-// connect().
+// Addresses in the resolver's order, each once. 20 KiB: never on a stack (borrowed_list.h).
 class AddressList {
  public:
   AddressList() {}

@@ -79,14 +79,20 @@ bool lock(int fd, short type) {
   return kernel::fcntl(fd, F_OFD_SETLK, &whole) == 0;
 }
 
-// What is no record counts as free.
+// What is no record counts as free. Some records at a time, because the stack may be small.
 void read_bucket(int fd, std::size_t bucket, AddressBucket& out) {
-  char text[kBucketBytes];
-  const ssize_t got = pread(fd, text, sizeof text, offset_of(bucket));
-  for (std::size_t i = 0; i < kBucketEntries; ++i) {
-    const std::size_t end = (i + 1) * kRecordSize;
-    const std::string_view line(text + end - kRecordSize, kRecordSize);
-    if (got < static_cast<ssize_t>(end) || !parse_record(line, out[i])) out[i] = {};
+  constexpr std::size_t kAtOnce = 2;
+  static_assert(kBucketEntries % kAtOnce == 0);
+  char text[kAtOnce * kRecordSize];
+  for (std::size_t first = 0; first < kBucketEntries; first += kAtOnce) {
+    const off_t at = offset_of(bucket) + static_cast<off_t>(first * kRecordSize);
+    const ssize_t got = pread(fd, text, sizeof text, at);
+    for (std::size_t i = 0; i < kAtOnce; ++i) {
+      AddressEntry& entry = out[first + i];
+      const std::size_t end = (i + 1) * kRecordSize;
+      const std::string_view line(text + end - kRecordSize, kRecordSize);
+      if (got < static_cast<ssize_t>(end) || !parse_record(line, entry)) entry = {};
+    }
   }
 }
 

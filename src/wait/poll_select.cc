@@ -56,9 +56,8 @@ class SelectSets {
   static constexpr int kBits = 8 * sizeof(Word);
 
  public:
-  // More descriptors than FD_SETSIZE fit, as long as the program allocated its sets so. No more,
-  // because they are on a stack that may be small.
-  static constexpr int kMost = 2048;
+  // No more, because the copies are on a stack that may be small.
+  static constexpr int kMost = FD_SETSIZE;
 
   SelectSets(int count, fd_set* read, fd_set* write, fd_set* except)
       : count_(count),
