@@ -475,7 +475,7 @@ class Play {
         const int error = choices_.next() == 's' ? ECONNRESET : choices_.of(kErrors);
         return expect_after_end(machine_.ended(error, now_), error);
       }
-      case 't':  // the program is told before anything is decided
+      case 'T':  // the program is told before anything is decided
         let_pass_before_look();
         return tell_the_truth(choices_.next() == 's' ? ECONNRESET : choices_.of(kErrors));
       case 'l':  // too early
