@@ -22,7 +22,8 @@
 //   kPaused      the program's own time is up; the     resumed()            -> kAsking
 //                attempt goes on
 //   kConnected   the end: the socket is connected
-//   kFailed      the end: every address failed, error() is for the program
+//   kFailed      the end: every address failed, error() is for the program, unless the attempt in
+//                flight is answered in the last moment -> kConnected
 //   kLeft        the end: what follows is between the program and the kernel; error() is what
 //                connect(2) returns, if it has not yet
 // clang-format on
@@ -79,7 +80,7 @@ class ConnectAttempts {
       // Read SO_ERROR: error_read().
       kReadError,
       // Take the socket back and connect it to `position`: started(), or lost_address(). Or seen(),
-      // when the attempt in flight was answered in the last moment.
+      // when the attempt in flight was answered in the last moment: `lesson` is void then.
       kConnect,
       // Take the socket back and connect it to position(), whose delay is over: started().
       kRelease,
@@ -96,7 +97,7 @@ class ConnectAttempts {
     };
     Kind kind = Kind::kWait;
     Lesson lesson = Lesson::kNothing;
-    std::uint16_t about = 0;  // the position that `lesson` is about
+    std::uint16_t about = 0;  // the position that `lesson` is about; nothing before is_planned()
     std::uint16_t position = 0;
   };
 

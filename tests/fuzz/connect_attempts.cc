@@ -119,12 +119,12 @@ class Play {
     Destinations all;
     for (std::size_t i = 0; i < 3; ++i) all.candidates.add(i);
     machine_.begin(true, 1, 1);
-    machine_.started({ECONNRESET, 1, 0, {FaultAction::kReset, 0, 0}}, 1);
+    machine_.started({ECONNREFUSED, 1, 0, {FaultAction::kRefuse, 0, 0}}, 1);
     machine_.planned(all, {1, 1000, 1000}, 0, 1);
     machine_.started({EINPROGRESS, 1, 0, {FaultAction::kDelay, 0, 500}}, 1);
     machine_.probed(1, 0);
     machine_.seen(SocketPhase::kConnecting, 400);
-    machine_.started({ECONNRESET, 400, 0, {FaultAction::kReset, 0, 0}}, 400);
+    machine_.started({ECONNREFUSED, 400, 0, {FaultAction::kRefuse, 0, 0}}, 400);
   }
 
   void begin() {
@@ -143,9 +143,11 @@ class Play {
   void expect(const Action& action, Kind kind, State state, Lesson lesson = Lesson::kNothing) {
     require(action.kind == kind);
     require(action.lesson == lesson);
-    require(lesson == Lesson::kNothing || action.about == current_);
+    // Before it is planned, it is about the requested address, whose position nobody knows.
+    require(lesson == Lesson::kNothing || !planned_ || action.about == current_);
     state_ = state;
     require(machine_.state() == state && machine_.is_planned() == planned_);
+    require(!planned_ || machine_.position() == current_);
     require(ConnectAttempts::is_over(state) ==
             (state == State::kConnected || state == State::kFailed || state == State::kLeft));
     if (kind == Kind::kWait) require(machine_.until_ms() == until());
@@ -211,8 +213,7 @@ class Play {
     return alternating != hosts_.size() ? alternating : first_due(parked, nullptr);
   }
 
-  void make_current(std::size_t position) {
-    current_ = position;
+  void take(std::size_t position) {
     Host& host = hosts_[position];
     require(host.candidate && !host.answered);
     host.due = false;
@@ -247,8 +248,11 @@ class Play {
           return attempt(requested_);
         }
         break;
+      case Kind::kDeliver:
+        if (const char event = choices_.next(); is_answer(event)) return answered_late(event);
+        break;
       default:
-        require(action.kind == Kind::kConnected || action.kind == Kind::kDeliver);
+        require(action.kind == Kind::kConnected);
     }
     over_ = true;
     return action;
@@ -256,8 +260,7 @@ class Play {
 
   Action elsewhere() {
     constexpr SocketPhase kPhases[] = {SocketPhase::kClosed, SocketPhase::kConnecting,
-                                       SocketPhase::kConnected, SocketPhase::kClosedUnused,
-                                       SocketPhase::kClosedAfterUse};
+                                       SocketPhase::kConnected, SocketPhase::kEnded};
     const SocketPhase phase = choices_.of(kPhases);
     const Action action = machine_.elsewhere(phase);
     if (phase != SocketPhase::kClosed) return expect_left(action, 0);
@@ -289,6 +292,7 @@ class Play {
     preferred_ = kNobody;
     last_was_ipv6_ = hosts_[requested_].ipv6;
     log_ = {{requested_, 0, began_, 0, fault_}};
+    current_ = requested_;
     if (instead_) {
       const std::size_t first = expected_next();
       if (first == requested_) return expect_left(action, 0);
@@ -297,7 +301,7 @@ class Play {
       require(action.position == first);
       return action;
     }
-    make_current(requested_);
+    take(requested_);
     patient_until_ = patience_from(began_, own_delay);
     state_ = held_until_ != 0 ? State::kHeldBack : State::kAsking;
     if (seen_error_ == EINPROGRESS) {
@@ -308,14 +312,15 @@ class Play {
   }
 
   Action connect(std::size_t position) {
-    require(position < hosts_.size() && machine_.position() == position);
-    make_current(position);
+    require(position < hosts_.size());
+    take(position);
     char event = choices_.next();
     if (event == 'W') {  // nothing happens for a while
       undisturbed_ = false;
       let_pass(~0ull);
       event = choices_.next();
     }
+    if (is_answer(event)) return answered_late(event);
     if (event == 'L') {
       undisturbed_ = false;
       const Action action = machine_.lost_address();
@@ -325,6 +330,18 @@ class Play {
     }
     if (event == 'X') return expect_left(machine_.lost_socket(), EBADF);
     return attempt(position, false, event);
+  }
+
+  // In the last moment, when the socket was about to be taken back. Nothing that has failed is in
+  // flight, nor is anything before the first of all attempts.
+  [[nodiscard]] bool is_answer(char event) const {
+    return (event == 'K' || event == 'Z') && log_.back().error == EINPROGRESS;
+  }
+
+  Action answered_late(char event) {
+    if (choices_.next() == 'w') let_pass(~0ull);
+    const SocketPhase phase = event == 'K' ? SocketPhase::kConnected : SocketPhase::kEnded;
+    return expect_connected(machine_.seen(phase, now_));
   }
 
   Action attempt(std::size_t position, bool released = false) {
@@ -337,8 +354,8 @@ class Play {
     ConnectAttempts::Attempt made;
     made.began_ms = now_;
     made.outcome = EINPROGRESS;
-    constexpr int kErrors[] = {ETIMEDOUT,   EHOSTUNREACH, EHOSTDOWN,     ECONNREFUSED,
-                               ENETUNREACH, ENETDOWN,     EADDRNOTAVAIL, EACCES};
+    constexpr int kErrors[] = {ETIMEDOUT, EHOSTUNREACH,  EHOSTDOWN, ECONNREFUSED, ENETUNREACH,
+                               ENETDOWN,  EADDRNOTAVAIL, EACCES,    ECONNRESET};
     constexpr int kErrorsOfTheCall[] = {ENOBUFS, EBADF, EAGAIN, EAFNOSUPPORT, ECONNABORTED};
     constexpr std::uint32_t kOwnDelays[] = {20, 21, 100, 1000, 2000};
     switch (event) {
@@ -354,11 +371,7 @@ class Play {
       case 'S':  // another thread shuts it down
         made.outcome = ECONNRESET;
         break;
-      case 'U':  // reset by the other side
-        made.outcome = ECONNRESET;
-        made.phase = SocketPhase::kClosedUnused;
-        break;
-      case 'R':
+      case 'R':  // the same on purpose
         made.outcome = ECONNRESET;
         if (!released) made.fault = {FaultAction::kReset, 0, 0};
         break;
@@ -407,7 +420,7 @@ class Play {
     const Action action = machine_.started(made, now_);
     if (made.outcome == 0) return expect_connected(action);
     if (made.outcome != EINPROGRESS && made.outcome != EINTR) {
-      return expect_after_end(action, made.outcome, made.phase);
+      return expect_after_end(action, made.outcome);
     }
     if (released) {
       expect(action, Kind::kWait, State::kAsking);
@@ -453,21 +466,18 @@ class Play {
       case 'z':  // that somebody else has read
         error_to_read_ = 0;
         return look(SocketPhase::kClosed);
-      case 's':  // another thread shuts it down; or a reset made on purpose
+      case 's':  // another thread shuts it down
         error_to_read_ = ECONNRESET;
         return look(SocketPhase::kClosed);
       case 'u':  // connected, and gone again
-        error_to_read_ = choices_.next() == 'r' ? ECONNRESET : 0;
-        return look(SocketPhase::kClosedUnused);
-      case 'a':  // and the program has used it meanwhile, if it could
-        error_to_read_ = choices_.next() == 'r' ? ECONNRESET : 0;
-        return look(SocketPhase::kClosedAfterUse);
-      case 'e': {  // the program's own connect(2) is told
+        return look(SocketPhase::kEnded);
+      case 'e': {
         const int error = choices_.next() == 's' ? ECONNRESET : choices_.of(kErrors);
-        const SocketPhase phase =
-            choices_.next() == 'u' ? SocketPhase::kClosedUnused : SocketPhase::kClosed;
-        return expect_after_end(machine_.ended(error, phase, now_), error, phase);
+        return expect_after_end(machine_.ended(error, now_), error);
       }
+      case 'T':  // the program is told before anything is decided
+        let_pass_before_look();
+        return tell_the_truth(choices_.next() == 's' ? ECONNRESET : choices_.of(kErrors));
       case 'l':  // too early
         let_pass_before_look();
         return look(SocketPhase::kConnecting);
@@ -495,8 +505,9 @@ class Play {
       expect(action, Kind::kWait, state_);
       return action;
     }
-    const bool was_used = phase == SocketPhase::kClosedAfterUse && !waits_;
-    if (phase == SocketPhase::kConnected || was_used) return expect_connected(action);
+    if (phase == SocketPhase::kConnected || phase == SocketPhase::kEnded) {
+      return expect_connected(action);
+    }
     if (!planned_) return expect_plan(action, phase, 0);
     seen_phase_ = phase;
     return expect_after_look(action);
@@ -504,9 +515,15 @@ class Play {
 
   Action read_error() {
     const Action action = machine_.error_read(error_to_read_, now_);
-    if (error_to_read_ != 0) return expect_after_end(action, error_to_read_, seen_phase_);
-    if (seen_phase_ == SocketPhase::kClosedUnused) return expect_connected(action);
-    return expect_left(action, ECONNABORTED);
+    return error_to_read_ != 0 ? expect_after_end(action, error_to_read_)
+                               : expect_left(action, ECONNABORTED);
+  }
+
+  Action tell_the_truth(int error) {
+    const Action action = machine_.told(error, now_);
+    if (planned_) note_end(error);
+    told_ = true;
+    return expect_left(action, error, parks(error) ? Lesson::kFailed : Lesson::kNothing);
   }
 
   Action resume() {
@@ -559,9 +576,9 @@ class Play {
     return action;
   }
 
-  Action expect_left(const Action& action, int error) {
+  Action expect_left(const Action& action, int error, Lesson lesson = Lesson::kNothing) {
     undisturbed_ = false;
-    expect(action, Kind::kLeave, State::kLeft);
+    expect(action, Kind::kLeave, State::kLeft, lesson);
     require(machine_.error() == error);
     return action;
   }
@@ -573,13 +590,10 @@ class Play {
     return action;
   }
 
-  Action expect_after_end(const Action& action, int error, SocketPhase phase) {
-    const bool on_purpose =
-        fault_.action == FaultAction::kReset || fault_.action == FaultAction::kErrno;
-    if (error == ECONNRESET && phase == SocketPhase::kClosed && !on_purpose) {
-      return expect_left(action, ECONNRESET);
-    }
-    return planned_ ? expect_after_error(action, error) : expect_plan(action, phase, error);
+  Action expect_after_end(const Action& action, int error) {
+    if (error == ECONNRESET) return expect_left(action, ECONNRESET);
+    return planned_ ? expect_after_error(action, error)
+                    : expect_plan(action, SocketPhase::kClosed, error);
   }
 
   Action expect_after_look(const Action& action) {
@@ -621,7 +635,6 @@ class Play {
 
   Action expect_next(const Action& action, Lesson lesson) {
     if (now_ < deadline() && standing() != 0) {
-      held_until_ = 0;
       expect(action, Kind::kConnect, State::kAsking, lesson);
       require(action.position == expected_next());
     } else {
@@ -640,15 +653,15 @@ class Play {
     log_.back().took_ms = now_ - log_.back().began_ms;
   }
 
-  // All of a short list, else the first twelve and the last. One that is left to the kernel has not
-  // ended, and is counted only.
+  // All of a short list, else the first twelve and the last. One that is left to the kernel, and
+  // that the program was not told of, has not ended, and is counted only.
   void check_log() const {
     require(machine_.log().attempts() == log_.size());
     std::size_t next = 0;
     const auto check = [&](const AttemptLog::Attempt& told) {
       require(next < log_.size());
       const Logged& made = log_[next++];
-      if (state_ == State::kLeft && next == log_.size()) return;
+      if (state_ == State::kLeft && !told_ && next == log_.size()) return;
       require(told.position == made.position && told.error == made.error);
       require(told.took_ms == static_cast<std::uint32_t>(made.took_ms));
       require(told.fault.action == made.fault.action && told.fault.rule == made.fault.rule);
@@ -696,6 +709,7 @@ class Play {
   bool waits_ = true;
   bool instead_ = false;  // the requested address is parked, and another asked instead of it
   bool planned_ = false;
+  bool told_ = false;
   bool over_ = false;
   bool last_was_ipv6_ = false;
   bool undisturbed_ = true;  // no leap of the clock, no change of limits, no late plan

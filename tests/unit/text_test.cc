@@ -224,12 +224,12 @@ TEST(Settings, WhatNobodyTakesIsLeftOver) {
 }
 
 TEST(Outcome, WhatMovesOn) {
-  for (const int error : {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ECONNRESET, ENETUNREACH,
-                          ENETDOWN, EADDRNOTAVAIL, EACCES, EPERM, EINVAL}) {
+  for (const int error : {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH, ENETDOWN,
+                          EADDRNOTAVAIL, EACCES, EPERM, EINVAL}) {
     EXPECT_TRUE(moves_on(error)) << error;
   }
-  for (const int error : {0, EBADF, ENOTSOCK, EFAULT, EISCONN, EALREADY, EAFNOSUPPORT, EINTR,
-                          EAGAIN, ENOBUFS, ENOMEM, EINPROGRESS, 9999}) {
+  for (const int error : {0, ECONNRESET, EBADF, ENOTSOCK, EFAULT, EISCONN, EALREADY, EAFNOSUPPORT,
+                          EINTR, EAGAIN, ENOBUFS, ENOMEM, EINPROGRESS, 9999}) {
     EXPECT_FALSE(moves_on(error)) << error;
   }
   EXPECT_EQ(outcome_word(ECONNREFUSED), "refused");
