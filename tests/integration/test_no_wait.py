@@ -40,14 +40,7 @@ def test_a_live_address_behind_others(several, kinds, calls):
     assert_reached(several(*kinds), kinds, of(calls))
 
 
-ASKED_LATE = not_yet("SO_ERROR says 0 after a refusal, because only then the next address is asked.")
-
-
-@hosts(
-    ("refused",),
-    pytest.param(("refused", "refused"), marks=ASKED_LATE),
-    pytest.param(("refused",) * 5, marks=ASKED_LATE),
-)
+@hosts(("refused",), ("refused", "refused"), ("refused",) * 5)
 def test_refused_by_all_is_told_as_by_one(several, kinds):
     host = several(*kinds)
     for bare, shim in side_by_side(host, "no_wait", of(CALLS, PACES[:2], tries=200)):

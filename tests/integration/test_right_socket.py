@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from programs.events import hosts, not_yet
+from programs.events import hosts
 from programs.harness import (
     AS_NOBODY, HOST, LIBRARY, address_lab, copies_for_nobody, preload, public, several, start, start_bare, start_shim,
 )  # fmt: skip
@@ -16,10 +16,8 @@ from test_memory import Memory
 HOWS = ["close", "dup2", "dup3", "close_range", "closefrom"]
 WAYS = ["poll", "epoll", "blocking"]
 FIVE_REFUSED = ("refused",) * 5 + ("live",)
-UNPINNED = "A socket that has got the number between the look and the connect is connected in the other's place."
 
 
-@not_yet(UNPINNED)
 @pytest.mark.parametrize("what", ["udp", "tcp"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_number_taken_while_its_connect_is_moved_on(several, way, what):
@@ -46,7 +44,6 @@ def test_without_the_library_nothing_is_touched(several, way):
         assert run.values("touched", "traces") == ("0", "none"), run
 
 
-@not_yet(UNPINNED, always=False)
 @pytest.mark.parametrize("way", ["poll", "epoll"])
 def test_a_number_taken_at_any_moment(several, way):
     run = start_shim(several(*FIVE_REFUSED), "number_taken", way=way, seconds=2, span=200).finish()
@@ -57,7 +54,6 @@ def test_a_number_taken_at_any_moment(several, way):
 # ---- What a number teaches that is another's by now ----
 
 
-@not_yet("What is readable at the number of a connect that was given up is taken for its success.")
 @hosts(("silent", "live"), ("silent", "silent"))
 def test_a_readable_pipe_is_no_connection(several, tmp_path, kinds):
     for wait in ("poll", "select", "epoll"):
@@ -79,7 +75,6 @@ LATENESS = 400
 MOMENTS = [1150, 750]
 
 
-@not_yet("An attempt that is answered while it is taken back leaves a connection at that server.")
 @pytest.mark.parametrize("user", ["as it is", "nobody"])
 def test_no_connection_is_left_where_an_attempt_was_taken_back(several, public, user):
     host = several("silent", "live")

@@ -7,7 +7,7 @@ from programs.events import not_yet
 from programs.harness import start_bare, start_shim
 
 LOOKUPS = ["getaddrinfo", "gethostbyname", "gethostbyname_r"]
-WAYS = ["blocking", "poll", "select", "pselect", "epoll", "so_error"]
+WAYS = ["blocking", "poll", "select", "pselect", "epoll", "connect"]
 LOG = {"NEXTADDR_LOG": "info", "NEXTADDR_LOG_FORMAT": "json"}
 FRAMES = 4096
 

@@ -2,7 +2,7 @@
 // mapped. Must never use much of that stack itself: results are printed by the main thread.
 //
 // host= port=; stack=KIB; what=getaddrinfo|gethostbyname|gethostbyname_r: the lookup alone; or
-// blocking|poll|select|epoll|pselect| so_error: a connect, which is waited for so, after a lookup
+// blocking|poll|select|epoll|pselect|connect: a connect, which is waited for so, after a lookup
 // by the main thread.
 #include <pthread.h>
 #include <sys/mman.h>
@@ -23,7 +23,7 @@ enum class What {
   kSelect,
   kPselect,
   kEpoll,
-  kSoError
+  kConnect
 };
 
 struct Task {
@@ -87,15 +87,12 @@ void wait_for(Task& task) {
       must(epoll_ctl(task.set, EPOLL_CTL_ADD, task.fd, &event), "epoll_ctl");
       must(epoll_wait(task.set, &event, 1, -1), "epoll_wait");
       break;
-    default: {
-      sockaddr_storage& peer = *reinterpret_cast<sockaddr_storage*>(task.buffer);
-      socklen_t length = sizeof peer;
-      while (get_option<int>(task.fd, SOL_SOCKET, SO_ERROR) == 0 &&
-             getpeername(task.fd, reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
+    default:
+      // Asked again until it is over.
+      while (connect(task.fd, task.to.get(), task.to.length) != 0 &&
+             (errno == EALREADY || errno == EINPROGRESS)) {
         sleep_ms(1);
-        length = sizeof peer;
       }
-    }
   }
 }
 
@@ -126,7 +123,7 @@ int main(int argc, char** argv) {
                                           {"select", What::kSelect},
                                           {"pselect", What::kPselect},
                                           {"epoll", What::kEpoll},
-                                          {"so_error", What::kSoError}};
+                                          {"connect", What::kConnect}};
   static Task task;
   task.what = whats.at(arguments.text("what"));
   const std::string host = arguments.text("host"), port = arguments.text("port");
