@@ -3,6 +3,7 @@
 #include <netinet/tcp.h>
 
 #include <atomic>
+#include <cerrno>
 
 #include "arguments.h"
 #include "libc.h"
@@ -13,7 +14,7 @@ namespace {
 
 constinit std::atomic<bool> fastopen_connect{false};
 constinit std::atomic<bool> send_timeout_used{false};
-constinit std::atomic<bool> segments_limited{false};
+constinit std::atomic<bool> options_kept{false};
 constinit std::atomic<bool> ports_chosen{false};
 
 void note(std::atomic<bool>& flag) { flag.store(true, std::memory_order_relaxed); }
@@ -29,8 +30,9 @@ constexpr int kUnlimitedSegment = 536;
 
 void note_option(int level, int name) {
   if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) note(fastopen_connect);
-  if (level == IPPROTO_TCP && (name == TCP_MAXSEG || name == TCP_WINDOW_CLAMP)) {
-    note(segments_limited);
+  if ((level == IPPROTO_TCP && (name == TCP_MAXSEG || name == TCP_WINDOW_CLAMP)) ||
+      (level == SOL_SOCKET && name == SO_PEEK_OFF)) {
+    note(options_kept);
   }
   // Both names of it: the second is the one with 64-bit time on 32-bit machines.
   if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
@@ -56,10 +58,11 @@ void look_for_send_timeout(int fd) {
 ProgramSettings ProgramSettings::of(int fd, bool waits) {
   ProgramSettings settings;
   if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
-  if (is_noted(segments_limited)) {
+  if (is_noted(options_kept)) {
     settings.max_segment = option_value(fd, IPPROTO_TCP, TCP_MAXSEG);
     if (settings.max_segment == kUnlimitedSegment) settings.max_segment = 0;
     settings.window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
+    settings.peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
   }
   if (is_noted(ports_chosen)) {
     settings.bound_length = sizeof settings.bound;
@@ -78,13 +81,14 @@ bool ProgramSettings::put_back(int socket) const {
   if (window_clamp != 0) {
     libc::setsockopt(socket, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window_clamp, sizeof window_clamp);
   }
+  if (peek_offset != -1) {
+    libc::setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &peek_offset, sizeof peek_offset);
+  }
   if (port_of(bound) == 0) return true;
-  sockaddr_in6 now{};
-  socklen_t length = sizeof now;
-  auto* address = reinterpret_cast<sockaddr*>(&now);
-  // A port that the program has named stays by itself.
-  if (getsockname(socket, address, &length) == 0 && port_of(now) == port_of(bound)) return true;
-  return libc::bind(socket, reinterpret_cast<const sockaddr*>(&bound), bound_length) == 0;
+  // A port that the program has named stays by itself; then bind(2) answers EINVAL. (getsockname(2)
+  // does not tell: it goes on naming a port that is the socket's no more.)
+  const auto* address = reinterpret_cast<const sockaddr*>(&bound);
+  return libc::bind(socket, address, bound_length) == 0 || errno == EINVAL;
 }
 
 }  // namespace nextaddr

