@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -13,16 +11,7 @@
 #include "process.h"
 
 namespace nextaddr {
-namespace {
-
-// What every process of Linux begins with.
-constexpr int kFirstSize = 64;
-
-constinit std::atomic<int> known_size{0};
-
-}  // namespace
-
-int descriptor_table_size_now() {
+int descriptor_table_size() {
   char text[1024];
   const int status = open_unless_sandboxed("/proc/self/status", O_RDONLY);
   if (status < 0) return 0;
@@ -35,14 +24,6 @@ int descriptor_table_size_now() {
   std::string_view rest = slice(all, at + kLabel.size(), all.size());
   std::uint32_t size = 0;
   return parse_number(take_until(rest, '\n'), INT32_MAX, size) ? static_cast<int>(size) : 0;
-}
-
-int descriptor_table_size() {
-  int size = known_size.load(std::memory_order_relaxed);
-  if (size != 0) return size;
-  size = std::max(descriptor_table_size_now(), kFirstSize);
-  known_size.store(size, std::memory_order_relaxed);
-  return size;
 }
 
 }  // namespace nextaddr

@@ -14,9 +14,6 @@ inline bool in_tables(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) <
 
 // For how many descriptors the kernel's table of this process has room now (proc(5), FDSize); 0
 // when it does not tell. Reads a file.
-int descriptor_table_size_now();
-
-// As it was when first asked, at least: the table grows, but never shrinks.
 int descriptor_table_size();
 
 }  // namespace nextaddr

@@ -84,6 +84,10 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
 // Ends the program as glibc's fortified functions do (__chk_fail); no function of libc's interface.
 [[noreturn]] void buffer_overflow_detected();
 
+// __libc_single_threaded of glibc 2.32: not 0 while the process has one thread. Null: there is
+// none.
+const char* single_threaded_flag();
+
 // Resolves what is a system call until then. Also where the library does nothing.
 void resolve_first();
 // Resolves what signal handlers may call. Not async-signal-safe itself.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "descriptors.h"
 #include "errno_kept.h"
 #include "kernel.h"
 #include "libc.h"
@@ -15,12 +14,12 @@ namespace {
 
 // Programs count on low numbers: the lowest free one is what open(2) gives, and some close and
 // open 0, 1 and 2 again. But a number beyond the kernel's table makes the table grow, for which a
-// process with threads waits 10 ms.
+// process with threads waits 10 ms. That has room for 64 descriptors at first, and for this one.
 int lowest_number(int fd) {
   constexpr int kHigh = 256;
+  constexpr int kFirstSize = 64;
   constexpr int kLast = 16;
-  const int size = std::max(descriptor_table_size(), fd + 1);
-  return size > kHigh ? kHigh : std::max(size - kLast, 3);
+  return fd >= kHigh ? kHigh : std::max(fd + 1, kFirstSize) - kLast;
 }
 
 }  // namespace

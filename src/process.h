@@ -24,7 +24,8 @@ bool owns_memory();
 // The id under which owns_memory() was last true. Only after active() has been true.
 std::uint32_t own_pid();
 
-// True when this process has, or may have, more than one thread. A system call.
+// True when this process has, or may have, more than one thread. No system call where libc tells
+// (glibc 2.32).
 bool has_other_threads();
 
 // A program that forbids itself system calls (seccomp(2)) is ended by one too many, and to ask the

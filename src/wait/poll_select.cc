@@ -149,7 +149,7 @@ class SelectSets {
 // getdtablesize() descriptors, with sets that are smaller. Negative: more than can be kept here.
 int used_count(int count) {
   if (count <= FD_SETSIZE) return count;
-  const int size = descriptor_table_size_now();
+  const int size = descriptor_table_size();
   return size == 0 || std::min(count, size) > SelectSets::kMost ? -1 : std::min(count, size);
 }
 
