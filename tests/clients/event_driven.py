@@ -12,6 +12,17 @@ async def main():
 asyncio.run(main())
 """
 
+# libuv's loop under asyncio's streams. It looks names up in a thread pool.
+PYTHON_UVLOOP = """
+import asyncio, sys
+import uvloop
+async def main():
+    reader, _ = await asyncio.open_connection(*sys.argv[1:])
+    print((await reader.readline()).decode())
+uvloop.install()
+asyncio.run(main())
+"""
+
 PYTHON_AIOHTTP = """
 import asyncio, sys
 import aiohttp
@@ -255,6 +266,13 @@ CLIENTS = [
     Client("ncat", "ncat", "greeting", plain("ncat")),
     Client("nc.openbsd", "nc.openbsd", "greeting", plain("nc.openbsd")),
     Client("python3 asyncio", sys.executable, "greeting", plain(sys.executable, "-c", PYTHON_ASYNCIO)),
+    Client(
+        "python3 uvloop",
+        sys.executable,
+        "greeting",
+        plain(sys.executable, "-c", PYTHON_UVLOOP),
+        probe=(sys.executable, "-c", "import uvloop"),
+    ),
     Client(
         "python3 aiohttp",
         sys.executable,
