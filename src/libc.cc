@@ -389,12 +389,6 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
   return static_cast<int>(syscall(SYS_prctl, option, second, third, fourth, fifth));
 }
 
-namespace {
-constinit std::atomic<const char*> single_threaded{nullptr};
-}
-
-const char* single_threaded_flag() { return single_threaded.load(std::memory_order_relaxed); }
-
 void resolve_first() {
   next_read.get();
   next_readv.get();
@@ -408,7 +402,7 @@ void resolve_first() {
 }
 
 void resolve_signal_safe() {
-  single_threaded.store(
+  single_threaded_flag.store(
       static_cast<const char*>(find_symbol(RTLD_DEFAULT, "__libc_single_threaded")),
       std::memory_order_relaxed);
   next_connect.get();

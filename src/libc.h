@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <atomic>
+
 #include "time64.h"
 
 namespace nextaddr::libc {
@@ -86,7 +88,12 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
 
 // __libc_single_threaded of glibc 2.32: not 0 while the process has one thread. Null: there is
 // none.
-const char* single_threaded_flag();
+inline constinit std::atomic<const char*> single_threaded_flag{nullptr};
+// False also where libc does not tell.
+inline bool is_single_threaded() {
+  const char* flag = single_threaded_flag.load(std::memory_order_relaxed);
+  return flag != nullptr && *flag != 0;
+}
 
 // Resolves what is a system call until then. Also where the library does nothing.
 void resolve_first();

@@ -108,8 +108,9 @@ bool owns_memory() {
 std::uint32_t own_pid() { return own_page->pid.load(std::memory_order_relaxed); }
 
 bool has_other_threads() {
-  const char* single = libc::single_threaded_flag();
-  if (single != nullptr) return *single == 0;
+  if (libc::single_threaded_flag.load(std::memory_order_relaxed) != nullptr) {
+    return !libc::is_single_threaded();
+  }
   if (sandbox() != Sandbox::kNone) return true;
   // A directory for each thread, besides two links of its own (proc(5)).
   const ErrnoKept errno_kept;

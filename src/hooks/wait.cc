@@ -3,6 +3,8 @@
 // at the coarse clock; never a system call.
 //
 // The variants of 64-bit time differ in the time they take, and in libc's function behind them.
+#include <optional>
+
 #include "clock.h"
 #include "connect/pending_connects.h"
 #include "hooks/hook.h"
@@ -48,42 +50,88 @@ int ppoll_hook(Ppoll<Timespec> plain, pollfd* fds, nfds_t count, const Timespec*
       });
 }
 
-// select(2) writes its result over what it was asked, so a wait that has begun cannot be gone on
-// with.
+// select(2) writes its result over what it was asked. Where another thread may begin a connect
+// meanwhile, that is kept, so that a wait that has begun can be gone on with. Apart, so that
+// programs of one thread need no room for it. `driven` has no result when the kernel alone must do.
+template <typename Plain, typename Driven>
+__attribute__((noinline)) int select_beside_others(int count, const fd_set* read,
+                                                   const fd_set* write, const fd_set* except,
+                                                   Plain plain, Driven driven) {
+  const nextaddr::KeptSets before(count, read, write, except);
+  const std::uint32_t changes_before = nextaddr::changes();
+  const timespec since = nextaddr::coarse_time();
+  const int found = plain();
+  if (!before || found <= 0 || nextaddr::changes() == changes_before) return found;
+  return driven(&before, Woken{found, since, changes_before}).value_or(found);
+}
+
+template <typename Plain, typename Driven>
+int select_wait(int count, const fd_set* read, const fd_set* write, const fd_set* except,
+                Plain plain, Driven driven) {
+  if (!any_pending() && !nextaddr::timer_is_set()) {
+    return select_beside_others(count, read, write, except, plain, driven);
+  }
+  const std::optional<int> found = driven(nullptr, Woken{});
+  return found ? *found : plain();
+}
+
+__attribute__((always_inline)) inline bool is_for_libc_alone() {
+  return !any_pending() && !nextaddr::timer_is_set() && libc::is_single_threaded();
+}
+
 template <typename Timeval>
 using Select = int (*)(int, fd_set*, fd_set*, fd_set*, Timeval*);
 
 template <typename Timeval>
+__attribute__((noinline)) int select_otherwise(Select<Timeval> plain, int count, fd_set* read,
+                                               fd_set* write, fd_set* except, Timeval* timeout) {
+  return select_wait(
+      count, read, write, except, [&] { return plain(count, read, write, except, timeout); },
+      [&](const nextaddr::KeptSets* before, Woken woken) -> std::optional<int> {
+        if (!nextaddr::is_valid_for_select(timeout)) return {};
+        const std::int64_t limit = nextaddr::limit_of_select(timeout);
+        const nextaddr::Patience patience(limit);
+        const auto found =
+            nextaddr::wait_select(count, read, write, except, limit, nullptr, before, woken);
+        // Linux leaves the time not slept (select(2)). A wait that was woken has it there.
+        if (found && limit != nextaddr::kForever && before == nullptr) {
+          const std::int64_t left = patience.left_ns();
+          timeout->tv_sec = static_cast<decltype(timeout->tv_sec)>(left / nextaddr::kNanoseconds);
+          timeout->tv_usec =
+              static_cast<decltype(timeout->tv_usec)>(left % nextaddr::kNanoseconds / 1000);
+        }
+        return found;
+      });
+}
+
+template <typename Timeval>
 int select_hook(Select<Timeval> plain, int count, fd_set* read, fd_set* write, fd_set* except,
                 Timeval* timeout) {
-  if (!any_pending() || !nextaddr::is_valid_for_select(timeout)) {
-    return plain(count, read, write, except, timeout);
-  }
-  const std::int64_t limit = nextaddr::limit_of_select(timeout);
-  const nextaddr::Patience patience(limit);
-  const auto found = nextaddr::wait_select(count, read, write, except, limit, nullptr);
-  if (!found) return plain(count, read, write, except, timeout);
-  if (limit != nextaddr::kForever) {
-    // Linux leaves the time not slept (select(2)).
-    const std::int64_t left = patience.left_ns();
-    timeout->tv_sec = static_cast<decltype(timeout->tv_sec)>(left / nextaddr::kNanoseconds);
-    timeout->tv_usec =
-        static_cast<decltype(timeout->tv_usec)>(left % nextaddr::kNanoseconds / 1000);
-  }
-  return *found;
+  if (is_for_libc_alone()) return plain(count, read, write, except, timeout);
+  return select_otherwise(plain, count, read, write, except, timeout);
 }
 
 template <typename Timespec>
 using Pselect = int (*)(int, fd_set*, fd_set*, fd_set*, const Timespec*, const sigset_t*);
 
 template <typename Timespec>
+__attribute__((noinline)) int pselect_otherwise(Pselect<Timespec> plain, int count, fd_set* read,
+                                                fd_set* write, fd_set* except,
+                                                const Timespec* timeout, const sigset_t* mask) {
+  return select_wait(
+      count, read, write, except, [&] { return plain(count, read, write, except, timeout, mask); },
+      [&](const nextaddr::KeptSets* before, Woken woken) -> std::optional<int> {
+        if (!nextaddr::is_valid(timeout)) return {};
+        return nextaddr::wait_select(count, read, write, except, limit_of(timeout), mask, before,
+                                     woken);
+      });
+}
+
+template <typename Timespec>
 int pselect_hook(Pselect<Timespec> plain, int count, fd_set* read, fd_set* write, fd_set* except,
                  const Timespec* timeout, const sigset_t* mask) {
-  if (!any_pending() || !nextaddr::is_valid(timeout)) {
-    return plain(count, read, write, except, timeout, mask);
-  }
-  const auto found = nextaddr::wait_select(count, read, write, except, limit_of(timeout), mask);
-  return found ? *found : plain(count, read, write, except, timeout, mask);
+  if (is_for_libc_alone()) return plain(count, read, write, except, timeout, mask);
+  return pselect_otherwise(plain, count, read, write, except, timeout, mask);
 }
 
 template <typename Timespec>

@@ -10,7 +10,6 @@
 #include "descriptors.h"
 #include "errno_kept.h"
 #include "libc.h"
-#include "process.h"
 #include "wait/epoll_waker.h"
 #include "wait/sliced_wait.h"
 
@@ -59,15 +58,19 @@ class SelectSets {
   // No more, because the copies are on a stack that may be small.
   static constexpr int kMost = FD_SETSIZE;
 
-  SelectSets(int count, fd_set* read, fd_set* write, fd_set* except)
-      : count_(count),
-        bytes_((static_cast<std::size_t>(count) + kBits - 1) / kBits * sizeof(Word)),
-        program_sets_{read, write, except} {
+  // `before`: the sets as the program gave them, where they have the result of a wait by now.
+  SelectSets(int count, fd_set* read, fd_set* write, fd_set* except, const KeptSets* before)
+      : count_(count), bytes_(bytes_of(count)), program_sets_{read, write, except} {
     for (std::size_t i = 0; i < kSets; ++i) {
       if (program_sets_[i] == nullptr) continue;
-      std::memcpy(given_[i].data(), program_sets_[i], bytes_);
       sets_[i] = reinterpret_cast<fd_set*>(found_[i].data());
+      std::memcpy(found_[i].data(), program_sets_[i], bytes_);
+      std::memcpy(given_[i].data(), before != nullptr ? &(*before)[i] : program_sets_[i], bytes_);
     }
+  }
+
+  static std::size_t bytes_of(int count) {
+    return (static_cast<std::size_t>(count) + kBits - 1) / kBits * sizeof(Word);
   }
 
   int select(std::int64_t ns, const sigset_t* mask) const {
@@ -155,6 +158,16 @@ int used_count(int count) {
 
 }  // namespace
 
+KeptSets::KeptSets(int count, const fd_set* read, const fd_set* write, const fd_set* except)
+    : kept_(count >= 0 && count <= FD_SETSIZE) {
+  if (!kept_) return;
+  const std::array<const fd_set*, 3> given{read, write, except};
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    // The kernel answers for a set that cannot be read.
+    if (may_be_read(given[i])) std::memcpy(&sets_[i], given[i], SelectSets::bytes_of(count));
+  }
+}
+
 int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask, Woken woken) {
   const auto call = [&](std::int64_t ns, const sigset_t* slice_mask) {
     return libc::ppoll(fds, count, SliceTime(ns).get(), slice_mask);
@@ -169,10 +182,11 @@ int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* 
 }
 
 std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* except,
-                               std::int64_t limit_ns, const sigset_t* mask) {
+                               std::int64_t limit_ns, const sigset_t* mask, const KeptSets* before,
+                               Woken woken) {
   const int used = used_count(count);
   if (used < 0) return {};
-  const SelectSets sets(used, read, write, except);
+  const SelectSets sets(used, read, write, except, before);
   const auto call = [&](std::int64_t ns, const sigset_t* slice_mask) {
     return sets.select(ns, slice_mask);
   };
@@ -180,7 +194,7 @@ std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* e
     return sets.sift(found, changes_before);
   };
   const auto for_each_own = [&](const DescriptorVisitor& visit) { sets.for_each_given(visit); };
-  const int ready = wait_in_slices(limit_ns, mask, {call, sift, for_each_own});
+  const int ready = wait_in_slices(limit_ns, mask, {call, sift, for_each_own}, woken);
   // After an error they are as they were (select(2)).
   if (ready >= 0) sets.tell(ready == 0);
   return ready;

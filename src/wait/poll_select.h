@@ -11,7 +11,9 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -23,9 +25,25 @@ namespace nextaddr {
 // of the thread.
 int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask, Woken woken);
 
-// Nothing, when the sets are too large to be kept here: a wait for the kernel alone.
+// The sets of a select(2) that has begun with nothing pending, as they were: it writes its result
+// over them. Only for as many descriptors as fit.
+class KeptSets {
+ public:
+  KeptSets(int count, const fd_set* read, const fd_set* write, const fd_set* except);
+  // False: they were not kept.
+  explicit operator bool() const { return kept_; }
+  [[nodiscard]] const fd_set& operator[](std::size_t which) const { return sets_[which]; }
+
+ private:
+  bool kept_;
+  std::array<fd_set, 3> sets_;
+};
+
+// Nothing, when the sets are too large to be kept here: a wait for the kernel alone. `woken`: the
+// wait that has begun with `before` has found something.
 std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* except,
-                               std::int64_t limit_ns, const sigset_t* mask);
+                               std::int64_t limit_ns, const sigset_t* mask,
+                               const KeptSets* before = nullptr, Woken woken = {});
 
 // SO_ERROR of `fd`, an int at `value`.
 int socket_error(int fd, void* value, socklen_t* length);
