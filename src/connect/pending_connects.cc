@@ -501,6 +501,26 @@ ProgramView advance_after_error(int fd, std::uint32_t events, std::uint32_t chan
   return now.revents == 0 || failed_since ? ProgramView::kPending : ProgramView::kNotOurs;
 }
 
+namespace {
+
+// The first attempt of this connect has succeeded, as far as an event tells. The event may be about
+// something that has the number of a closed socket by now (a pipe), and must teach nothing then;
+// but a healthy connect to a near address pays no system call for that.
+void learn_from_first(const ConnectOperation& operation, int fd) {
+  constexpr std::uint64_t kNear = 4'000;
+  // What the program did before it waited is in it too; when that may be much, the kernel knows.
+  constexpr std::uint64_t kLong = 50'000;
+  const Endpoint& requested = operation.requested();
+  const std::uint64_t took_us = wants_rtt() ? now_us() - operation.began_us() : 0;
+  const bool failing = is_failing(requested.address, requested.port);
+  if ((failing || took_us > kNear) && !operation.owns_socket()) return;
+  if (failing) note_success(requested.address, requested.port);
+  if (took_us == 0) return;
+  note_rtt(requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
+}
+
+}  // namespace
+
 ProgramView advance_connected(int fd) {
   Slot* slot = slot_of(fd);
   if (slot == nullptr) return ProgramView::kNotOurs;
@@ -511,20 +531,7 @@ ProgramView advance_connected(int fd) {
   // Another thread has moved it on while this one waited for the slot: the event is one of an
   // attempt that is over.
   if (slot->beyond_first.load(std::memory_order_relaxed)) return advance_held(*table(), *slot);
-  const ConnectOperation& operation = slot->operation;
-  const bool measures = wants_rtt();
-  // The event may be about something that has the number of a closed socket by now (a pipe), and
-  // must teach nothing then. Mostly nothing is to be learnt.
-  if ((measures || knows_failures()) && operation.owns_socket()) {
-    const Endpoint& requested = operation.requested();
-    note_success(requested.address, requested.port);
-    // What the program did before it waited is in it too; when that may be much, the kernel knows.
-    constexpr std::uint64_t kLong = 50'000;
-    const std::uint64_t took_us = now_us() - operation.began_us();
-    if (measures) {
-      note_rtt(requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
-    }
-  }
+  learn_from_first(slot->operation, fd);
   empty(*table(), *slot);
   return ProgramView::kNotOurs;
 }

@@ -74,7 +74,7 @@ NEXTADDR_HOOK ssize_t recvmsg(int fd, msghdr* message, int flags) {
 
 NEXTADDR_HOOK int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
   if (any_pending()) [[unlikely]]
-    nextaddr::error_of_first_use(fd, false);
+    nextaddr::advance_before_question(fd);
   return libc::getpeername(fd, address, length);
 }
 

@@ -117,12 +117,15 @@ void note_silent(const Address& address, in_port_t port) {
   address_memory().store(entry);
 }
 
-bool knows_failures() { return address_memory().may_hold_failures(); }
+bool is_failing(const Address& address, in_port_t port) {
+  AddressEntry entry;
+  return address_memory().may_hold_failures() &&
+         address_memory().find(address, ntohs(port), entry) && entry.health.failures != 0;
+}
 
 void note_success(const Address& address, in_port_t port) {
-  if (!address_memory().may_hold_failures()) return;
-  AddressEntry entry;
-  if (!address_memory().find(address, ntohs(port), entry) || entry.health.failures == 0) return;
+  if (!is_failing(address, port)) return;
+  AddressEntry entry = entry_of(address, port);
   const MemoryFile file(entry);
   succeed(entry.health, wall_ms());
   file.write(entry);

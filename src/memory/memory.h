@@ -34,8 +34,9 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
 // (Node) need not meet it in each of these connects: for a moment others are asked before it.
 void note_silent(const Address& address, in_port_t port);
 
-// True when some address may be failing, so that note_success() may have something to do. One load.
-bool knows_failures();
+// True when this address is known to be failing, so that note_success() has something to do. One
+// load where none is.
+bool is_failing(const Address& address, in_port_t port);
 
 // This address was connected to: it is not failing.
 void note_success(const Address& address, in_port_t port);

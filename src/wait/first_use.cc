@@ -23,6 +23,12 @@ int error_of_first_use(int fd, bool waits) {
   return view == ProgramView::kFailed ? take_error(fd) : 0;
 }
 
+void advance_before_question(int fd) {
+  if (!may_be_pending(fd)) return;
+  const ErrnoKept errno_kept;
+  advance(fd);
+}
+
 bool goes_on_after_failed_use(int fd) {
   return may_be_pending(fd) && moves_on(errno) && advance_told(fd, errno) != ProgramView::kNotOurs;
 }

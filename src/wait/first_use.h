@@ -4,13 +4,17 @@
 
 namespace nextaddr {
 
-// Before a call that sends, receives, or asks for the peer: advances the connect that is pending on
+// Before a call that sends or receives: advances the connect that is pending on
 // this descriptor. 0: the kernel may be asked, which answers as for a connect in progress, or for a
 // connected socket. Else the error of a connect that failed, which the call is to fail with, once.
 //
 // `waits`: the call itself waits on a blocking socket, so the connect is driven to its end before.
 // Then a cancellation point. Async-signal-safe; errno is left alone.
 int error_of_first_use(int fd, bool waits);
+
+// Before a question that no failure answers (getpeername(2)): advances the connect, and leaves its
+// error to whoever asks for it. Async-signal-safe; errno is left alone.
+void advance_before_question(int fd);
 
 // After that call has failed with errno: true when this was the failure of an attempt, and the
 // connect has gone on or failed as a whole, so that the call is to be made again. errno is left

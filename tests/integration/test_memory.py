@@ -242,13 +242,16 @@ def attempts(trace):
     for line in trace.read_text().splitlines():
         if new := re.search(r"socket\(AF_INET6?, (SOCK_\w+).* = (\d+)$", line):
             (stream.add if new[1] == "SOCK_STREAM" else stream.discard)(new[2])
+        # A step of ours works on a duplicate.
+        if (copied := re.search(r"fcntl(?:64)?\((\d+), F_DUPFD_CLOEXEC, \d+\) += (\d+)$", line)) and copied[1] in stream:
+            stream.add(copied[2])
         asked = re.search(r"connect\((\d+), \{sa_family=AF_INET6?, [^}]*\"(?:::ffff:)?([\d.:a-f]+)\"", line)
         if asked and asked[1] in stream:
             found.append(asked[2])
     return found
 
 
-def traced(require, trace, calls="socket,connect"):
+def traced(require, trace, calls="socket,connect,fcntl"):
     return [require("strace"), "-f", "-qq", "-e", f"trace={calls}", "-o", str(trace)]
 
 
