@@ -153,8 +153,10 @@ def test_a_server_that_resets_at_once_is_asked_once(several, way):
     shim = start_shim(host, "reset_at_once", env=env, server=server, **arguments)
     assert bare.finish().first["accepted"] == "1" and "ECONNRESET" in bare.stdout, bare
     if shim.finish().first.get("result") == "0":
-        # Had the thread been quicker, connect would have told it of the handshake, and the next call of the reset.
-        assert shim.values("so_error", "peer", "accepted") == ("ECONNRESET", "none", "1"), shim
+        # A thread that is quick enough is told of the handshake by connect, and of the reset by what it calls next, when
+        # that has come by then.
+        told = shim.values("so_error", "peer", "accepted")
+        assert told in [("ECONNRESET", "none", "1"), ("0", server, "1")], shim
     else:
         assert_same(bare, shim, "result", "error", "events", "first", "so_error", "recv", "peer", "accepted")
     assert host.connections(host.live[0]) == 0, shim
