@@ -2,10 +2,12 @@
 
 #include <netinet/tcp.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 
 #include "arguments.h"
+#include "descriptors.h"
 #include "libc.h"
 #include "socket.h"
 
@@ -16,6 +18,20 @@ constinit std::atomic<bool> fastopen_connect{false};
 constinit std::atomic<bool> send_timeout_used{false};
 constinit std::atomic<bool> options_kept{false};
 constinit std::atomic<bool> ports_chosen{false};
+
+// Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
+// after a connect getsockname(2) names ports that connect(2) has chosen. Zero pages until used.
+constinit std::array<std::atomic<std::uint8_t>, kDescriptors / 8> bound_numbers{};
+
+std::uint8_t bit_of(int fd) { return static_cast<std::uint8_t>(1u << fd % 8); }
+
+bool take_bound_number(int fd) {
+  if (!in_tables(fd)) return false;
+  std::atomic<std::uint8_t>& eight = bound_numbers[static_cast<std::size_t>(fd) / 8];
+  if ((eight.load(std::memory_order_relaxed) & bit_of(fd)) == 0) return false;
+  eight.fetch_and(static_cast<std::uint8_t>(~bit_of(fd)), std::memory_order_relaxed);
+  return true;
+}
 
 void note(std::atomic<bool>& flag) { flag.store(true, std::memory_order_relaxed); }
 bool is_noted(const std::atomic<bool>& flag) { return flag.load(std::memory_order_relaxed); }
@@ -40,11 +56,13 @@ void note_option(int level, int name) {
   }
 }
 
-void note_bind(const sockaddr* address, socklen_t length) {
+void note_bind(int fd, const sockaddr* address, socklen_t length) {
   if (!may_be_read(address) || length < sizeof(sockaddr_in)) return;
   const bool is_internet = address->sa_family == AF_INET || address->sa_family == AF_INET6;
-  if (is_internet && reinterpret_cast<const sockaddr_in*>(address)->sin_port == 0) {
-    note(ports_chosen);
+  if (!is_internet || reinterpret_cast<const sockaddr_in*>(address)->sin_port != 0) return;
+  note(ports_chosen);
+  if (in_tables(fd)) {
+    bound_numbers[static_cast<std::size_t>(fd) / 8].fetch_or(bit_of(fd), std::memory_order_relaxed);
   }
 }
 
@@ -64,7 +82,7 @@ ProgramSettings ProgramSettings::of(int fd, bool waits) {
     settings.window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
     settings.peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
   }
-  if (is_noted(ports_chosen)) {
+  if (is_noted(ports_chosen) && take_bound_number(fd)) {
     settings.bound_length = sizeof settings.bound;
     auto* address = reinterpret_cast<sockaddr*>(&settings.bound);
     if (getsockname(fd, address, &settings.bound_length) != 0 || port_of(settings.bound) == 0) {

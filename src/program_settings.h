@@ -14,8 +14,8 @@ namespace nextaddr {
 
 // The program has just set this option on some socket.
 void note_option(int level, int name);
-// The program has just bound some socket to this address.
-void note_bind(const sockaddr* address, socklen_t length);
+// The program has just bound this socket to this address.
+void note_bind(int fd, const sockaddr* address, socklen_t length);
 
 // True once TCP_FASTOPEN_CONNECT was used.
 bool fastopen_connect_was_used();

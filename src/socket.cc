@@ -49,6 +49,12 @@ timeval send_timeout(int fd) {
   return timeout;
 }
 
+timeval receive_timeout(int fd) {
+  timeval timeout{};
+  get_option(fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
+  return timeout;
+}
+
 int briefly_connect(int fd, const sockaddr* address, socklen_t length,
                     const timeval& program_timeout, const Fault& fault) {
   const CancellationPoint later;

@@ -17,6 +17,8 @@ int option_value(int fd, int level, int name);
 
 // The program's SO_SNDTIMEO; zero: none.
 timeval send_timeout(int fd);
+// Its SO_RCVTIMEO likewise.
+timeval receive_timeout(int fd);
 
 // connect(2) that waits for one kernel tick at most (4 ms at HZ=250): a near server has answered by
 // then; for any other the error is EINPROGRESS. Otherwise 0, or an error of connect(2). SO_SNDTIMEO

@@ -328,20 +328,6 @@ void publish(Table& all, Slot& slot, bool starting) {
   release(slot);
 }
 
-// The descriptor that a connect is pending on, of which this one is a duplicate; -1: none. The
-// number of a duplicate is not known here, its socket may be.
-int pending_on_same_socket(int fd) {
-  if (!any_pending()) return -1;
-  const std::uint64_t cookie = socket_cookie(fd);
-  if (cookie == 0) return -1;
-  std::size_t position = 0;
-  for (int other = next_pending(position); other >= 0; other = next_pending(position)) {
-    const Slot* slot = slot_of(other);
-    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) return other;
-  }
-  return -1;
-}
-
 }  // namespace
 
 // ---- Connects that start ----
@@ -390,6 +376,8 @@ std::optional<int> StartingConnect::elsewhere() {
 }
 
 int StartingConnect::started(int first, const Fault& fault) {
+  // It may have been closed meanwhile, and the slot be another's.
+  if (slot_of(fd_) != slot_) return first;
   if (first == EINPROGRESS && fault.action == FaultAction::kNone) {
     set_deadline(*table(), *slot_, slot_->operation.until_ms());
     slot_->starter.store(nullptr);
@@ -478,7 +466,9 @@ ProgramView advance_told(int fd, int error) {
   const ErrnoKept errno_kept;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return ProgramView::kNotOurs;
-  if (slot->stage != Stage::kPending || is_starting(*slot) || !owns_memory()) {
+  // Without a failed attempt the error is that of the call itself.
+  if (slot->stage != Stage::kPending || is_starting(*slot) || !owns_memory() ||
+      !slot->operation.has_failed()) {
     release(*slot);
     return ProgramView::kNotOurs;
   }
@@ -530,7 +520,10 @@ ProgramView advance_connected(int fd) {
   if (slot == nullptr) return ProgramView::kNotOurs;
   // Another thread has moved it on while this one waited for the slot: the event is one of an
   // attempt that is over.
-  if (slot->beyond_first.load(std::memory_order_relaxed)) return advance_held(*table(), *slot);
+  if (slot->beyond_first.load(std::memory_order_relaxed)) {
+    release(*slot);
+    return advance(fd);
+  }
   learn_from_first(slot->operation, fd);
   empty(*table(), *slot);
   return ProgramView::kNotOurs;
@@ -565,7 +558,18 @@ std::optional<int> answer_for_so_error(int fd) {
   }
 }
 
-bool may_share_pending(int fd) { return pending_on_same_socket(fd) >= 0; }
+int pending_on_same_socket(int fd) {
+  if (!any_pending()) return -1;
+  // The number of a duplicate is not known here, or as that of an earlier socket; its socket may be.
+  const std::uint64_t cookie = socket_cookie(fd);
+  if (cookie == 0) return -1;
+  std::size_t position = 0;
+  for (int other = next_pending(position); other >= 0; other = next_pending(position)) {
+    const Slot* slot = slot_of(other);
+    if (slot != nullptr && slot->cookie.load(std::memory_order_relaxed) == cookie) return other;
+  }
+  return -1;
+}
 
 bool is_under_way(int fd) {
   const Slot* slot = slot_of(fd);

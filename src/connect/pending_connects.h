@@ -134,9 +134,9 @@ bool may_be_pending(int fd);
 // True when something may still become of it: it has not failed for good.
 bool is_under_way(int fd);
 
-// True when it is another descriptor of a socket with one pending: a duplicate. One system call
-// while any is.
-bool may_share_pending(int fd);
+// The descriptor with a connect pending on the same socket: this one, or one of which this is a
+// duplicate; -1: none. One system call while any is pending.
+int pending_on_same_socket(int fd);
 
 // Walks over them: the next descriptor with a connect pending, or -1 after the last. `position`
 // starts at 0.

@@ -33,6 +33,7 @@ NEXTADDR_HOOK int __connect(int fd, const sockaddr* address, socklen_t length) {
 }
 
 NEXTADDR_HOOK int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
-  nextaddr::note_bind(address, length);
-  return nextaddr::libc::bind(fd, address, length);
+  const int result = nextaddr::libc::bind(fd, address, length);
+  if (result == 0) nextaddr::note_bind(fd, address, length);
+  return result;
 }

@@ -11,10 +11,10 @@ namespace nextaddr {
 
 // The call, or the error that a pending connect has come to. Apart, so that others need no frame.
 template <typename Result, typename... Arguments>
-__attribute__((noinline, cold)) Result first_use(bool waits, Result (*call)(int, Arguments...),
+__attribute__((noinline, cold)) Result first_use(Waiting waiting, Result (*call)(int, Arguments...),
                                                  int fd, Arguments... arguments) {
   for (;;) {
-    const int error = error_of_first_use(fd, waits);
+    const int error = error_of_first_use(fd, waiting);
     if (error != 0) return static_cast<Result>(fail_with(error));
     const Result result = call(fd, arguments...);
     // What it was told may be the failure of an attempt that others follow.
@@ -22,6 +22,12 @@ __attribute__((noinline, cold)) Result first_use(bool waits, Result (*call)(int,
   }
 }
 
-inline bool may_wait(int flags) { return (flags & MSG_DONTWAIT) == 0; }
+// By the flags of send(2) and recv(2).
+inline Waiting to_send(int flags) {
+  return (flags & MSG_DONTWAIT) == 0 ? Waiting::kToSend : Waiting::kNever;
+}
+inline Waiting to_receive(int flags) {
+  return (flags & MSG_DONTWAIT) == 0 ? Waiting::kToReceive : Waiting::kNever;
+}
 
 }  // namespace nextaddr

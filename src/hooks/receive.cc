@@ -17,11 +17,11 @@
 namespace libc = nextaddr::libc;
 using nextaddr::any_pending;
 using nextaddr::first_use;
-using nextaddr::may_wait;
+using nextaddr::to_receive;
 
 NEXTADDR_HOOK ssize_t read(int fd, void* data, size_t size) {
   if (any_pending()) [[unlikely]]
-    return first_use(true, libc::read, fd, data, size);
+    return first_use(to_receive(0), libc::read, fd, data, size);
   return libc::read(fd, data, size);
 }
 
@@ -35,13 +35,13 @@ NEXTADDR_HOOK ssize_t __read_chk(int fd, void* data, size_t size, size_t room) {
 
 NEXTADDR_HOOK ssize_t readv(int fd, const iovec* parts, int count) {
   if (any_pending()) [[unlikely]]
-    return first_use(true, libc::readv, fd, parts, count);
+    return first_use(to_receive(0), libc::readv, fd, parts, count);
   return libc::readv(fd, parts, count);
 }
 
 NEXTADDR_HOOK ssize_t recv(int fd, void* data, size_t size, int flags) {
   if (any_pending()) [[unlikely]] {
-    return first_use(may_wait(flags), libc::recv, fd, data, size, flags);
+    return first_use(to_receive(flags), libc::recv, fd, data, size, flags);
   }
   return libc::recv(fd, data, size, flags);
 }
@@ -54,7 +54,7 @@ NEXTADDR_HOOK ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, i
 NEXTADDR_HOOK ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address,
                                socklen_t* length) {
   if (any_pending()) [[unlikely]] {
-    return first_use(may_wait(flags), libc::recvfrom, fd, data, size, flags, address, length);
+    return first_use(to_receive(flags), libc::recvfrom, fd, data, size, flags, address, length);
   }
   return libc::recvfrom(fd, data, size, flags, address, length);
 }
@@ -67,7 +67,7 @@ NEXTADDR_HOOK ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t roo
 
 NEXTADDR_HOOK ssize_t recvmsg(int fd, msghdr* message, int flags) {
   if (any_pending()) [[unlikely]] {
-    return first_use(may_wait(flags), libc::recvmsg, fd, message, flags);
+    return first_use(to_receive(flags), libc::recvmsg, fd, message, flags);
   }
   return libc::recvmsg(fd, message, flags);
 }
@@ -82,7 +82,7 @@ NEXTADDR_HOOK int getpeername(int fd, sockaddr* address, socklen_t* length) noex
 
 NEXTADDR_HOOK ssize_t __recvmsg64(int fd, msghdr* message, int flags) {
   if (any_pending()) [[unlikely]] {
-    return first_use(may_wait(flags), libc::recvmsg64, fd, message, flags);
+    return first_use(to_receive(flags), libc::recvmsg64, fd, message, flags);
   }
   return libc::recvmsg64(fd, message, flags);
 }

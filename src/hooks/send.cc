@@ -19,7 +19,7 @@
 namespace libc = nextaddr::libc;
 using nextaddr::any_pending;
 using nextaddr::first_use;
-using nextaddr::may_wait;
+using nextaddr::to_send;
 
 namespace {
 
@@ -60,7 +60,7 @@ __attribute__((noinline, cold)) ssize_t fastopen_sendmsg(Sendmsg plain, int fd,
 ssize_t sendmsg_hook(Sendmsg plain, int fd, const msghdr* message, int flags) {
   if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendmsg(plain, fd, message, flags);
   if (any_pending()) [[unlikely]]
-    return first_use(may_wait(flags), plain, fd, message, flags);
+    return first_use(to_send(flags), plain, fd, message, flags);
   return plain(fd, message, flags);
 }
 
@@ -70,7 +70,7 @@ NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
                              const sockaddr* address, socklen_t length) {
   if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendto(fd, data, size, flags, address, length);
   if (any_pending()) [[unlikely]] {
-    return first_use(may_wait(flags), libc::sendto, fd, data, size, flags, address, length);
+    return first_use(to_send(flags), libc::sendto, fd, data, size, flags, address, length);
   }
   return libc::sendto(fd, data, size, flags, address, length);
 }
@@ -81,7 +81,7 @@ NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
 
 NEXTADDR_HOOK ssize_t send(int fd, const void* data, size_t size, int flags) {
   if (any_pending()) [[unlikely]] {
-    return first_use(may_wait(flags), libc::send, fd, data, size, flags);
+    return first_use(to_send(flags), libc::send, fd, data, size, flags);
   }
   return libc::send(fd, data, size, flags);
 }
@@ -92,7 +92,7 @@ NEXTADDR_HOOK ssize_t __send(int fd, const void* data, size_t size, int flags) {
 
 NEXTADDR_HOOK ssize_t write(int fd, const void* data, size_t size) {
   if (any_pending()) [[unlikely]]
-    return first_use(true, libc::write, fd, data, size);
+    return first_use(to_send(0), libc::write, fd, data, size);
   return libc::write(fd, data, size);
 }
 
@@ -102,7 +102,7 @@ NEXTADDR_HOOK ssize_t __write(int fd, const void* data, size_t size) {
 
 NEXTADDR_HOOK ssize_t writev(int fd, const iovec* parts, int count) {
   if (any_pending()) [[unlikely]]
-    return first_use(true, libc::writev, fd, parts, count);
+    return first_use(to_send(0), libc::writev, fd, parts, count);
   return libc::writev(fd, parts, count);
 }
 

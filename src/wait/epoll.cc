@@ -193,8 +193,8 @@ int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const s
     for_each_pending_in(epoll, visit);
   };
   const int ready = wait_in_slices(time.limit_ns, mask, {call, sift, for_each_own}, woken);
-  // The program may be busy with what it got for long, while others sleep in the set.
-  if (ready > 0 && any_pending() && others_wait_on(epoll) && is_any_under_way_in(epoll)) {
+  // The program may be busy with other things for long, while others sleep in the set.
+  if (any_pending() && others_wait_on(epoll) && is_any_under_way_in(epoll)) {
     wake_others_in(epoll);
   }
   return ready;

@@ -22,6 +22,7 @@ namespace {
 
 // Below a limit that programs rarely change and above the numbers they rarely reach.
 constexpr int kHighDescriptor = 768;
+constexpr int kLessHighDescriptor = 48;
 
 // Our timer: the process that has made it, and above that its descriptor plus one. A forked child
 // makes its own, because to set the one it has inherited would set its parent's.
@@ -41,11 +42,12 @@ bool is_our_timer(int fd) {
 int make_timer() {
   int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (timer < 0) return -1;
-  const int high = kernel::fcntl(timer, F_DUPFD_CLOEXEC, kHighDescriptor);
-  if (high >= 0) {
-    kernel::close(timer);
-    timer = high;
-  }
+  // Never a low number: programs close 0, 1 or 2, and count on the next open(2) to give it.
+  int high = kernel::fcntl(timer, F_DUPFD_CLOEXEC, kHighDescriptor);
+  if (high < 0) high = kernel::fcntl(timer, F_DUPFD_CLOEXEC, kLessHighDescriptor);
+  kernel::close(timer);
+  if (high < 0) return -1;
+  timer = high;
   const itimerspec unset{kTag, {}};
   timerfd_settime(timer, 0, &unset, nullptr);
   return timer;
@@ -139,10 +141,16 @@ void set_timer_anew() {
   const int timer = timer_is_set() ? made_timer() : -1;
   if (timer < 0) return;
   const ErrnoKept errno_kept;
-  const bool any = any_pending();
-  set_timer(timer, any ? next_deadline_ms() : kNever);
-  if (!any && !inherited.load(std::memory_order_relaxed)) {
-    activity::timer_set.store(false, std::memory_order_release);
+  // Again when another thread may have set it, for an earlier deadline, in between.
+  for (;;) {
+    const bool any = any_pending();
+    const std::uint64_t next = any ? next_deadline_ms() : kNever;
+    if (!any && !inherited.load(std::memory_order_relaxed)) {
+      activity::timer_set.store(false, std::memory_order_release);
+    }
+    set_timer(timer, next);
+    if (!any_pending() || (any && next_deadline_ms() >= next)) return;
+    activity::timer_set.store(true, std::memory_order_release);
   }
 }
 

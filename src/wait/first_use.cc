@@ -2,22 +2,50 @@
 
 #include <poll.h>
 
+#include <csignal>
+
 #include "connect/pending_connects.h"
 #include "engine/outcome.h"
 #include "errno_kept.h"
+#include "signals.h"
 #include "socket.h"
 #include "wait/poll_select.h"
 
 namespace nextaddr {
 
-int error_of_first_use(int fd, bool waits) {
+namespace {
+
+timeval limit_of(int fd, Waiting waiting) {
+  return waiting == Waiting::kToSend ? send_timeout(fd) : receive_timeout(fd);
+}
+
+// Waits until the connect of a blocking socket has come to its end, as the call would: 0, EAGAIN
+// when its time is over, or EINTR.
+int wait_for_connect(int fd, const timeval& limit) {
+  const bool limited = limit.tv_sec != 0 || limit.tv_usec != 0;
+  const Patience patience(limited ? limit_of_select(&limit) : kForever);
+  for (;;) {
+    pollfd socket{fd, POLLOUT, 0};
+    const int ready = wait_poll(&socket, 1, patience.left_ns(), nullptr, {});
+    if (ready > 0) return 0;
+    if (ready == 0) return EAGAIN;
+    if (errno != EINTR) return 0;
+    // As of the call itself: with a time limit any handler ends it (signal(7)).
+    sigset_t mask;
+    sigprocmask(SIG_SETMASK, nullptr, &mask);
+    if (limited || !connect_would_restart(mask)) return EINTR;
+  }
+}
+
+}  // namespace
+
+int error_of_first_use(int fd, Waiting waiting) {
   if (!may_be_pending(fd)) return 0;
   const ErrnoKept errno_kept;
   ProgramView view = advance(fd);
-  if (view == ProgramView::kPending && waits && !is_non_blocking(fd)) {
-    pollfd socket{fd, POLLOUT, 0};
-    // What interrupts this wait would have interrupted the call's own.
-    if (wait_poll(&socket, 1, kForever, nullptr, {}) < 0) return errno;
+  if (view == ProgramView::kPending && waiting != Waiting::kNever && !is_non_blocking(fd)) {
+    const int error = wait_for_connect(fd, limit_of(fd, waiting));
+    if (error != 0) return error;
     view = advance(fd);
   }
   return view == ProgramView::kFailed ? take_error(fd) : 0;

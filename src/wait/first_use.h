@@ -2,15 +2,19 @@
 // (wget2, wrk): for them the first use of the socket is the wait and the question.
 #pragma once
 
+#include <cstdint>
+
 namespace nextaddr {
 
 // Before a call that sends or receives: advances the connect that is pending on
 // this descriptor. 0: the kernel may be asked, which answers as for a connect in progress, or for a
 // connected socket. Else the error of a connect that failed, which the call is to fail with, once.
 //
-// `waits`: the call itself waits on a blocking socket, so the connect is driven to its end before.
-// Then a cancellation point. Async-signal-safe; errno is left alone.
-int error_of_first_use(int fd, bool waits);
+// `waiting`: the call itself waits on a blocking socket, for as long as SO_SNDTIMEO or SO_RCVTIMEO
+// says, so the connect is driven to its end before. Then a cancellation point. Async-signal-safe;
+// errno is left alone.
+enum class Waiting : std::uint8_t { kNever, kToSend, kToReceive };
+int error_of_first_use(int fd, Waiting waiting);
 
 // Before a question that no failure answers (getpeername(2)): advances the connect, and leaves its
 // error to whoever asks for it. Async-signal-safe; errno is left alone.

@@ -113,7 +113,7 @@ class SelectSets {
   using Memory = std::array<Word, kMost / kBits>;
 
   static ProgramView view_of(int fd, std::uint32_t changes_before) {
-    if (!may_be_pending(fd) && !may_share_pending(fd)) {
+    if (!may_be_pending(fd) && pending_on_same_socket(fd) < 0) {
       return is_only_woken(fd) ? ProgramView::kPending : ProgramView::kNotOurs;
     }
     pollfd now{fd, POLLOUT, 0};
@@ -201,14 +201,15 @@ std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* e
 }
 
 int socket_error(int fd, void* value, socklen_t* length) {
-  if (!may_be_pending(fd)) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
   return errno_kept_on_success([&] {
+    const int pending = pending_on_same_socket(fd);
+    if (pending < 0) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
     // Another option, for the checks and the length: SO_ERROR is asked only once it is known whose
     // error it would be.
     const socklen_t room = may_be_read(length) ? *length : 0;
     const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
     if (result != 0) return result;
-    if (const std::optional<int> error = answer_for_so_error(fd)) {
+    if (const std::optional<int> error = answer_for_so_error(pending)) {
       std::memcpy(value, &*error, std::min<socklen_t>(*length, sizeof *error));
       return 0;
     }
