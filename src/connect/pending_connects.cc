@@ -560,7 +560,8 @@ std::optional<int> answer_for_so_error(int fd) {
 
 int pending_on_same_socket(int fd) {
   if (!any_pending()) return -1;
-  // The number of a duplicate is not known here, or as that of an earlier socket; its socket may be.
+  // The number of a duplicate is not known here, or as that of an earlier socket; its socket may
+  // be.
   const std::uint64_t cookie = socket_cookie(fd);
   if (cookie == 0) return -1;
   std::size_t position = 0;
