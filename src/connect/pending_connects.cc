@@ -377,7 +377,7 @@ std::optional<int> StartingConnect::elsewhere() {
 
 int StartingConnect::started(int first, const Fault& fault) {
   // It may have been closed meanwhile, and the slot be another's.
-  if (slot_of(fd_) != slot_) return first;
+  if (slot_ == nullptr || slot_of(fd_) != slot_) return first;
   if (first == EINPROGRESS && fault.action == FaultAction::kNone) {
     set_deadline(*table(), *slot_, slot_->operation.until_ms());
     slot_->starter.store(nullptr);
