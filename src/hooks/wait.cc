@@ -23,10 +23,16 @@ using nextaddr::Woken;
 
 namespace {
 
+// Nothing is pending, and nobody but this thread could begin a connect while it waits.
+__attribute__((always_inline)) inline bool is_for_libc_alone() {
+  return !any_pending() && !nextaddr::timer_is_set() && libc::is_single_threaded();
+}
+
 // libc's wait, unless a connect is pending, or something has changed for connects while this thread
 // slept: another one has begun one, or moved one on.
 template <typename Plain, typename Driven>
 int wait(bool has_limit, Plain plain, Driven driven) {
+  if (is_for_libc_alone()) return plain();
   if (any_pending() || nextaddr::timer_is_set()) return driven({});
   const std::uint32_t before = nextaddr::changes();
   timespec since{};
@@ -73,10 +79,6 @@ int select_wait(int count, const fd_set* read, const fd_set* write, const fd_set
   }
   const std::optional<int> found = driven(nullptr, Woken{});
   return found ? *found : plain();
-}
-
-__attribute__((always_inline)) inline bool is_for_libc_alone() {
-  return !any_pending() && !nextaddr::timer_is_set() && libc::is_single_threaded();
 }
 
 template <typename Timeval>
