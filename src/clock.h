@@ -2,6 +2,8 @@
 // processes by CLOCK_REALTIME. Async-signal-safe; no system call but to sleep.
 #pragma once
 
+#include <sys/time.h>
+
 #include <cstdint>
 #include <ctime>
 
@@ -20,6 +22,9 @@ inline std::uint64_t now_ms() { return now_us() / 1000; }
 inline timespec timespec_of_ms(std::uint64_t ms) {
   return {static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000 * 1'000'000)};
 }
+
+// Of a time limit: zero stands for none.
+inline bool is_set(const timeval& time) { return time.tv_sec != 0 || time.tv_usec != 0; }
 
 // CLOCK_MONOTONIC_COARSE: exact only to the kernel's tick, at a fifth of the cost.
 inline timespec coarse_time() {

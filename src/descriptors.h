@@ -2,7 +2,10 @@
 // kernel's table of this process has. Async-signal-safe.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 namespace nextaddr {
 
@@ -11,6 +14,30 @@ namespace nextaddr {
 inline constexpr std::size_t kDescriptors = std::size_t{1} << 20;
 
 inline bool in_tables(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) < kDescriptors; }
+
+// A set of descriptor numbers, for what is worth knowing of the socket that has one. Zero pages
+// until used. What was noted of a closed socket is found with the next one of its number.
+class DescriptorSet {
+ public:
+  [[nodiscard]] bool has(int fd) const {
+    return in_tables(fd) && (byte_of(fd).load(std::memory_order_relaxed) & bit_of(fd)) != 0;
+  }
+  void add(int fd) {
+    if (in_tables(fd)) byte_of(fd).fetch_or(bit_of(fd), std::memory_order_relaxed);
+  }
+  void remove(int fd) {
+    const auto others = static_cast<std::uint8_t>(~bit_of(fd));
+    if (in_tables(fd)) byte_of(fd).fetch_and(others, std::memory_order_relaxed);
+  }
+
+ private:
+  using Byte = std::atomic<std::uint8_t>;
+  static std::uint8_t bit_of(int fd) { return static_cast<std::uint8_t>(1u << fd % 8); }
+  Byte& byte_of(int fd) { return bytes_[static_cast<std::size_t>(fd) / 8]; }
+  const Byte& byte_of(int fd) const { return bytes_[static_cast<std::size_t>(fd) / 8]; }
+
+  std::array<Byte, kDescriptors / 8> bytes_{};
+};
 
 // For how many descriptors the kernel's table of this process has room now (proc(5), FDSize); 0
 // when it does not tell. Reads a file.

@@ -2,11 +2,11 @@
 
 #include <netinet/tcp.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 
 #include "arguments.h"
+#include "clock.h"
 #include "descriptors.h"
 #include "libc.h"
 #include "socket.h"
@@ -20,16 +20,12 @@ constinit std::atomic<bool> options_kept{false};
 constinit std::atomic<bool> ports_chosen{false};
 
 // Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
-// after a connect getsockname(2) names ports that connect(2) has chosen. Zero pages until used.
-constinit std::array<std::atomic<std::uint8_t>, kDescriptors / 8> bound_numbers{};
-
-std::uint8_t bit_of(int fd) { return static_cast<std::uint8_t>(1u << fd % 8); }
+// after a connect getsockname(2) names ports that connect(2) has chosen.
+constinit DescriptorSet bound_numbers{};
 
 bool take_bound_number(int fd) {
-  if (!in_tables(fd)) return false;
-  std::atomic<std::uint8_t>& eight = bound_numbers[static_cast<std::size_t>(fd) / 8];
-  if ((eight.load(std::memory_order_relaxed) & bit_of(fd)) == 0) return false;
-  eight.fetch_and(static_cast<std::uint8_t>(~bit_of(fd)), std::memory_order_relaxed);
+  if (!bound_numbers.has(fd)) return false;
+  bound_numbers.remove(fd);
   return true;
 }
 
@@ -61,16 +57,13 @@ void note_bind(int fd, const sockaddr* address, socklen_t length) {
   const bool is_internet = address->sa_family == AF_INET || address->sa_family == AF_INET6;
   if (!is_internet || reinterpret_cast<const sockaddr_in*>(address)->sin_port != 0) return;
   note(ports_chosen);
-  if (in_tables(fd)) {
-    bound_numbers[static_cast<std::size_t>(fd) / 8].fetch_or(bit_of(fd), std::memory_order_relaxed);
-  }
+  bound_numbers.add(fd);
 }
 
 bool fastopen_connect_was_used() { return is_noted(fastopen_connect); }
 
 void look_for_send_timeout(int fd) {
-  const timeval timeout = send_timeout(fd);
-  if (timeout.tv_sec != 0 || timeout.tv_usec != 0) note(send_timeout_used);
+  if (is_set(send_timeout(fd))) note(send_timeout_used);
 }
 
 ProgramSettings ProgramSettings::of(int fd, bool waits) {

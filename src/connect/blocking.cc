@@ -24,8 +24,6 @@ namespace {
 
 using State = ConnectOperation::State;
 
-bool is_set(const timeval& time) { return time.tv_sec != 0 || time.tv_usec != 0; }
-
 // A signal ended a wait: would the program's own connect(2) have returned EINTR? With a timeout set
 // it always does (signal(7)).
 bool interrupts(const timeval& program_timeout, const sigset_t& mask) {

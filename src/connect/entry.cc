@@ -3,10 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 
-#include <array>
-#include <atomic>
 #include <cerrno>
-#include <cstdint>
 
 #include "arguments.h"
 #include "config.h"
@@ -30,19 +27,15 @@ __attribute__((noinline, cold)) bool left_alone_on_port(const Endpoint& requeste
 }
 
 // Descriptor numbers under which a TCP socket was connected before. The next socket of that number
-// mostly is one too; if it is not, its SO_SNDTIMEO is borrowed for nothing. Zero pages until used.
-constinit std::array<std::atomic<std::uint8_t>, kDescriptors / 8> tcp_numbers{};
+// mostly is one too; if it is not, its SO_SNDTIMEO is borrowed for nothing.
+constinit DescriptorSet tcp_numbers{};
 
 // Spares most connects the system call of is_tcp().
 bool is_taken_for_tcp(int fd) {
-  const auto number = static_cast<std::size_t>(fd);
-  if (!in_tables(fd)) return is_tcp(fd);
-  std::atomic<std::uint8_t>& eight = tcp_numbers[number / 8];
-  const auto bit = static_cast<std::uint8_t>(1u << number % 8);
-  if ((eight.load(std::memory_order_relaxed) & bit) != 0) return true;
+  if (tcp_numbers.has(fd)) return true;
   if (!is_tcp(fd)) return false;
   look_for_send_timeout(fd);
-  eight.fetch_or(bit, std::memory_order_relaxed);
+  tcp_numbers.add(fd);
   return true;
 }
 

@@ -22,7 +22,7 @@ timeval limit_of(int fd, Waiting waiting) {
 // Waits until the connect of a blocking socket has come to its end, as the call would: 0, EAGAIN
 // when its time is over, or EINTR.
 int wait_for_connect(int fd, const timeval& limit) {
-  const bool limited = limit.tv_sec != 0 || limit.tv_usec != 0;
+  const bool limited = is_set(limit);
   const Patience patience(limited ? limit_of_select(&limit) : kForever);
   for (;;) {
     pollfd socket{fd, POLLOUT, 0};
