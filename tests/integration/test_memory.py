@@ -703,18 +703,28 @@ def calls_of_connect(trace):
 def test_a_healthy_connect_pays_no_system_call(several, memory, require, tmp_path, way):
     name, arguments = way
     host = several("live", "refused")
-    seen = []
-    # Off, with nothing known, with a round-trip time known, and with another address parked.
-    for number, env in enumerate([{}, memory.env(), memory.env(), memory.env()]):
-        if number == 3:
-            parked = {"NEXTADDR_RESOLVE": f"{HOST}={host.addresses[1]},{host.addresses[0]}"}
-            run_shim(host, name, env={**env, **parked}, **arguments)
-            assert memory.failing() == {host.addresses[1]}
-        trace = tmp_path / f"trace-{number}"
-        run = run_shim(host, name, env=env, before=[require("strace"), "-f", "-o", str(trace)], **arguments)
-        assert_reached(run, host.live[0])
-        seen.append(calls_of_connect(trace))
-    assert len(seen[0]) > 5
+
+    def calls_of_each():
+        seen = []
+        memory.path.unlink(missing_ok=True)
+        # Off, with nothing known, with a round-trip time known, and with another address parked.
+        for number, env in enumerate([{}, memory.env(), memory.env(), memory.env()]):
+            if number == 3:
+                parked = {"NEXTADDR_RESOLVE": f"{HOST}={host.addresses[1]},{host.addresses[0]}"}
+                run_shim(host, name, env={**env, **parked}, **arguments)
+                assert memory.failing() == {host.addresses[1]}
+            trace = tmp_path / f"trace-{number}"
+            run = run_shim(host, name, env=env, before=[require("strace"), "-f", "-o", str(trace)], **arguments)
+            assert_reached(run, host.live[0])
+            seen.append(calls_of_connect(trace))
+        assert len(seen[0]) > 5
+        return seen
+
+    # A connect that has taken more than 4 ms, on a busy machine, pays for one.
+    for _ in range(4):
+        seen = calls_of_each()
+        if seen == [seen[0]] * 4:
+            break
     assert seen == [seen[0]] * 4
 
 
