@@ -19,8 +19,7 @@ namespace {
 
 constinit Config the_config{};
 
-constexpr std::uint32_t kShortestDelayMs = 10;  // RFC 8305 section 5: MUST NOT be less
-constexpr std::uint32_t kLongestDelayMs = 10'000;
+constexpr std::uint32_t kLongestSetDelayMs = 10'000;
 
 // Copies of the texts, in one place that lives as long as the process.
 class TextStore {
@@ -161,12 +160,16 @@ void read_config() {
   if (const char* delay = source.value("NEXTADDR_DELAY");
       delay != nullptr && view(delay) != "auto") {
     std::uint32_t value = 0;
-    if (parse_number(delay, kLongestDelayMs, value) && value >= kShortestDelayMs) {
+    if (parse_number(delay, kLongestSetDelayMs, value) && value >= kShortestDelayMs) {
       read.attempt_delay_ms = value;
       read.fixed_attempt_delay = true;
     } else {
       read.problem = "NEXTADDR_DELAY";
     }
+  }
+  if (const char* probes = source.value("NEXTADDR_PROBES")) {
+    read.probes = view(probes) != "0";
+    if (read.probes && view(probes) != "1") read.problem = "NEXTADDR_PROBES";
   }
   if (const char* parking = source.value("NEXTADDR_PARKING")) {
     if (!parse_number(parking, kLongestParkingMs, read.first_parking_ms)) {

@@ -24,6 +24,7 @@ struct Config {
   const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr
   bool log_json = false;                                    // NEXTADDR_LOG_FORMAT=json
   std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
+  bool probes = true;                                       // NEXTADDR_PROBES=0: false
   std::string_view resolve;                                 // NEXTADDR_RESOLVE, as given
   HostFilter filter;        // NEXTADDR_ONLY, NEXTADDR_SKIP; NEXTADDR_NO_FAILOVER=1 skips all
   std::string_view faults;  // NEXTADDR_FAULTS, as given

@@ -39,13 +39,14 @@ bool attach_filter(int socket) {
 
 }  // namespace
 
-void Deafness::begin(int socket) {
+bool Deafness::begin(int socket) {
   const ErrnoKept errno_kept;
   if (!has_filter(socket) && attach_filter(socket)) {
     way_ = Way::kFilter;
   } else if (min_ttl(socket) == 0 && set_min_ttl(socket, kLongestTtl)) {
     way_ = Way::kTtl;
   }
+  return way_ != Way::kNone;
 }
 
 void Deafness::end(int socket) {

@@ -89,9 +89,11 @@ void load_faults() {
 
 bool connects_have_faults() { return connect_rules; }
 
-Fault draw_fault(int fd, const Address& address, const Endpoint& requested) {
-  if (!connect_rules || !owns_memory() || !begins_attempt(fd)) return {};
-  lift_fault(fd);
+namespace {
+
+// `can_be_made` is asked of a fault that is not none.
+template <typename Test>
+Fault draw_fault_of_attempt(const Address& address, const Endpoint& requested, Test can_be_made) {
   ++run()->asked;
   NameBuffer buffer{};
   std::string_view host;
@@ -105,7 +107,7 @@ Fault draw_fault(int fd, const Address& address, const Endpoint& requested) {
   if (rule == FaultRules::kNoRule) return {};
   const Fault fault = draw(rule);
   if (fault.action == FaultAction::kNone) return fault;
-  if (!prepare_fault(fd, fault)) {
+  if (!can_be_made(fault)) {
     report_problem("cannot be made on this socket: fault ", rules.text(rule));
     return {};
   }
@@ -119,6 +121,20 @@ Fault draw_fault(int fd, const Address& address, const Endpoint& requested) {
   to.address = address;
   report_fault(rules.text(rule), fault, host, &to);
   return fault;
+}
+
+}  // namespace
+
+Fault draw_fault(int fd, const Address& address, const Endpoint& requested) {
+  if (!connect_rules || !owns_memory() || !begins_attempt(fd)) return {};
+  lift_fault(fd);
+  return draw_fault_of_attempt(address, requested,
+                               [&](const Fault& fault) { return prepare_fault(fd, fault); });
+}
+
+Fault draw_fault_of_probe(const Address& address, const Endpoint& requested) {
+  if (!connect_rules || !owns_memory()) return {};
+  return draw_fault_of_attempt(address, requested, [](const Fault&) { return true; });
 }
 
 std::optional<int> fault_of_getaddrinfo(const char* name) {

@@ -22,6 +22,10 @@ bool connects_have_faults();
 // Async-signal-safe.
 Fault draw_fault(int fd, const Address& address, const Endpoint& requested);
 
+// The same for a probe of `address`, and the attempt of the program's socket that may follow it:
+// both are one. Touches no socket.
+Fault draw_fault_of_probe(const Address& address, const Endpoint& requested);
+
 // A lookup of `name`, which may be null, is about to be made: the EAI_ error of getaddrinfo(3), or
 // the h_errno of gethostbyname(3), with which it is to fail; mostly nothing. Numeric names never
 // fail so.

@@ -53,6 +53,12 @@ inline ssize_t read(int fd, void* data, std::size_t size) {
 inline ssize_t write(int fd, const void* data, std::size_t size) {
   return syscall(SYS_write, fd, data, size);
 }
+inline int socket(int family, int type, int protocol) {
+  return static_cast<int>(syscall(SYS_socket, family, type, protocol));
+}
+inline int connect(int fd, const void* address, unsigned length) {
+  return static_cast<int>(syscall(SYS_connect, fd, address, length));
+}
 inline int close(int fd) { return static_cast<int>(syscall(SYS_close, fd)); }
 
 inline int dup3(int from, int to, int flags) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstring>
 
 #include "errno_kept.h"
 #include "kernel.h"
@@ -401,6 +402,32 @@ void resolve_first() {
   next_closefrom.get();
 }
 
+namespace {
+
+using Dladdr = int(const void*, Dl_info*);
+
+// The sanitizers' own connect(2) leads nowhere else.
+bool is_in(Dladdr* dladdr_function, const void* symbol, const Dl_info& object) {
+  Dl_info found{};
+  return symbol == nullptr || dladdr_function(symbol, &found) == 0 ||
+         found.dli_fbase == object.dli_fbase || std::strstr(found.dli_fname, "san.so") != nullptr;
+}
+
+bool is_connect_plain() {
+  // In libdl before glibc 2.34, and so perhaps not there.
+  auto* find = reinterpret_cast<Dladdr*>(find_symbol(RTLD_DEFAULT, "dladdr"));
+  Dl_info ours{};
+  Dl_info libcs{};
+  if (find == nullptr || find(reinterpret_cast<const void*>(&is_connect_plain), &ours) == 0 ||
+      find(find_symbol(RTLD_NEXT, "gai_strerror"), &libcs) == 0) {
+    return true;
+  }
+  return is_in(find, find_symbol(RTLD_DEFAULT, "connect"), ours) &&
+         is_in(find, reinterpret_cast<const void*>(next_connect.get()), libcs);
+}
+
+}  // namespace
+
 void resolve_signal_safe() {
   single_threaded_flag.store(
       static_cast<const char*>(find_symbol(RTLD_DEFAULT, "__libc_single_threaded")),
@@ -424,6 +451,7 @@ void resolve_signal_safe() {
   next_getpeername.get();
   next_setsockopt.get();
   next_prctl.get();
+  connect_is_plain.store(is_connect_plain(), std::memory_order_relaxed);
 #ifdef NEXTADDR_HAS_TIME64
   next_ppoll64.get();
   next_select64.get();

@@ -95,6 +95,10 @@ inline bool is_single_threaded() {
   return flag != nullptr && *flag != 0;
 }
 
+// False where another library leads connections elsewhere: it has its own connect(2), before ours
+// or between ours and libc's (torsocks, proxychains). Known since resolve_signal_safe().
+inline constinit std::atomic<bool> connect_is_plain{true};
+
 // Resolves what is a system call until then. Also where the library does nothing.
 void resolve_first();
 // Resolves what signal handlers may call. Not async-signal-safe itself.

@@ -10,19 +10,16 @@
 #include "process.h"
 
 namespace nextaddr {
-namespace {
 
 // Programs count on low numbers: the lowest free one is what open(2) gives, and some close and
 // open 0, 1 and 2 again. But a number beyond the kernel's table makes the table grow, for which a
 // process with threads waits 10 ms. That has room for 64 descriptors at first, and for this one.
-int lowest_number(int fd) {
+int lowest_own_number(int fd) {
   constexpr int kHigh = 256;
   constexpr int kFirstSize = 64;
   constexpr int kLast = 16;
   return fd >= kHigh ? kHigh : std::max(fd + 1, kFirstSize) - kLast;
 }
-
-}  // namespace
 
 std::uint64_t socket_cookie(int fd) {
   std::uint64_t cookie = 0;
@@ -36,7 +33,7 @@ std::uint64_t socket_cookie(int fd) {
 Pin::Pin(int fd, std::uint64_t cookie) {
   const ErrnoKept errno_kept;
   if (sandbox() == Sandbox::kNone) {
-    socket_ = kernel::fcntl(fd, F_DUPFD_CLOEXEC, lowest_number(fd));
+    socket_ = kernel::fcntl(fd, F_DUPFD_CLOEXEC, lowest_own_number(fd));
     is_duplicate_ = socket_ >= 0;
   }
   if (!is_duplicate_) socket_ = fd;

@@ -17,6 +17,9 @@ namespace nextaddr {
 // number; 0 when there is none.
 std::uint64_t socket_cookie(int fd);
 
+// The lowest number for a descriptor of ours beside `fd`, which is the program's.
+int lowest_own_number(int fd);
+
 class Pin {
  public:
   // Pins `fd`, if that still is the socket with this cookie. Where no descriptor is to be had, or

@@ -17,15 +17,17 @@ namespace {
 constinit std::atomic<bool> fastopen_connect{false};
 constinit std::atomic<bool> send_timeout_used{false};
 constinit std::atomic<bool> options_kept{false};
-constinit std::atomic<bool> ports_chosen{false};
+constinit std::atomic<bool> sockets_bound{false};
 
 // Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
 // after a connect getsockname(2) names ports that connect(2) has chosen.
 constinit DescriptorSet bound_numbers{};
+// The same of those whose port the program has named.
+constinit DescriptorSet port_numbers{};
 
-bool take_bound_number(int fd) {
-  if (!bound_numbers.has(fd)) return false;
-  bound_numbers.remove(fd);
+bool take(DescriptorSet& numbers, int fd) {
+  if (!numbers.has(fd)) return false;
+  numbers.remove(fd);
   return true;
 }
 
@@ -55,9 +57,10 @@ void note_option(int level, int name) {
 void note_bind(int fd, const sockaddr* address, socklen_t length) {
   if (!may_be_read(address) || length < sizeof(sockaddr_in)) return;
   const bool is_internet = address->sa_family == AF_INET || address->sa_family == AF_INET6;
-  if (!is_internet || reinterpret_cast<const sockaddr_in*>(address)->sin_port != 0) return;
-  note(ports_chosen);
-  bound_numbers.add(fd);
+  if (!is_internet) return;
+  note(sockets_bound);
+  const bool named = reinterpret_cast<const sockaddr_in*>(address)->sin_port != 0;
+  (named ? port_numbers : bound_numbers).add(fd);
 }
 
 bool fastopen_connect_was_used() { return is_noted(fastopen_connect); }
@@ -75,12 +78,12 @@ ProgramSettings ProgramSettings::of(int fd, bool waits) {
     settings.window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
     settings.peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
   }
-  if (is_noted(ports_chosen) && take_bound_number(fd)) {
+  if (!is_noted(sockets_bound)) return settings;
+  settings.has_own_port = take(port_numbers, fd);
+  if (take(bound_numbers, fd)) {
     settings.bound_length = sizeof settings.bound;
     auto* address = reinterpret_cast<sockaddr*>(&settings.bound);
-    if (getsockname(fd, address, &settings.bound_length) != 0 || port_of(settings.bound) == 0) {
-      settings.bound = {};
-    }
+    if (getsockname(fd, address, &settings.bound_length) != 0) settings.bound = {};
   }
   return settings;
 }

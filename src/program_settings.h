@@ -29,8 +29,9 @@ struct ProgramSettings {
   int max_segment = 0;     // TCP_MAXSEG; 0: none
   int window_clamp = 0;    // TCP_WINDOW_CLAMP; 0: none
   int peek_offset = -1;    // SO_PEEK_OFF; -1: none
-  sockaddr_in6 bound{};    // the address of a port that bind(2) has chosen; no family: none
+  sockaddr_in6 bound{};    // what it was bound to, without naming a port; no family: nothing
   socklen_t bound_length = 0;
+  bool has_own_port = false;  // one that the program has named, or none since it was chosen
 
   // Of a socket that is about to be connected. `waits`: in connect(2), where SO_SNDTIMEO counts.
   static ProgramSettings of(int fd, bool waits);

@@ -114,6 +114,17 @@ std::uint32_t kernel_patience_of(int fd) {
   return user_timeout > 0 ? std::min(patience, static_cast<std::uint32_t>(user_timeout)) : patience;
 }
 
+namespace {
+
+// A SYN has been sent again as often as the kernel does.
+bool has_asked_enough(int fd, const tcp_info& info) {
+  int retries = 0;
+  return get_option(fd, IPPROTO_TCP, TCP_SYNCNT, retries) && retries > 0 &&
+         info.tcpi_total_retrans >= static_cast<unsigned>(retries);
+}
+
+}  // namespace
+
 SocketPhase socket_phase(int fd) {
   tcp_info info{};
   get_option(fd, IPPROTO_TCP, TCP_INFO, info);
@@ -124,7 +135,9 @@ SocketPhase socket_phase(int fd) {
     case TCP_CLOSE:
     case 0:  // not told: an error of the socket, which the next step finds
       // The round-trip time is first measured by the answer to the SYN.
-      return info.tcpi_rtt == 0 ? SocketPhase::kClosed : SocketPhase::kEnded;
+      if (info.tcpi_rtt != 0) return SocketPhase::kEnded;
+      return info.tcpi_total_retrans != 0 && has_asked_enough(fd, info) ? SocketPhase::kGivenUp
+                                                                        : SocketPhase::kClosed;
     default:
       return SocketPhase::kConnected;
   }

@@ -70,7 +70,7 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
 
 bool begins_attempt(int fd) {
   const ErrnoKept errno_kept;
-  if (!is_tcp(fd) || socket_phase(fd) != SocketPhase::kClosed) return false;
+  if (!is_tcp(fd) || !has_failed(socket_phase(fd))) return false;
   // An attempt that has failed leaves both directions shut until connect(2) has told of it, also
   // where its error has been read. POLLERR is no sign: taking back an attempt in flight leaves one.
   // MPTCP has no other.

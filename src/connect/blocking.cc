@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "connect/connect_operation.h"
 #include "connect/pending_connects.h"
+#include "connect/probes.h"
 #include "engine/outcome.h"
 #include "errno_kept.h"
 #include "faults.h"
@@ -48,7 +49,8 @@ int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
     const std::uint64_t now = now_ms();
     const std::uint64_t until = operation.until_ms();
     const timespec limit = timespec_of_ms(until > now ? until - now : 0);
-    const int ready = libc::ppoll(&socket, 1, &limit, &mask);
+    const bool has_limit = until != ConnectAttempts::kNever;
+    const int ready = libc::ppoll(&socket, 1, has_limit ? &limit : nullptr, &mask);
     if (ready < 0 && errno != EINTR) return -1;
     if (ready < 0) {
       interrupted = true;
@@ -97,11 +99,12 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
 // The requested address is parked: asks another one instead. The connect's result, or nothing when
 // the requested one is to be asked as usual.
 __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(
-    int fd, const Endpoint& requested, const ProgramSettings& settings, const sigset_t& mask) {
+    int fd, const Endpoint& requested, const ProgramSettings& settings, const sigset_t& mask,
+    bool to_be_probed) {
   ConnectOperation operation;
   // A connect that is known goes on where it was.
   if (knows_connect(fd) || !operation.prepare(fd, requested, settings, true)) return {};
-  if (operation.elsewhere() == State::kLeft) return {};
+  if (operation.elsewhere(to_be_probed) == State::kLeft) return {};
   return wait_to_the_end(operation, false, false, mask);
 }
 
@@ -114,8 +117,10 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   {
     // A signal that comes between two steps must not be lost: it ends the next wait.
     const SignalsBlocked blocked;
-    if (claim_or_parked(requested.address, requested.port)) {
-      const auto result = connect_elsewhere(fd, requested, settings, blocked.before());
+    const Standing standing = standing_of(requested.address, requested.port, probes::can_be_made());
+    if (standing != Standing::kWell) {
+      const auto result = connect_elsewhere(fd, requested, settings, blocked.before(),
+                                            standing == Standing::kToBeProbed);
       if (result) return *result;
     }
     fault = draw_fault(fd, requested.address, requested);

@@ -66,16 +66,23 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   attempts_.begin(waits, began_us_ / 1000, shortest_attempt_delay());
   requested_fault_ = {};
   error_ = 0;
+  asked_ = 0;
   waits_ = waits;
   instead_ = untouched_ = interrupted_ = false;
   return cookie_ != 0;
 }
 
-State ConnectOperation::elsewhere() {
+State ConnectOperation::elsewhere(bool to_be_probed) {
   const Step step(*this);
   if (!step) return carry_out(attempts_.lost_socket());
   instead_ = untouched_ = true;
-  return carry_out(attempts_.elsewhere(socket_phase(socket_)));
+  const State state = carry_out(attempts_.elsewhere(socket_phase(socket_)));
+  if (to_be_probed && state != State::kLeft && !connects_have_faults()) {
+    probes::Handle handle = probe(requested_.address);
+    probes::let_linger(handle);
+    probes::release(handle);
+  }
+  return state;
 }
 
 State ConnectOperation::started(int outcome, const Fault& fault) {
@@ -83,7 +90,7 @@ State ConnectOperation::started(int outcome, const Fault& fault) {
   if (!step) return carry_out(attempts_.lost_socket());
   requested_fault_ = fault;
   untouched_ = !waits_ && leaves_untouched(outcome);
-  const ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), 0, fault};
+  const ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), {}, fault};
   return carry_out(attempts_.started(first, now_ms()));
 }
 
@@ -96,16 +103,17 @@ State ConnectOperation::ended(int error) {
 State ConnectOperation::advance() {
   const Step step(*this);
   if (!step) return carry_out(attempts_.lost_socket());
+  look_at_probes();
   return carry_out(attempts_.seen(socket_phase(socket_), now_ms()));
 }
 
 bool ConnectOperation::has_failed() const {
-  return socket_phase(fd_) == SocketPhase::kClosed && owns_socket();
+  return nextaddr::has_failed(socket_phase(fd_)) && owns_socket();
 }
 
 bool ConnectOperation::deliver_truth(int& error) {
   const Step step(*this);
-  if (!step || socket_phase(socket_) != SocketPhase::kClosed) return false;
+  if (!step || !nextaddr::has_failed(socket_phase(socket_))) return false;
   error = pending_error(socket_);
   // What connect(2) answers when somebody else has read the error.
   carry_out(attempts_.told(error != 0 ? error : ECONNABORTED, now_ms()));
@@ -161,6 +169,9 @@ State ConnectOperation::carry_out(Action action) {
       case Kind::kRelease:
         action = release();
         break;
+      case Kind::kProbe:
+        action = ask(action);
+        break;
       case Kind::kDeliver:
         // It is next connected to the requested address, by leave_to_kernel() or the program.
         if (!take_back_for(requested_.address)) {
@@ -178,9 +189,13 @@ State ConnectOperation::carry_out(Action action) {
       case Kind::kConnected:
         conclude();
         return state();
-      default:
+      case Kind::kLeave:
         remember(action);
         error_ = attempts_.error();
+        let_go();
+        return state();
+      default:
+        remember(action);
         return state();
     }
   }
@@ -189,16 +204,19 @@ State ConnectOperation::carry_out(Action action) {
 Action ConnectOperation::plan() {
   Destinations destinations;
   const std::uint64_t now = now_ms();
-  if (!owns_memory() || !is_tcp(socket_)) return attempts_.planned(destinations, {}, 0, now);
+  if (!owns_memory() || !is_tcp(socket_)) return attempts_.planned(destinations, {}, {}, now);
   if (!find_destinations(destinations)) {
     list_ = {};
     destinations = {};
     destinations.candidates.add(list_.requested);
   }
-  const ConnectAttempts::Limits limits{config().attempt_delay_ms, kernel_patience_of(socket_),
-                                       waits_ ? milliseconds(settings_.send_timeout) : 0};
-  return attempts_.planned(destinations, limits,
-                           own_attempt_delay(requested_.address, requested_.port), now);
+  ConnectAttempts::Limits limits;
+  limits.attempt_delay_ms = config().attempt_delay_ms;
+  limits.program_ms = waits_ ? milliseconds(settings_.send_timeout) : 0;
+  limits.probes = probes::can_be_made();
+  if (!limits.probes) limits.kernel_ms = kernel_patience_of(socket_);
+  return attempts_.planned(destinations, limits, distance_of(requested_.address, requested_.port),
+                           now);
 }
 
 // False when there is no other address to ask, or the program walks a list that has just failed as
@@ -220,8 +238,10 @@ bool ConnectOperation::find_destinations(Destinations& out) {
     if (!instead_) table.note_walked(list_, now);
     return false;
   }
-  out = {list_.candidates, list_.ipv6, parked_among(table, list_, requested_.port),
-         list_.requested};
+  out.candidates = list_.candidates;
+  out.ipv6 = list_.ipv6;
+  out.requested = list_.requested;
+  find_bad_ones(table, list_, requested_.port, out.parked, out.silent);
   if (instead_) out.parked.add(list_.requested);
   return true;
 }
@@ -243,12 +263,12 @@ Action ConnectOperation::connect_to(const Action& action) {
   current_ = next;
   ConnectAttempts::Attempt made;
   made.began_ms = now_ms();
-  made.fault = draw_fault(socket_, current_, requested_);
+  made.fault = fault_for(action.position);
   if (action.position == list_.requested) requested_fault_ = made.fault;
   made.outcome = attempt(current_, made.fault);
   interrupted_ = made.outcome == EINTR;
   if (made.outcome == EINPROGRESS || interrupted_) {
-    made.own_delay_ms = own_attempt_delay(current_, requested_.port);
+    made.distance = distance_of(current_, requested_.port);
   }
   untouched_ = !waits_ && leaves_untouched(made.outcome);
   return attempts_.started(made, now_ms());
@@ -313,12 +333,171 @@ bool ConnectOperation::restore() {
   return settings_.put_back(socket_);
 }
 
+// ---- Probes ----
+
+probes::Handle ConnectOperation::probe(const Address& address) {
+  // The device of a link-local address is the kernel's choice (connect/entry.h).
+  return probes::ask(socket_, address, requested_, settings_, !is_link_local(current_));
+}
+
+ConnectOperation::Asked* ConnectOperation::asked_at(std::size_t position) {
+  for (std::size_t i = 0; i < asked_; ++i) {
+    if (probes_[i].position == position) return &probes_[i];
+  }
+  return nullptr;
+}
+
+// Of what is full of answers the first makes room: its fault is drawn anew, should it ever be
+// asked.
+ConnectOperation::Asked* ConnectOperation::place_for(std::size_t position) {
+  if (Asked* asked = asked_at(position)) forget(*asked);
+  for (std::size_t i = 0; asked_ == probes_.size() && i < asked_; ++i) {
+    if (probes_[i].answered) forget(probes_[i]);
+  }
+  if (asked_ == probes_.size()) return nullptr;
+  Asked& asked = probes_[asked_++];
+  asked = {now_ms(), {}, {}, static_cast<std::uint16_t>(position), false, false};
+  return &asked;
+}
+
+void ConnectOperation::forget(Asked& asked) {
+  probes::release(asked.probe);
+  asked = probes_[--asked_];
+}
+
+void ConnectOperation::let_go() {
+  while (asked_ != 0) forget(probes_[asked_ - 1]);
+}
+
+Action ConnectOperation::ask(const Action& action) {
+  using Probe = ConnectAttempts::Probe;
+  const std::size_t position = action.position;
+  Address address;
+  Asked* asked = address_at(position, address) ? place_for(position) : nullptr;
+  bool is_made = asked != nullptr;
+  if (is_made) {
+    asked->fault = draw_fault_of_probe(address, requested_);
+    const FaultAction fault = asked->fault.action;
+    if (fault == FaultAction::kNone || fault == FaultAction::kReset) {
+      asked->probe = probe(address);
+      is_made = asked->probe.serial != 0;
+      if (!is_made) forget(*asked);
+    }
+  }
+  if (is_made) {
+    attempts_.probing(position, distance_of(address, requested_.port), now_ms());
+    // A route that is missing is found missing at once.
+    look_at_probes();
+  } else {
+    attempts_.probed(position, Probe::kNone, 0, 0, now_ms());
+  }
+  return attempts_.seen(socket_phase(socket_), now_ms());
+}
+
+// As probes::look(), also of a probe that was not made because of its fault.
+probes::Findings ConnectOperation::findings_of(Asked& asked) {
+  using probes::State;
+  const auto took = static_cast<std::uint32_t>(now_ms() - asked.began_ms);
+  const probes::Findings silent{took < kProbeMs ? State::kAsking : State::kOver, 0, took, false};
+  Address address;
+  switch (asked.fault.action) {
+    case FaultAction::kRefuse:
+      return {State::kFailed, ECONNREFUSED, took, false};
+    case FaultAction::kErrno:
+      return {State::kFailed, static_cast<int>(asked.fault.argument), took, false};
+    case FaultAction::kDelay:
+      if (took < asked.fault.argument || !address_at(asked.position, address)) return silent;
+      asked.fault = {};
+      asked.probe = probe(address);
+      break;
+    case FaultAction::kSilent:
+      return silent;
+    default:
+      break;
+  }
+  probes::Findings found = probes::look(asked.probe);
+  // Another connect may have begun it before.
+  if (found.state == State::kAsking) found.ms = std::max(found.ms, took);
+  return found;
+}
+
+void ConnectOperation::look_at_probes() {
+  using Probe = ConnectAttempts::Probe;
+  for (std::size_t i = asked_; i-- > 0;) {
+    Asked& asked = probes_[i];
+    if (asked.answered) continue;
+    const std::uint16_t position = asked.position;
+    const probes::Findings found = findings_of(asked);
+    const auto tell = [&](Probe what) {
+      remember(attempts_.probed(position, what, found.error, found.ms, now_ms()));
+    };
+    Address address;
+    switch (found.state) {
+      case probes::State::kAsking:
+        if (found.ms < kSilentMs || asked.silence_told) break;
+        asked.silence_told = true;
+        tell(Probe::kSilent);
+        break;
+      case probes::State::kAnswered:
+        asked.answered = true;
+        probes::release(asked.probe);
+        if (found.exact && address_at(position, address)) {
+          note_rtt(address, requested_.port, std::uint64_t{1000} * found.ms);
+        }
+        tell(Probe::kAnswered);
+        break;
+      case probes::State::kFailed:
+        forget(asked);
+        tell(Probe::kFailed);
+        break;
+      case probes::State::kOver:
+        forget(asked);
+        tell(Probe::kOver);
+        break;
+    }
+  }
+}
+
+// Of the attempt that the program's socket is about to make there.
+Fault ConnectOperation::fault_for(std::size_t position) {
+  Asked* asked = asked_at(position);
+  if (asked == nullptr) return draw_fault(socket_, current_, requested_);
+  Fault fault = asked->fault;
+  const auto took = static_cast<std::uint32_t>(now_ms() - asked->began_ms);
+  forget(*asked);
+  if (!connects_have_faults()) return {};
+  lift_fault(socket_);
+  if (fault.action == FaultAction::kDelay) fault.argument -= std::min(fault.argument, took);
+  return fault.action != FaultAction::kNone && prepare_fault(socket_, fault) ? fault : Fault{};
+}
+
+// ---- The memory, and the log ----
+
 // What the machine has learnt, told to the memory.
 void ConnectOperation::remember(const Action& action) {
   if (action.lesson == Lesson::kNothing) return;
-  if (action.lesson == Lesson::kSilent) return note_silent(current_, requested_.port);
-  NameBuffer host{};
-  note_failure(current_, requested_.port, host_table().host_name(list_, host));
+  Address address = current_;
+  if (is_planned() && action.about != attempts_.position() && !address_at(action.about, address)) {
+    return;
+  }
+  NameBuffer buffer{};
+  const std::string_view host = host_table().host_name(list_, buffer);
+  if (action.lesson == Lesson::kFailed) return note_failure(address, requested_.port, host);
+  note_silence(address, requested_.port, action.silent_ms, host);
+  if (action.lesson == Lesson::kLeft) leave_in_silence(action, address);
+}
+
+// It may be far and not dead. So a probe asks it once more, which outlives this connect, and only
+// if that is silent as well is it parked; should it answer, its distance is known from then on.
+void ConnectOperation::leave_in_silence(const Action& action, const Address& left) {
+  // It is silent on purpose, and what is remembered is for later connects of the same run.
+  if (connects_have_faults()) return note_failure(left, requested_.port, {});
+  Asked* asked = place_for(action.about);
+  if (asked == nullptr) return;
+  asked->probe = probe(left);
+  if (asked->probe.serial == 0) return forget(*asked);
+  probes::let_linger(asked->probe);
+  attempts_.probing(action.about, {}, now_ms());
 }
 
 // The connect has come to its end, at `current_` or nowhere.
@@ -326,27 +505,20 @@ void ConnectOperation::conclude() {
   error_ = attempts_.error();
   if (error_ == 0) {
     note_success(current_, requested_.port);
-    note_rtt(current_, requested_.port, round_trip_us(socket_));
-  }
-  if (!is_planned()) return;
-  if (error_ == 0) {
-    // Silence alone may be the network's: only when another address has answered is it theirs.
-    NameBuffer host{};
-    const PositionSet& silent = attempts_.left_in_silence();
-    for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
-      Address address;
-      if (address_at(i, address)) {
-        note_failure(address, requested_.port, host_table().host_name(list_, host));
-      }
+    // Of a SYN or an answer that was lost and sent again the kernel measures too much.
+    if (now_ms() - attempts_.attempt_began_ms() < kSilentMs) {
+      note_rtt(current_, requested_.port, round_trip_us(socket_));
     }
   }
+  let_go();
+  if (!is_planned()) return;
   report();
   const bool elsewhere = error_ == 0 && current_ != requested_.address;
   if (run() != nullptr && elsewhere && attempts_.log().attempts() > 1) ++run()->failovers;
 }
 
 void ConnectOperation::report() const {
-  if (!is_planned() || attempts_.log().attempts() < 2) return;
+  if (!is_planned() || !attempts_.has_news() || attempts_.log().attempts() < 2) return;
   report_connect(list_, requested_, attempts_.log(), error_, now_ms() - began_ms());
 }
 

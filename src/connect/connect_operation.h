@@ -10,8 +10,10 @@
 
 #include <sys/time.h>
 
+#include <array>
 #include <cstdint>
 
+#include "connect/probes.h"
 #include "engine/address.h"
 #include "engine/connect_attempts.h"
 #include "engine/host_table.h"
@@ -29,9 +31,9 @@ class ConnectOperation {
   // when the socket has no cookie.
   bool prepare(int fd, const Endpoint& requested, const ProgramSettings& settings, bool waits);
 
-  // The requested address is parked: asks another one instead of it. kLeft when it is to be asked
-  // as usual.
-  State elsewhere();
+  // The requested address is to be asked last: asks another one instead of it, and, `to_be_probed`,
+  // it by a probe. kLeft when it is to be asked as usual.
+  State elsewhere(bool to_be_probed);
 
   // The first attempt, made with this fault, came to `outcome`: EINPROGRESS, EINTR, or its error.
   State started(int outcome, const Fault& fault);
@@ -62,6 +64,11 @@ class ConnectOperation {
   // Returns and errno as of connect(2).
   int mark_connected();
 
+  // Nobody looks at this connect any more: its probes end. Whoever copies an operation and goes on
+  // with the copy says so.
+  void let_go();
+  void was_copied() { asked_ = 0; }
+
   // The descriptor still has the socket that the connect was begun on. One system call.
   [[nodiscard]] bool owns_socket() const;
 
@@ -85,10 +92,30 @@ class ConnectOperation {
   using Action = ConnectAttempts::Action;
   class Step;
 
+  // An address that was asked by a probe, and what was drawn for that: the attempt of the program's
+  // socket that may follow is the same.
+  struct Asked {
+    std::uint64_t began_ms;
+    probes::Handle probe;
+    Fault fault;
+    std::uint16_t position;
+    bool answered;
+    bool silence_told;
+  };
+
   State carry_out(Action action);
   Action plan();
   Action connect_to(const Action& action);
   Action release();
+  Action ask(const Action& action);
+  void look_at_probes();
+  probes::Findings findings_of(Asked& asked);
+  Asked* place_for(std::size_t position);
+  Asked* asked_at(std::size_t position);
+  void forget(Asked& asked);
+  Fault fault_for(std::size_t position);
+  void leave_in_silence(const Action& action, const Address& left);
+  [[nodiscard]] probes::Handle probe(const Address& address);
   int attempt(const Address& to, const Fault& fault);
   bool find_destinations(Destinations& out);
   bool address_at(std::size_t position, Address& out) const;
@@ -101,7 +128,8 @@ class ConnectOperation {
   Endpoint requested_;
   DestinationList list_;
   ConnectAttempts attempts_;
-  Address current_;        // the address of the attempt under way
+  Address current_;  // the address of the attempt under way
+  std::array<Asked, kMostProbes + 4> probes_;
   Fault requested_fault_;  // what was made of the last attempt at the requested address
   ProgramSettings settings_;
   std::uint64_t cookie_;
@@ -109,6 +137,7 @@ class ConnectOperation {
   int fd_;
   int socket_;  // within a step: the descriptor to work on
   int error_;
+  std::uint8_t asked_;  // how many of probes_ there are
   bool waits_;
   bool instead_;    // the requested address is parked, and another one asked first
   bool untouched_;  // the last attempt failed before it had changed anything on the socket

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "connect/pending_connects.h"
+#include "connect/probes.h"
 #include "engine/outcome.h"
 #include "errno_kept.h"
 #include "faults.h"
@@ -40,7 +41,8 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
     return libc::connect(fd, address, length);
   }
   std::optional<int> error;
-  if (claim_or_parked(requested.address, requested.port)) error = starting.elsewhere();
+  const Standing standing = standing_of(requested.address, requested.port, probes::can_be_made());
+  if (standing != Standing::kWell) error = starting.elsewhere(standing == Standing::kToBeProbed);
   if (!error) {
     const Fault fault = draw_fault(fd, requested.address, requested);
     const int result = connect_with_fault(fd, address, length, fault);

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "clock.h"
+#include "connect/probes.h"
 #include "descriptors.h"
 #include "errno_kept.h"
 #include "libc.h"
@@ -152,6 +153,7 @@ void make_free(Table& all, Slot& slot) {
 void empty(Table& all, Slot& slot) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
   const auto index = static_cast<std::uint16_t>(&slot - all.slots + 1);
+  slot.operation.let_go();
   if (all.slot_of[fd].load(std::memory_order_relaxed) == index) {
     all.slot_of[fd].store(0, std::memory_order_relaxed);
   }
@@ -165,12 +167,16 @@ Slot* hold_slot_of(int fd) {
   return slot != nullptr && wait_and_hold(*slot, fd) ? slot : nullptr;
 }
 
-void set_deadline(Table& all, Slot& slot, std::uint64_t until_ms) {
-  slot.until_ms.store(until_ms, std::memory_order_relaxed);
+void lower_deadline(Table& all, std::uint64_t until_ms) {
   std::uint64_t present = all.deadline_ms.load(std::memory_order_relaxed);
   while ((present == 0 || until_ms < present) &&
          !all.deadline_ms.compare_exchange_weak(present, until_ms, std::memory_order_relaxed)) {
   }
+}
+
+void set_deadline(Table& all, Slot& slot, std::uint64_t until_ms) {
+  slot.until_ms.store(until_ms, std::memory_order_relaxed);
+  lower_deadline(all, until_ms);
 }
 
 // A free slot, held: the lowest, so that few are ever touched. When all are taken, those whose
@@ -330,6 +336,18 @@ void publish(Table& all, Slot& slot, bool starting) {
 
 }  // namespace
 
+void note_errand(bool begins) {
+  Table* all = make_table();
+  if (all == nullptr) return;
+  if (begins) {
+    all->count.fetch_add(1, std::memory_order_release);
+    // It wants to be looked at at once, which tells when next.
+    lower_deadline(*all, now_ms());
+  } else {
+    all->count.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
 // ---- Connects that start ----
 
 bool StartingConnect::enter(int fd, const Endpoint& requested) {
@@ -358,10 +376,10 @@ int StartingConnect::result_for_program(State state) {
   return error;
 }
 
-std::optional<int> StartingConnect::elsewhere() {
+std::optional<int> StartingConnect::elsewhere(bool to_be_probed) {
   const Uninterrupted uninterrupted;
   if (!wait_and_hold(*slot_, fd_)) return {};
-  const State state = slot_->operation.elsewhere();
+  const State state = slot_->operation.elsewhere(to_be_probed);
   if (state == State::kLeft) {
     // The requested address is asked after all, as if nothing had been looked at.
     const ConnectOperation& operation = slot_->operation;
@@ -415,6 +433,7 @@ bool take_pending(int fd, const Endpoint& requested, ConnectOperation& out) {
   out = slot->operation;
   const bool same =
       slot->stage == Stage::kPending && out.requested() == requested && out.owns_socket();
+  if (same) slot->operation.was_copied();
   empty(*table(), *slot);
   return same;
 }
@@ -609,6 +628,7 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
   if (all == nullptr || now < deadline) return deadline;
   const Uninterrupted uninterrupted;
   std::uint64_t next = kNever;
+  const std::uint64_t errands = probes::look_after_lingering();
   for_each_own([&](int fd) {
     Slot* slot = slot_of(fd);
     if (slot == nullptr) return;
@@ -632,6 +652,10 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
     if (until == kNever) continue;
     set_deadline(*all, slot, until);
     next = std::min(next, std::max(until + kAbandonedMs, now));
+  }
+  if (errands != kNever) {
+    lower_deadline(*all, errands);
+    next = std::min(next, errands);
   }
   all->scans_ended.fetch_add(1);
   return next;

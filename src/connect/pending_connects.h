@@ -38,6 +38,10 @@ inline bool any_pending() {
   return count != nullptr && count->load(std::memory_order_acquire) != 0;
 }
 
+// Something else is to be looked at now and then, as if a connect were pending (connect/probes.h);
+// or no more.
+void note_errand(bool begins);
+
 // Counts what changes the meaning of events that a thread may be fetching right now: a connect
 // begins to be pending, or goes on to another attempt, or a sleeper is to be woken for one. Unequal
 // before and after a wait: what it found has to be looked through, because it may tell of an
@@ -56,9 +60,10 @@ class StartingConnect {
   // False when it cannot be kept: no room, or a socket without a cookie.
   bool enter(int fd, const Endpoint& requested);
 
-  // The requested address is parked: asks another one instead. The result for the program: 0,
-  // EINPROGRESS or an error; or nothing when the connect is to be made as usual.
-  std::optional<int> elsewhere();
+  // The requested address is to be asked last: asks another one instead, and, `to_be_probed`, it by
+  // a probe. The result for the program: 0, EINPROGRESS or an error; or nothing when the connect is
+  // to be made as usual.
+  std::optional<int> elsewhere(bool to_be_probed);
 
   // The connect, made with this fault, came to `first`: EINPROGRESS, or an error that moves on. The
   // result for the program: 0, EINPROGRESS or an error.

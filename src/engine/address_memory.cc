@@ -115,7 +115,7 @@ bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
   }
   guarded.version.store(mine + 1, std::memory_order_release);
   memory_->used[index / kBucketEntries].store(1, std::memory_order_relaxed);
-  if (entry.health.failures != 0 || entry.silent_until_ms != 0) {
+  if (entry.health.failures != 0 || entry.health.silent_ms != 0) {
     memory_->failures.store(1, std::memory_order_relaxed);
   }
   if (entry.health.rtt_us != 0) memory_->rtts.store(1, std::memory_order_relaxed);

@@ -24,8 +24,6 @@ struct alignas(8) AddressEntry {
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
   AddressHealth health{};
   // Of this process only, not in the memory file:
-  std::uint64_t silent_until_ms =
-      0;  // (CLOCK_MONOTONIC) was silent a moment ago, and nobody knows whose fault it is
   std::uint32_t saved_rtt_us = 0;  // the RTT that the file has
 
   [[nodiscard]] std::string_view host_name() const;

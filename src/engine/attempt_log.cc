@@ -14,4 +14,12 @@ void AttemptLog::end(int error, std::uint64_t now_ms) {
   if (attempts_ <= kKept) kept_[attempts_ - 1] = last_;
 }
 
+void AttemptLog::note(std::size_t position, int error, std::uint32_t took_ms) {
+  if (attempts_ == 0) return;
+  if (attempts_ <= kKept) {
+    kept_[attempts_ - 1] = {static_cast<std::uint16_t>(position), error, took_ms, {}};
+  }
+  ++attempts_;
+}
+
 }  // namespace nextaddr

@@ -22,6 +22,8 @@ class AttemptLog {
   void begin(std::size_t position, std::uint64_t now_ms, const Fault& fault = {});
   // The attempt begun last ended with `error`.
   void end(int error, std::uint64_t now_ms);
+  // Another one than that, which goes on, has ended: a probe.
+  void note(std::size_t position, int error, std::uint32_t took_ms);
 
   [[nodiscard]] std::size_t attempts() const { return attempts_; }
   [[nodiscard]] std::size_t left_out() const {

@@ -15,24 +15,33 @@ namespace {
 
 bool is_in_flight(int outcome) { return outcome == EINPROGRESS || outcome == EINTR; }
 
+std::uint32_t ms_between(std::uint64_t from, std::uint64_t to) {
+  return to > from ? static_cast<std::uint32_t>(std::min<std::uint64_t>(to - from, UINT32_MAX)) : 0;
+}
+
+// Probes raise no event: so often they are looked at, when the last one was made so long ago.
+std::uint32_t look_every_ms(std::uint32_t age_ms) { return std::clamp(age_ms / 16, 5u, 50u); }
+
 }  // namespace
 
 void ConnectAttempts::begin(bool waits, std::uint64_t now_ms, std::uint32_t first_look_ms) {
   // Only what is needed until it is planned: most connects never are.
   state_ = State::kFirst;
   began_ms_ = program_began_ms_ = now_ms;
-  patient_until_ms_ = now_ms + first_look_ms;
+  first_look_ms_ = now_ms + first_look_ms;
   held_until_ms_ = 0;
   fault_ = {};
   error_ = 0;
+  moves_ = 0;
   waits_ = waits;
   planned_ = instead_ = false;
 }
 
 Action ConnectAttempts::elsewhere(SocketPhase phase) {
   // The socket is on its way already.
-  if (phase != SocketPhase::kClosed) return leave(0);
+  if (!has_failed(phase)) return leave(0);
   instead_ = true;
+  next_rtt_ms_ = 0;
   return plan(phase, 0);
 }
 
@@ -56,7 +65,9 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
   if (released) return wait();
   if (fault_.action == FaultAction::kDelay) held_until_ms_ = attempt.began_ms + fault_.argument;
   if (planned_) {
-    in_flight(attempt.began_ms, attempt.own_delay_ms);
+    Distance distance = attempt.distance;
+    if (distance.rtt_ms == 0) distance.rtt_ms = next_rtt_ms_;
+    in_flight(attempt.began_ms, distance);
     return wait();
   }
   // Who waits in connect(2) has waited for a moment already, and somebody has to end a delay. For
@@ -85,7 +96,7 @@ Action ConnectAttempts::ended(int error, std::uint64_t now_ms) {
 }
 
 Action ConnectAttempts::planned(const Destinations& destinations, const Limits& limits,
-                                std::uint32_t requested_delay_ms, std::uint64_t now_ms) {
+                                Distance distance, std::uint64_t now_ms) {
   const std::size_t count = destinations.candidates.count();
   // A delay has to be ended also where there is nowhere else to go.
   if (count == 0 || (count == 1 && held_until_ms_ == 0)) {
@@ -94,23 +105,34 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   planned_ = true;
   limits_ = limits;
   requested_ = static_cast<std::uint16_t>(destinations.requested);
-  schedule_ = Schedule(destinations, limits.attempt_delay_ms, limits.kernel_ms);
-  // Whoever has parked the requested address meanwhile: it is the one that has been asked.
-  if (!instead_) schedule_.take(requested_);
-  position_ = instead_ ? static_cast<std::uint16_t>(schedule_.take_next()) : requested_;
-  preferred_ = PositionSet::kNone;
+  schedule_ = Schedule(destinations);
+  silent_ = destinations.silent;
+  answered_ = {};
+  best_ = PositionSet::kNone;
+  probes_ = 0;
+  pass_ms_ = kSilentForMs;
+  next_pass_ms_ = began_ms_ + pass_ms_;
+  last_wait_ms_ = 0;
   requested_error_ = 0;
-  silent_ = {};
   log_ = {};
   log_.begin(requested_, began_ms_, fault_);
   if (instead_) {
-    if (position_ == requested_) return leave(0);
+    const std::size_t first = schedule_.take_next();
+    // All are as bad.
+    if (first == PositionSet::kNone || first == requested_ || destinations.parked.has(first)) {
+      return leave(0);
+    }
     log_.end(kParked, began_ms_);
     state_ = State::kAsking;
-    next_ = std::exchange(position_, requested_);
+    position_ = requested_;
+    next_ = static_cast<std::uint16_t>(first);
     return {Kind::kConnect, Lesson::kNothing, 0, next_};
   }
-  in_flight(began_ms_, requested_delay_ms);
+  // Whoever has parked the requested address meanwhile: it is the one that has been asked.
+  position_ = requested_;
+  schedule_.take(requested_);
+  silent_.remove(requested_);
+  in_flight(began_ms_, distance);
   return go_on(now_ms);
 }
 
@@ -122,13 +144,55 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
   return action;
 }
 
-void ConnectAttempts::probed(std::size_t position, int error) {
-  if (error == 0) {
-    preferred_ = static_cast<std::uint16_t>(position);
-    return;
+void ConnectAttempts::probing(std::size_t position, Distance distance, std::uint64_t now_ms) {
+  if (probes_ < kMostProbes) probing_[probes_++] = static_cast<std::uint16_t>(position);
+  last_probe_ms_ = now_ms;
+  next_look_ms_ = now_ms + look_every_ms(0);
+  next_probe_ms_ = std::max(next_probe_ms_, now_ms + delay_after(distance, now_ms));
+}
+
+Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std::uint32_t ms,
+                               std::uint64_t now_ms) {
+  Action learnt{Kind::kWait, Lesson::kNothing, static_cast<std::uint16_t>(position), 0, ms};
+  if (probe == Probe::kSilent) {
+    silent_.add(position);
+    log_.note(position, EINPROGRESS, ms);
+    learnt.lesson = Lesson::kSilent;
+    return learnt;
   }
-  if (position == requested_) requested_error_ = error;
-  schedule_.drop(position);
+  auto* end = probing_.begin() + probes_;
+  auto* gone = std::remove(probing_.begin(), end, static_cast<std::uint16_t>(position));
+  probes_ = static_cast<std::uint8_t>(gone - probing_.begin());
+  switch (probe) {
+    case Probe::kAnswered:
+      if (position == requested_) schedule_.readmit(position);
+      silent_.remove(position);
+      answered_.add(position);
+      if (best_ == PositionSet::kNone || ms < best_ms_) {
+        if (best_ == PositionSet::kNone) answered_ms_ = now_ms;
+        best_ = static_cast<std::uint16_t>(position);
+        best_ms_ = ms;
+      }
+      break;
+    case Probe::kFailed:
+      // The requested one has refused once more.
+      if (!schedule_.candidates().has(position)) break;
+      schedule_.drop(position);
+      log_.note(position, error, ms);
+      if (position == requested_) requested_error_ = error;
+      if (parks(error)) learnt.lesson = Lesson::kFailed;
+      next_probe_ms_ = now_ms;
+      break;
+    case Probe::kNone:
+      limits_.probes = false;
+      schedule_.put_back(position);
+      next_probe_ms_ = std::max(now_ms, attempt_began_ms_ + delay_after(distance_, now_ms));
+      break;
+    default:
+      next_probe_ms_ = std::min(next_probe_ms_, now_ms);
+      break;
+  }
+  return learnt;
 }
 
 Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint64_t now_ms) {
@@ -136,10 +200,6 @@ Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint6
   program_began_ms_ = now_ms;
   if (!planned_) return wait();
   limits_.program_ms = program_ms;
-  // Where nobody else is to be asked, what is in flight goes on.
-  patient_until_ms_ = schedule_.only_one_left()
-                          ? deadline()
-                          : std::min(std::max(patient_until_ms_, now_ms), deadline());
   if (state_ == State::kPaused) state_ = held_until_ms_ != 0 ? State::kHeldBack : State::kAsking;
   return wait();
 }
@@ -168,40 +228,141 @@ Action ConnectAttempts::go_on(std::uint64_t now_ms) {
 }
 
 Action ConnectAttempts::look_again(std::uint64_t now_ms) {
-  if (seen_phase_ != SocketPhase::kConnecting) return {Kind::kReadError};
-  if (now_ms < until_ms()) return wait();
-  if (until_ms() == held_until_ms_) return {Kind::kRelease, Lesson::kNothing, 0, position_};
-  return silent(now_ms);
+  switch (seen_phase_) {
+    case SocketPhase::kConnecting:
+      return next_step(now_ms);
+    case SocketPhase::kGivenUp:
+      // The kernel tells it by itself, to whoever asks; but connect(2) that waits has to be told.
+      if (!waits_ && requested_error_ == 0 && next_position() == PositionSet::kNone) {
+        return told(ETIMEDOUT, now_ms);
+      }
+      return {Kind::kReadError};
+    default:
+      return {Kind::kReadError};
+  }
 }
 
-std::uint64_t ConnectAttempts::deadline() const {
-  const std::uint64_t kernel = began_ms_ + limits_.kernel_ms;
-  if (limits_.program_ms == 0) return kernel;
-  return std::min(kernel, program_began_ms_ + limits_.program_ms);
+// The attempt is in flight, and something may be due.
+Action ConnectAttempts::next_step(std::uint64_t now_ms) {
+  if (now_ms < until_ms()) return wait();
+  if (held_until_ms_ != 0 && now_ms >= held_until_ms_) {
+    return {Kind::kRelease, Lesson::kNothing, 0, position_};
+  }
+  if (now_ms >= program_until()) {
+    log_.end(EINPROGRESS, now_ms);
+    state_ = State::kPaused;
+    return {Kind::kPause, Lesson::kNothing, position_, position_};
+  }
+  if (best_ != PositionSet::kNone && now_ms >= overdue_at()) {
+    log_.end(EINPROGRESS, now_ms);
+    return with_silence(move_to(best_, Lesson::kLeft, now_ms), now_ms);
+  }
+  if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_) {
+    log_.end(EINPROGRESS, now_ms);
+    return deliver(requested_error_, Lesson::kNothing);
+  }
+  if (!limits_.probes && now_ms >= next_probe_ms_) {
+    log_.end(EINPROGRESS, now_ms);
+    const Action action =
+        schedule_.has_due()
+            ? move_to(next_position(), Lesson::kSilent, now_ms)
+            : deliver(requested_error_ != 0 ? requested_error_ : ETIMEDOUT, Lesson::kSilent);
+    return with_silence(action, now_ms);
+  }
+  if (!silence_told_ && now_ms >= attempt_began_ms_ + kSilentMs) {
+    silence_told_ = true;
+    silent_.add(position_);
+    return with_silence({Kind::kWait, Lesson::kSilent, position_, position_}, now_ms);
+  }
+  next_look_ms_ = now_ms + look_every_ms(ms_between(last_probe_ms_, now_ms));
+  if (!limits_.probes || probes_ == kMostProbes) return wait();
+  if (last_wait_ms_ != 0 && now_ms >= ask_again_ms_) {
+    ask_again_ms_ = now_ms + kAskAgainMs;
+    if (!is_probed(requested_)) return {Kind::kProbe, Lesson::kNothing, 0, requested_};
+  }
+  if (now_ms >= next_pass_ms_) {
+    pass_ms_ *= 2;
+    next_pass_ms_ = now_ms + pass_ms_;
+    schedule_.start_again(position_);
+    for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
+  }
+  if (now_ms < next_probe_ms_) return wait();
+  const std::size_t next = schedule_.take_next();
+  if (next == PositionSet::kNone) return wait();
+  return {Kind::kProbe, Lesson::kNothing, 0, static_cast<std::uint16_t>(next)};
+}
+
+std::uint64_t ConnectAttempts::program_until() const {
+  return limits_.program_ms != 0 && planned_ ? program_began_ms_ + limits_.program_ms : kNever;
+}
+
+std::uint64_t ConnectAttempts::overdue_at() const {
+  if (distance_.rtt_ms != 0) return attempt_began_ms_ + overdue_ms(distance_.rtt_ms);
+  const std::uint64_t grace = answered_ms_ + std::min(best_ms_, kLongestGraceMs);
+  const std::uint64_t before = std::uint64_t{distance_.silent_ms} * 3 / 2;
+  return std::max(grace,
+                  attempt_began_ms_ + std::max<std::uint64_t>(limits_.attempt_delay_ms, before));
+}
+
+bool ConnectAttempts::is_probed(std::size_t position) const {
+  const auto* end = probing_.begin() + probes_;
+  return std::find(probing_.begin(), end, static_cast<std::uint16_t>(position)) != end;
 }
 
 std::uint64_t ConnectAttempts::until_ms() const {
-  return held_until_ms_ != 0 ? std::min(patient_until_ms_, held_until_ms_) : patient_until_ms_;
+  if (!planned_) {
+    return held_until_ms_ != 0 ? std::min(first_look_ms_, held_until_ms_) : first_look_ms_;
+  }
+  std::uint64_t until = program_until();
+  const auto no_later = [&](std::uint64_t than) { until = std::min(until, than); };
+  if (held_until_ms_ != 0) no_later(held_until_ms_);
+  if (best_ != PositionSet::kNone) no_later(overdue_at());
+  if (last_wait_ms_ != 0) no_later(last_wait_ms_);
+  if (!silence_told_) no_later(attempt_began_ms_ + kSilentMs);
+  if (!limits_.probes) {
+    no_later(next_probe_ms_);
+  } else {
+    if (probes_ != 0) no_later(next_look_ms_);
+    if (probes_ != kMostProbes) {
+      if (schedule_.has_due()) no_later(next_probe_ms_);
+      if (last_wait_ms_ != 0) no_later(ask_again_ms_);
+      if (schedule_.candidates().count() > 1) no_later(next_pass_ms_);
+    }
+  }
+  return until;
 }
 
-void ConnectAttempts::in_flight(std::uint64_t now_ms, std::uint32_t own_delay_ms) {
-  const std::uint64_t end = deadline();
-  patient_until_ms_ = end;
-  if (!schedule_.only_one_left() && now_ms < end) {
-    const std::uint64_t patience = schedule_.patience_ms(end - now_ms, own_delay_ms);
-    patient_until_ms_ = std::min(end, now_ms + patience);
+// The connection attempt delay after an attempt or a probe that begins now.
+std::uint32_t ConnectAttempts::delay_after(Distance distance, std::uint64_t now_ms) const {
+  std::uint32_t delay =
+      distance.rtt_ms != 0 ? overdue_ms(distance.rtt_ms) : limits_.attempt_delay_ms;
+  if (!limits_.probes) delay = std::max(delay, kSilentMs);
+  // Each is asked even when there is little time, as by Go's dialer and curl.
+  const std::uint64_t end = std::min(program_until(), last_wait_ms_ != 0 ? last_wait_ms_ : kNever);
+  if (end == kNever) return delay;
+  const std::uint64_t share = ms_between(now_ms, end) / (schedule_.due() + 1);
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(delay, std::max<std::uint64_t>(share, kShortestDelayMs)));
+}
+
+void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
+  attempt_began_ms_ = now_ms;
+  distance_ = distance;
+  silence_told_ = false;
+  next_look_ms_ = now_ms;
+  next_probe_ms_ = now_ms + delay_after(distance, now_ms);
+  // Without probes the last one is asked for as long as the kernel would, and the requested one, as
+  // long as it is the only one, by the kernel alone.
+  if (!limits_.probes && !schedule_.has_due()) {
+    next_probe_ms_ = moves_ == 0 ? kNever : std::max(now_ms, began_ms_ + limits_.kernel_ms);
   }
+  if (best_ != PositionSet::kNone) answered_ms_ = now_ms;
   state_ = held_until_ms_ != 0 ? State::kHeldBack : State::kAsking;
 }
 
-Action ConnectAttempts::silent(std::uint64_t now_ms) {
-  log_.end(EINPROGRESS, now_ms);
-  silent_.add(position_);
-  const bool program_time_is_up =
-      limits_.program_ms != 0 && now_ms >= program_began_ms_ + limits_.program_ms;
-  if (!program_time_is_up) return ask_next(Lesson::kSilent, now_ms);
-  state_ = State::kPaused;
-  return {Kind::kPause, Lesson::kSilent, position_, position_};
+Action ConnectAttempts::with_silence(Action action, std::uint64_t now_ms) const {
+  action.silent_ms = ms_between(attempt_began_ms_, now_ms);
+  return action;
 }
 
 Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
@@ -213,25 +374,70 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   return ask_next(lesson, now_ms);
 }
 
+// Where the socket may go: to who has answered, else to who has not been asked, else to who is
+// being asked, else back to the requested address, whose silence is the kernel's.
+std::size_t ConnectAttempts::next_position() {
+  if (best_ != PositionSet::kNone) return best_;
+  Schedule after = schedule_;
+  const std::size_t due = after.take_next();
+  if (due != PositionSet::kNone) return due;
+  for (std::size_t i = 0; i < probes_; ++i) {
+    const std::uint16_t position = probing_[i];
+    if (schedule_.candidates().has(position) && !silent_.has(position)) return position;
+  }
+  const bool requested_is_silent = requested_error_ == 0 && position_ != requested_;
+  return requested_is_silent ? requested_ : PositionSet::kNone;
+}
+
 Action ConnectAttempts::ask_next(Lesson lesson, std::uint64_t now_ms) {
-  std::size_t next = PositionSet::kNone;
-  if (now_ms < deadline()) {
-    const std::size_t preferred = std::exchange(preferred_, PositionSet::kNone);
-    next = schedule_.take(preferred) ? preferred : schedule_.take_next();
+  const std::size_t next = now_ms < program_until() ? next_position() : PositionSet::kNone;
+  if (next != PositionSet::kNone) return move_to(next, lesson, now_ms);
+  return deliver(requested_error_ != 0 ? requested_error_ : ETIMEDOUT, lesson);
+}
+
+Action ConnectAttempts::move_to(std::size_t position, Lesson lesson, std::uint64_t now_ms) {
+  const std::uint16_t from = position_;
+  const bool has_answered = answered_.has(position);
+  next_rtt_ms_ = 0;
+  if (has_answered) {
+    if (position == best_) next_rtt_ms_ = std::max(best_ms_, 1u);
+    answered_.remove(position);
+    choose_best();
   }
-  if (next == PositionSet::kNone) {
-    return deliver(requested_error_ != 0 ? requested_error_ : ETIMEDOUT, lesson);
+  if (position == from) lesson = Lesson::kNothing;
+  schedule_.take(position);
+  if (requested_error_ != 0) {
+    // The answer is for the program's own attempt to come once more.
+    if (last_wait_ms_ == 0) {
+      begin_last_wait(now_ms);
+    } else if (has_answered) {
+      last_wait_ms_ = std::max(last_wait_ms_, now_ms + kSilentMs);
+    }
   }
-  next_ = static_cast<std::uint16_t>(next);
+  next_ = static_cast<std::uint16_t>(position);
+  ++moves_;
   state_ = State::kAsking;
-  return {Kind::kConnect, lesson, position_, next_};
+  return {Kind::kConnect, lesson, from, next_};
+}
+
+void ConnectAttempts::begin_last_wait(std::uint64_t now_ms) {
+  last_wait_ms_ = now_ms + kLastWaitMs;
+  ask_again_ms_ = now_ms + kAskAgainMs;
+  if (limits_.program_ms != 0) {
+    last_wait_ms_ =
+        std::min(last_wait_ms_, std::max(now_ms, program_began_ms_ + limits_.program_ms / 2));
+  }
+}
+
+// The answer that was the best has been used.
+void ConnectAttempts::choose_best() {
+  const std::size_t other = answered_.next(0);
+  best_ = static_cast<std::uint16_t>(other);
+  best_ms_ = kLongestGraceMs;
 }
 
 Action ConnectAttempts::connected(std::uint64_t now_ms) {
-  if (planned_) {
-    log_.end(0, now_ms);
-    silent_.remove(position_);
-  }
+  if (planned_) log_.end(0, now_ms);
   state_ = State::kConnected;
   error_ = 0;
   return {Kind::kConnected};

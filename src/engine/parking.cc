@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/schedule.h"
+
 namespace nextaddr {
 namespace {
 
@@ -16,9 +18,9 @@ AskOrder ask_order_of(const AddressHealth& health, std::uint64_t now_ms) {
   if (now_ms < health.until_ms) {
     return health.until_ms - now_ms <= kLongest ? AskOrder::kLast : AskOrder::kClaim;
   }
-  const bool claimed =
-      health.claimed_ms >= health.until_ms && now_ms - health.claimed_ms < kClaimMs;
-  return claimed ? AskOrder::kLast : AskOrder::kClaim;
+  const bool claimed = health.claimed_ms >= health.until_ms;
+  if (claimed && now_ms - health.claimed_ms < kClaimMs) return AskOrder::kLast;
+  return claimed ? AskOrder::kClaimInPlace : AskOrder::kClaim;
 }
 
 void fail(AddressHealth& health, std::uint64_t now_ms, std::uint32_t first_parking_ms,
@@ -34,6 +36,7 @@ void fail(AddressHealth& health, std::uint64_t now_ms, std::uint32_t first_parki
 
 void succeed(AddressHealth& health, std::uint64_t now_ms) {
   health.failures = 0;
+  health.silent_ms = 0;
   health.updated_ms = now_ms;
 }
 
@@ -59,9 +62,25 @@ bool note_rtt(AddressHealth& health, std::uint32_t rtt_us, std::uint64_t now_ms)
   return true;
 }
 
-std::uint32_t attempt_delay_ms(const AddressHealth& health) {
-  if (health.rtt_us == 0) return 0;
-  return std::min(health.rtt_us / 500 + kOwnDelayMarginMs, kLongestOwnDelayMs);
+bool note_silence(AddressHealth& health, std::uint32_t silent_ms, std::uint64_t now_ms) {
+  // Not each of many connects at once.
+  constexpr std::uint64_t kAgainMs = 2000;
+  const bool known = was_silent(health, now_ms) && now_ms - health.silent_at_ms < kAgainMs;
+  if (known && silent_ms <= health.silent_ms) return false;
+  health.silent_ms = std::max(health.silent_ms, silent_ms);
+  health.silent_at_ms = now_ms;
+  health.updated_ms = now_ms;
+  return true;
+}
+
+bool was_silent(const AddressHealth& health, std::uint64_t now_ms) {
+  // A clock that was set back must not make it last.
+  return health.silent_ms != 0 && now_ms >= health.silent_at_ms &&
+         now_ms - health.silent_at_ms < kSilentForMs;
+}
+
+bool is_silent(const AddressHealth& health, std::uint64_t now_ms) {
+  return was_silent(health, now_ms) && health.silent_ms >= kSilentMs;
 }
 
 }  // namespace nextaddr

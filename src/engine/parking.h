@@ -1,6 +1,6 @@
 // What is remembered of one address and port from earlier connects, and what follows from it: who
-// is asked last for a while (parked), who asks a parked one again first, and how long its silence
-// is waited for. Pure: the clock and chance come in as arguments.
+// is asked last for a while (parked, or silent a moment ago), and who asks a parked one again
+// first. Pure: the clock and chance come in as arguments.
 //
 // Times are milliseconds since 1970 (CLOCK_REALTIME), because they are shared by all processes and
 // read by people. A clock that is set back must not park anything for longer than
@@ -26,13 +26,19 @@ struct AddressHealth {
   std::uint64_t updated_ms = 0;  // last change of anything here
   std::uint32_t rtt_us = 0;      // round-trip time, 0: not known
   std::uint32_t failures = 0;    // in a row; 0: not failing
+  // It was silent for so long, then, and has not been heard of since; 0: never.
+  std::uint32_t silent_ms = 0;
+  std::uint64_t silent_at_ms = 0;
   friend bool operator==(const AddressHealth&, const AddressHealth&) = default;
 };
 
 enum class AskOrder : std::uint8_t {
   kUsual,  // asked in its place
   kLast,   // parked, or somebody else is asking it first right now
-  kClaim,  // its parking is over: whoever claims it asks it in its place, all others last
+  kClaim,  // its parking is over: whoever claims it asks it by a probe, and all ask it last
+  // The same, and such a probe has come to nothing, because its program has ended before: whoever
+  // claims it asks it in its place.
+  kClaimInPlace,
 };
 
 AskOrder ask_order_of(const AddressHealth& health, std::uint64_t now_ms);
@@ -47,11 +53,12 @@ void claim(AddressHealth& health, std::uint64_t now_ms);
 // too little to be worth a write.
 bool note_rtt(AddressHealth& health, std::uint32_t rtt_us, std::uint64_t now_ms);
 
-// The connection attempt delay for this address: 2 x RTT and a margin, which makes the shortest one
-// (RFC 8305 section 5: history may set it, 2 s at the most); 0 when its RTT is not known. Too short
-// a margin parks live addresses where round trips vary (tests/simulate/README.md).
-inline constexpr std::uint32_t kOwnDelayMarginMs = 50;
-inline constexpr std::uint32_t kLongestOwnDelayMs = 2000;
-std::uint32_t attempt_delay_ms(const AddressHealth& health);
+// It has been silent for so long. False when that is known already, and need not be written.
+bool note_silence(AddressHealth& health, std::uint32_t silent_ms, std::uint64_t now_ms);
+
+// It was silent a moment ago, for however short a time: it is asked last for kSilentForMs.
+bool was_silent(const AddressHealth& health, std::uint64_t now_ms);
+// The same, for so long that it is not asked by probes.
+bool is_silent(const AddressHealth& health, std::uint64_t now_ms);
 
 }  // namespace nextaddr

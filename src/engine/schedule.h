@@ -1,11 +1,10 @@
-// Which of a host's addresses one connect() asks next, and how long it waits for each: RFC 8305 for
-// one socket. Pure, and only an order and lengths of time: when to move on, and what becomes of the
+// Whom one connect() asks next, and the lengths of time it goes by: RFC 8305 for one socket and the
+// probes beside it. Pure, and only an order and numbers: when to move, and what becomes of the
 // connect, is for engine/connect_attempts.h to decide.
 //
-// First pass: the requested address, then the others in the resolver's order with families
-// alternating (RFC 8305 section 4), each for the connection attempt delay; those known to be
-// failing (parked) last, never dropped. Later passes ask the silent ones again with growing
-// patience, so a slow server is still reached. One that answered with an error is not asked again.
+// Order: the requested address, then the others in the resolver's order with families alternating
+// (RFC 8305 section 4); those known to be failing (parked) last, never dropped. One that answered
+// with an error is not asked again.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +14,34 @@
 
 namespace nextaddr {
 
-// RFC 8305 section 5 recommends 250 ms; Node's and asyncio's own timers are 250 ms, and we want to
-// have moved on before they give up.
-inline constexpr std::uint32_t kDefaultAttemptDelayMs = 200;
+// The connection attempt delay where nothing is known of an address. RFC 8305 section 5 recommends
+// 250 ms and at least 100: a needless probe costs one SYN, and nobody a connection.
+inline constexpr std::uint32_t kDefaultAttemptDelayMs = 100;
+// RFC 8305 section 5: never under 10 ms.
+inline constexpr std::uint32_t kShortestDelayMs = 10;
+inline constexpr std::uint32_t kLongestDelayMs = 2000;
+// A round trip may take half as long again as it is known to, and so much more.
+inline constexpr std::uint32_t kOverdueMarginMs = 15;
+// After another address has answered, one whose round trip is not known is waited for as long as
+// that answer has taken, and no longer than this.
+inline constexpr std::uint32_t kLongestGraceMs = 100;
+// Silence for so long means something: a SYN that was lost has been sent again (RFC 6298).
+inline constexpr std::uint32_t kSilentMs = 1000;
+// An address that was silent for that long is not asked again for this long, unless by the program.
+inline constexpr std::uint32_t kSilentForMs = 30'000;
+// A probe that is silent for so long gives its place to the next.
+inline constexpr std::uint32_t kProbeMs = 2000;
+// How many probes one connect has under way.
+inline constexpr std::size_t kMostProbes = 8;
+// So long after the requested address has refused the program is told, when all others are silent:
+// a SYN that was lost has been sent again by then (RFC 6298), and answered.
+inline constexpr std::uint32_t kLastWaitMs = 1400;
+// Meanwhile the requested one is asked again so often: it may be about to come up.
+inline constexpr std::uint32_t kAskAgainMs = 400;
 
-// No attempt gets less than this, however little time the program allows (RFC 8305 section 5: never
-// under 10 ms).
-inline constexpr std::uint32_t kMinPatienceMs = 20;
+// How long the answer of an address with this round trip may take before it is overdue; also the
+// connection attempt delay after it. In milliseconds; `rtt_ms` is not 0.
+std::uint32_t overdue_ms(std::uint32_t rtt_ms);
 
 // How long the kernel itself would try one address with `syn_retries` retransmissions (tcp(7),
 // tcp_syn_retries): 1 + 2 + 4 .. seconds, each wait 120 at most. Linear time-outs
@@ -33,44 +53,42 @@ struct Destinations {
   PositionSet candidates;  // that may be asked, the requested one included
   PositionSet ipv6;        // whose addresses are IPv6
   PositionSet parked;      // that are asked last
+  PositionSet silent;      // that were silent a moment ago, and are not asked by probes
   std::size_t requested = 0;
 };
 
 class Schedule {
  public:
-  // `attempt_delay_ms`: the connection attempt delay; `kernel_ms`: the longest patience of a pass.
   Schedule() = default;
-  Schedule(const Destinations& destinations, std::uint32_t attempt_delay_ms,
-           std::uint32_t kernel_ms);
+  explicit Schedule(const Destinations& destinations);
 
-  // The position to ask next, which now has been; a new pass begins when all of this one have been.
-  // PositionSet::kNone: none is left to ask.
+  // The position to ask next, which now has been; PositionSet::kNone: all have been.
   std::size_t take_next();
-  // The same for a position of the caller's choice. False when it is not to be asked any more.
-  bool take(std::size_t position);
+  // The same for a position of the caller's choice.
+  void take(std::size_t position);
   // It has answered with an error, and is not asked again.
   void drop(std::size_t position) {
     candidates_.remove(position);
     due_.remove(position);
   }
-  [[nodiscard]] bool only_one_left() const { return candidates_.count() == 1; }
+  // It could not be asked.
+  void put_back(std::size_t position) {
+    if (candidates_.has(position)) due_.add(position);
+  }
+  // It has answered after all.
+  void readmit(std::size_t position) { candidates_.add(position); }
+  // All that have not refused are asked once more, but for this one.
+  void start_again(std::size_t but);
 
-  // How long an attempt that begins now is waited for, when `left_ms` are left for all of the
-  // connect: its patience, or an equal share of the time where that is less. `own_delay_ms`: the
-  // connection attempt delay of its address where it is known better, else 0.
-  [[nodiscard]] std::uint64_t patience_ms(std::uint64_t left_ms, std::uint32_t own_delay_ms) const;
+  [[nodiscard]] const PositionSet& candidates() const { return candidates_; }
+  [[nodiscard]] bool has_due() const { return due_.next(0) != PositionSet::kNone; }
+  [[nodiscard]] std::size_t due() const { return due_.count(); }
 
  private:
-  std::size_t next_in_pass();
-  void start_pass();
-
   PositionSet candidates_;  // not yet answered with an error
-  PositionSet due_;         // not yet asked in this pass
+  PositionSet due_;         // not yet asked
   PositionSet ipv6_;
   PositionSet parked_;
-  std::uint32_t attempt_delay_ms_{};
-  std::uint32_t kernel_ms_{};
-  std::uint32_t pass_patience_ms_{};  // 0 in the first pass
   std::uint16_t requested_{};
   bool last_was_ipv6_{};
 };

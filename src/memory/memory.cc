@@ -14,8 +14,6 @@ namespace nextaddr {
 namespace {
 
 constinit std::atomic<std::uint32_t> connects{0};
-// As long as a program may need for the rest of its list.
-constexpr std::uint64_t kSilentMs = 3000;
 // The first connect of a process is measured, and then each of so many.
 constexpr std::uint32_t kConnectsPerRtt = 16;
 
@@ -54,40 +52,47 @@ void refresh_memory() {
   if (address_memory().usable()) read_memory_file(address_memory());
 }
 
-bool claim_or_parked(const Address& address, in_port_t port) {
-  if (!address_memory().may_hold_failures()) return false;
+Standing standing_of(const Address& address, in_port_t port, bool probes) {
+  if (!address_memory().may_hold_failures()) return Standing::kWell;
   AddressEntry entry;
-  if (!address_memory().find(address, ntohs(port), entry)) return false;
+  if (!address_memory().find(address, ntohs(port), entry)) return Standing::kWell;
   const std::uint64_t now = wall_ms();
-  const AskOrder order = ask_order_of(entry.health, now);
-  if (order != AskOrder::kClaim) return order == AskOrder::kLast;
-  if (!owns_memory()) return false;
+  const Standing silent = was_silent(entry.health, now) ? Standing::kAskedLast : Standing::kWell;
+  const auto wants_claim = [&](AskOrder order) {
+    return order == AskOrder::kClaim || order == AskOrder::kClaimInPlace;
+  };
+  AskOrder order = ask_order_of(entry.health, now);
+  if (!wants_claim(order)) return order == AskOrder::kLast ? Standing::kAskedLast : silent;
+  if (!owns_memory()) return Standing::kWell;
   const MemoryFile file(entry);
-  const AskOrder latest = ask_order_of(entry.health, now);
-  const bool ours = latest == AskOrder::kClaim && !file.is_busy();
+  order = ask_order_of(entry.health, now);
+  const bool ours = wants_claim(order) && !file.is_busy();
   if (ours) {
     claim(entry.health, now);
     file.write(entry);
   }
   address_memory().store(entry);
-  return !ours && latest != AskOrder::kUsual;
+  if (!ours) return order == AskOrder::kUsual ? silent : Standing::kAskedLast;
+  return probes && order == AskOrder::kClaim ? Standing::kToBeProbed : Standing::kWell;
 }
 
-PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port) {
-  PositionSet parked;
-  if (!address_memory().may_hold_failures()) return parked;
+void find_bad_ones(const HostTable& table, const DestinationList& list, in_port_t port,
+                   PositionSet& parked, PositionSet& silent) {
+  if (!address_memory().may_hold_failures()) return;
   const std::uint64_t now = wall_ms();
   for (std::size_t i = list.candidates.next(0); i != PositionSet::kNone;
        i = list.candidates.next(i + 1)) {
     Address address;
     AddressEntry entry;
-    if (i != list.requested && table.address_at(list, i, address) &&
-        address_memory().find(address, ntohs(port), entry) &&
-        (ask_order_of(entry.health, now) != AskOrder::kUsual || now_ms() < entry.silent_until_ms)) {
+    if (i == list.requested || !table.address_at(list, i, address) ||
+        !address_memory().find(address, ntohs(port), entry)) {
+      continue;
+    }
+    if (ask_order_of(entry.health, now) != AskOrder::kUsual || was_silent(entry.health, now)) {
       parked.add(i);
     }
+    if (is_silent(entry.health, now)) silent.add(i);
   }
-  return parked;
 }
 
 void note_failure(const Address& address, in_port_t port, std::string_view host) {
@@ -101,7 +106,7 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   if (is_parked_already()) return;
   const MemoryFile file(entry);
   if (!is_parked_already()) {
-    entry.set_host_name(host);
+    if (!host.empty()) entry.set_host_name(host);
     const auto chance =
         static_cast<std::uint32_t>(now_us() ^ std::uint64_t{own_pid()} * 0x9e3779b1u);
     fail(entry.health, now, config().first_parking_ms, chance);
@@ -110,17 +115,25 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   address_memory().store(entry);
 }
 
-void note_silent(const Address& address, in_port_t port) {
+void note_silence(const Address& address, in_port_t port, std::uint32_t silent_ms,
+                  std::string_view host) {
   if (!address_memory().usable()) return;
   AddressEntry entry = entry_of(address, port);
-  entry.silent_until_ms = now_ms() + kSilentMs;
+  const std::uint64_t now = wall_ms();
+  AddressHealth known = entry.health;
+  if (!nextaddr::note_silence(known, silent_ms, now)) return;
+  const MemoryFile file(entry);
+  if (!host.empty()) entry.set_host_name(host);
+  nextaddr::note_silence(entry.health, silent_ms, now);
+  file.write(entry);
   address_memory().store(entry);
 }
 
 bool is_failing(const Address& address, in_port_t port) {
   AddressEntry entry;
   return address_memory().may_hold_failures() &&
-         address_memory().find(address, ntohs(port), entry) && entry.health.failures != 0;
+         address_memory().find(address, ntohs(port), entry) &&
+         (entry.health.failures != 0 || entry.health.silent_ms != 0);
 }
 
 void note_success(const Address& address, in_port_t port) {
@@ -132,16 +145,18 @@ void note_success(const Address& address, in_port_t port) {
   address_memory().store(entry);
 }
 
-std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
-  if (config().fixed_attempt_delay || !address_memory().usable()) return 0;
+ConnectAttempts::Distance distance_of(const Address& address, in_port_t port) {
   AddressEntry entry;
-  return address_memory().find(address, ntohs(port), entry) ? attempt_delay_ms(entry.health) : 0;
+  if (config().fixed_attempt_delay || !address_memory().usable() ||
+      !address_memory().find(address, ntohs(port), entry)) {
+    return {};
+  }
+  return {(entry.health.rtt_us + 999) / 1000, entry.health.silent_ms};
 }
 
 std::uint32_t shortest_attempt_delay() {
   const bool adapts = !config().fixed_attempt_delay && address_memory().may_hold_rtts();
-  return adapts ? std::min(kOwnDelayMarginMs, config().attempt_delay_ms)
-                : config().attempt_delay_ms;
+  return adapts ? std::min(overdue_ms(1), config().attempt_delay_ms) : config().attempt_delay_ms;
 }
 
 bool wants_rtt() {

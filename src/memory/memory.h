@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "engine/address.h"
+#include "engine/connect_attempts.h"
 #include "engine/host_table.h"
 
 namespace nextaddr {
@@ -17,22 +18,31 @@ namespace nextaddr {
 // A host with several addresses has been looked up: takes over what other processes know.
 void refresh_memory();
 
-// True when this address is to be asked last: it has failed, and nobody found it well again since.
-// False also for the one caller who is to ask it again first, after its parking: then this claims
-// it, in the file too, and to all others it is parked meanwhile, so ask once for each connect.
-// Ports in network order, as in a sockaddr.
-bool claim_or_parked(const Address& address, in_port_t port);
+// How an address that is about to be asked stands.
+enum class Standing : std::uint8_t {
+  kWell,       // asked in its place
+  kAskedLast,  // it has failed, or was silent a moment ago, and nobody found it well again since
+  // The same, and the caller is to find out how it is, by a probe: it is claimed by this, in the
+  // file too, so ask once for each connect.
+  kToBeProbed,
+};
 
-// The others of the list that are to be asked last.
-PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port);
+// `probes`: the caller can make some; else who has claimed an address asks it in its place. Ports
+// in network order, as in a sockaddr.
+Standing standing_of(const Address& address, in_port_t port, bool probes);
 
-// This address has failed in a way that parks it: refused, unreachable, or silent while another one
-// answered. `host`: its name, for people.
+// The others of the list that are to be asked last, and those among them that have been silent for
+// so long that they are not to be asked by probes.
+void find_bad_ones(const HostTable& table, const DestinationList& list, in_port_t port,
+                   PositionSet& parked, PositionSet& silent);
+
+// This address has failed in a way that parks it: refused, unreachable, or silent by
+// its own. `host`: its name, for people; empty: as known.
 void note_failure(const Address& address, in_port_t port, std::string_view host);
 
-// It has been silent for its attempt delay. Programs that try address after address by themselves
-// (Node) need not meet it in each of these connects: for a moment others are asked before it.
-void note_silent(const Address& address, in_port_t port);
+// It has been silent for so long: others are asked before it for kSilentForMs.
+void note_silence(const Address& address, in_port_t port, std::uint32_t silent_ms,
+                  std::string_view host);
 
 // True when this address is known to be failing, so that note_success() has something to do. One
 // load where none is.
@@ -41,10 +51,10 @@ bool is_failing(const Address& address, in_port_t port);
 // This address was connected to: it is not failing.
 void note_success(const Address& address, in_port_t port);
 
-// Its connection attempt delay in milliseconds by what is known of it; 0: as configured.
-std::uint32_t own_attempt_delay(const Address& address, in_port_t port);
+// What is known of how far it is; nothing with a delay that the user has set.
+ConnectAttempts::Distance distance_of(const Address& address, in_port_t port);
 
-// No address has a shorter one. Costs no search.
+// No address has a shorter connection attempt delay. Costs no search.
 std::uint32_t shortest_attempt_delay();
 
 // True for a few connects of many: the round trip of this one is worth measuring.

@@ -82,7 +82,7 @@ bool take_address(std::string_view& line, Address& out) {
 
 }  // namespace
 
-RecordText memory_file_header() { return (RecordLine() << kHeader << std::uint64_t{1}).end(); }
+RecordText memory_file_header() { return (RecordLine() << kHeader << std::uint64_t{2}).end(); }
 
 bool is_memory_file_header(std::string_view line) {
   std::uint32_t version = 0;
@@ -101,6 +101,7 @@ RecordText format_record(const AddressEntry& entry) {
   line << std::string_view(address, length) << " " << std::uint64_t{entry.port} << " "
        << std::uint64_t{health.failures} << " " << health.until_ms << " " << health.claimed_ms
        << " " << health.updated_ms << " " << std::uint64_t{health.rtt_us} << " "
+       << std::uint64_t{health.silent_ms} << " " << health.silent_at_ms << " "
        << (fits_in_a_word(host) ? host : "-") << " ";
   char check[kCheckDigits];
   write_check(hash_of(line.so_far()), check);
@@ -118,7 +119,9 @@ bool parse_record(std::string_view line, AddressEntry& out) {
                        take_number(rest, UINT64_MAX, health.until_ms) &&
                        take_number(rest, UINT64_MAX, health.claimed_ms) &&
                        take_number(rest, UINT64_MAX, health.updated_ms) &&
-                       take_number(rest, UINT32_MAX, health.rtt_us);
+                       take_number(rest, UINT32_MAX, health.rtt_us) &&
+                       take_number(rest, UINT32_MAX, health.silent_ms) &&
+                       take_number(rest, UINT64_MAX, health.silent_at_ms);
   if (!numbers || out.port == 0) return false;
   const std::string_view host = take_until(rest, ' ');
   if (host != "-") out.set_host_name(host);

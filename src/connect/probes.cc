@@ -1,0 +1,403 @@
+#include "connect/probes.h"
+
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "clock.h"
+#include "config.h"
+#include "connect/pending_connects.h"
+#include "deafness.h"
+#include "engine/outcome.h"
+#include "engine/schedule.h"
+#include "errno_kept.h"
+#include "kernel.h"
+#include "libc.h"
+#include "memory/memory.h"
+#include "pin.h"
+#include "process.h"
+#include "signals.h"
+#include "socket.h"
+
+namespace nextaddr::probes {
+namespace {
+
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
+constexpr std::size_t kMost = 64;
+// So long what a probe has found out spares the next one.
+constexpr std::uint64_t kFreshMs = 2000;
+
+// By which way an address is asked, besides its own family.
+struct Way {
+  std::uint64_t netns;
+  int device;
+  int mark;
+  int service;  // IP_TOS or IPV6_TCLASS
+  int priority;
+  sockaddr_in6 source;  // all zero: the kernel's choice
+};
+
+struct Probe {
+  Address address;
+  in_port_t port;
+  Way way;
+  std::uint64_t began_ms;
+  std::uint64_t looked_ms;
+  std::uint64_t cookie;
+  std::uint32_t serial;
+  int fd;  // -1: closed
+  int users;
+  bool used;
+  bool lingers;
+  Findings found;
+};
+
+// Held for some system calls that do not wait. A forked child that finds it held takes it over: who
+// held it is not there.
+constinit std::atomic<std::uint32_t> holder{0};
+constinit std::uint32_t table_pid = 0;
+constinit std::uint32_t last_serial = 0;
+constinit std::array<Probe, kMost> table{};
+constinit std::atomic<int> lingering{0};
+
+bool is_own(const Probe& probe) { return probe.fd >= 0 && socket_cookie(probe.fd) == probe.cookie; }
+
+void end(Probe& probe) {
+  // The program may have closed what it does not know, and have the number itself by now.
+  if (is_own(probe)) kernel::close(probe.fd);
+  probe.fd = -1;
+}
+
+void forget(Probe& probe) {
+  end(probe);
+  if (probe.lingers) {
+    lingering.fetch_sub(1, std::memory_order_relaxed);
+    note_errand(false);
+  }
+  probe.lingers = probe.used = false;
+  probe.users = 0;
+}
+
+class TableLock {
+ public:
+  TableLock() {
+    const std::uint32_t pid = own_pid();
+    for (;;) {
+      std::uint32_t other = 0;
+      if (holder.compare_exchange_weak(other, pid, std::memory_order_acquire)) break;
+      if (other != 0 && other != pid) {
+        if (holder.compare_exchange_strong(other, pid, std::memory_order_acquire)) break;
+      }
+      sched_yield();
+    }
+    if (table_pid == pid) return;
+    // A forked child: they are its parent's.
+    for (Probe& probe : table) {
+      if (probe.used) end(probe);
+      probe.lingers = probe.used = false;
+    }
+    lingering.store(0, std::memory_order_relaxed);
+    table_pid = pid;
+  }
+  ~TableLock() { holder.store(0, std::memory_order_release); }
+  TableLock(const TableLock&) = delete;
+  TableLock& operator=(const TableLock&) = delete;
+};
+
+template <typename Value>
+bool get(int socket, int level, int name, Value& out) {
+  socklen_t length = sizeof out;
+  return libc::getsockopt(socket, level, name, &out, &length) == 0;
+}
+
+bool set(int socket, int level, int name, int value) {
+  return libc::setsockopt(socket, level, name, &value, sizeof value) == 0;
+}
+
+constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE, Linux 5.14
+
+Address any_ipv4() {
+  constexpr in_addr kAny{INADDR_ANY};
+  return address_from_ipv4(&kAny);
+}
+
+// False when a probe would go another way than the socket.
+bool way_of(int socket, const Address& address, const ProgramSettings& settings, bool has_device,
+            Way& out) {
+  std::memset(&out, 0, sizeof out);
+  if (settings.has_own_port) return false;
+  const bool ipv4 = address.is_ipv4();
+  int transparent = 0;
+  int ipv6_transparent = 0;
+  get(socket, IPPROTO_IP, IP_TRANSPARENT, transparent);
+  get(socket, IPPROTO_IPV6, IPV6_TRANSPARENT, ipv6_transparent);
+  if (transparent != 0 || ipv6_transparent != 0) return false;
+  get(socket, SOL_SOCKET, kNetnsCookie, out.netns);
+  get(socket, SOL_SOCKET, SO_MARK, out.mark);
+  get(socket, SOL_SOCKET, SO_PRIORITY, out.priority);
+  if (!ipv4 || !get(socket, IPPROTO_IP, IP_TOS, out.service)) {
+    get(socket, IPPROTO_IPV6, IPV6_TCLASS, out.service);
+  }
+  if (has_device) out.device = bound_device(socket);
+  if (settings.bound.sin6_family == 0) return true;
+  // Bound to one address: of the same family, or the socket could not go there either.
+  Endpoint source;
+  const auto* bound = reinterpret_cast<const sockaddr*>(&settings.bound);
+  if (!read_sockaddr(bound, settings.bound_length, source)) return false;
+  if (source.address == Address{} || source.address == any_ipv4()) return true;
+  if (source.address.is_ipv4() != ipv4) return false;
+  source.family = ipv4 ? AF_INET : AF_INET6;
+  source.port = 0;
+  sockaddr_storage storage{};
+  write_sockaddr(source.address, source, storage);
+  std::memcpy(&out.source, &storage, sizeof out.source);
+  return true;
+}
+
+bool take_way(int socket, const Address& address, const Way& way) {
+  std::uint64_t netns = 0;
+  get(socket, SOL_SOCKET, kNetnsCookie, netns);
+  if (netns != way.netns) return false;
+  if (way.device != 0 && !set(socket, SOL_SOCKET, SO_BINDTOIFINDEX, way.device)) return false;
+  if (way.mark != 0 && !set(socket, SOL_SOCKET, SO_MARK, way.mark)) return false;
+  if (way.service != 0) {
+    const bool ipv4 = address.is_ipv4();
+    set(socket, ipv4 ? IPPROTO_IP : IPPROTO_IPV6, ipv4 ? IP_TOS : IPV6_TCLASS, way.service);
+  }
+  if (way.priority != 0) set(socket, SOL_SOCKET, SO_PRIORITY, way.priority);
+  if (way.source.sin6_family == 0) return true;
+  // The port is for connect(2) to choose, or two probes from one address could not be.
+  set(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+  return libc::bind(socket, reinterpret_cast<const sockaddr*>(&way.source),
+                    address.is_ipv4() ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)) == 0;
+}
+
+// A number that no program counts on. -1: none is free.
+int move_high(int socket) {
+  if (socket < 0) return -1;
+  const int high = kernel::fcntl(socket, F_DUPFD_CLOEXEC, lowest_own_number(socket));
+  kernel::close(socket);
+  return high;
+}
+
+// Sends the SYN. False when no probe can be made, which says nothing of the address.
+bool begin(Probe& probe, const Endpoint& like) {
+  const bool ipv4 = probe.address.is_ipv4();
+  constexpr int kType = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  probe.fd = move_high(kernel::socket(ipv4 ? AF_INET : AF_INET6, kType, IPPROTO_TCP));
+  if (probe.fd < 0) return false;
+  probe.cookie = socket_cookie(probe.fd);
+  Deafness deafness;
+  if (!take_way(probe.fd, probe.address, probe.way) || !deafness.begin(probe.fd)) {
+    end(probe);
+    return false;
+  }
+  // Should nobody come back to it, the kernel ends it.
+  set(probe.fd, IPPROTO_TCP, TCP_SYNCNT, 1);
+  set(probe.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kProbeMs - kProbeMs / 4);
+  Endpoint to = like;
+  to.address = probe.address;
+  to.family = ipv4 ? AF_INET : AF_INET6;
+  sockaddr_storage destination{};
+  const socklen_t length = write_sockaddr(probe.address, to, destination);
+  const int result =
+      kernel::connect(probe.fd, reinterpret_cast<const sockaddr*>(&destination), length);
+  if (result != 0 && errno == EINPROGRESS) return true;
+  const int error = result == 0 ? 0 : errno;
+  end(probe);
+  if (!moves_on(error)) return false;
+  probe.found = {State::kFailed, error, 0, true};
+  return true;
+}
+
+// What has become of it by now.
+void observe(Probe& probe) {
+  if (probe.found.state != State::kAsking) return;
+  const std::uint64_t now = now_ms();
+  const std::uint64_t looked = probe.looked_ms;
+  if (now == looked) return;
+  probe.looked_ms = now;
+  probe.found.ms = static_cast<std::uint32_t>(now - probe.began_ms);
+  const bool too_late = now - probe.began_ms >= kProbeMs;
+  if (!is_own(probe)) {
+    probe.found.state = State::kOver;
+    return;
+  }
+  std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
+  if (get(probe.fd, SOL_SOCKET, SO_MEMINFO, memory) && memory[SK_MEMINFO_DROPS] != 0) {
+    probe.found.state = State::kAnswered;
+    probe.found.exact = (now - looked) * 4 <= now - probe.began_ms || now - looked <= 10;
+  } else if (const int error = pending_error(probe.fd); error != 0 && error != ETIMEDOUT) {
+    probe.found.state = State::kFailed;
+    probe.found.error = error;
+  } else if (error == ETIMEDOUT || too_late) {
+    probe.found.state = State::kOver;
+  } else {
+    return;
+  }
+  end(probe);
+}
+
+bool is_same(const Probe& probe, const Address& address, in_port_t port, const Way& way) {
+  return probe.used && probe.port == port && probe.address == address &&
+         std::memcmp(&probe.way, &way, sizeof way) == 0;
+}
+
+Probe* find(Handle handle) {
+  Probe& probe = table[handle.place % kMost];
+  return probe.used && handle.serial != 0 && probe.serial == handle.serial ? &probe : nullptr;
+}
+
+Handle handle_of(const Probe& probe) {
+  return {static_cast<std::uint16_t>(&probe - table.data()), probe.serial};
+}
+
+// A place for one more: a free one, or of what nobody waits for any more, the oldest.
+Probe* take_place(std::uint64_t now) {
+  Probe* oldest = nullptr;
+  for (Probe& probe : table) {
+    if (!probe.used) return &probe;
+    observe(probe);
+    const bool unused = probe.users == 0 && !probe.lingers;
+    // Of a connect whose end nobody has told: its thread was ended, or jumped away.
+    const bool left = now - probe.began_ms > 4 * std::uint64_t{kProbeMs};
+    if ((unused || left) && (oldest == nullptr || probe.began_ms < oldest->began_ms)) {
+      oldest = &probe;
+    }
+  }
+  if (oldest != nullptr) forget(*oldest);
+  return oldest;
+}
+
+// What a lingering probe has found out.
+void teach(const Probe& probe) {
+  switch (probe.found.state) {
+    case State::kAnswered:
+      note_success(probe.address, probe.port);
+      if (probe.found.exact)
+        note_rtt(probe.address, probe.port, std::uint64_t{1000} * probe.found.ms);
+      break;
+    case State::kFailed:
+      if (parks(probe.found.error)) note_failure(probe.address, probe.port, {});
+      break;
+    default:
+      if (probe.found.ms >= kSilentMs) note_failure(probe.address, probe.port, {});
+      break;
+  }
+}
+
+std::uint64_t next_look(const Probe& probe, std::uint64_t now) {
+  const std::uint64_t age = now - probe.began_ms;
+  return std::min(now + std::clamp<std::uint64_t>(age / 8, 5, 100), probe.began_ms + kSilentMs);
+}
+
+// What has not been told yet when the program ends.
+__attribute__((destructor)) void on_exit() {
+  if (lingering.load(std::memory_order_relaxed) == 0 || sandbox() != Sandbox::kNone) return;
+  const Uninterrupted uninterrupted;
+  look_after_lingering();
+}
+
+}  // namespace
+
+bool can_be_made() {
+  return config().probes && libc::connect_is_plain.load(std::memory_order_relaxed) &&
+         sandbox() == Sandbox::kNone;
+}
+
+Handle ask(int socket, const Address& address, const Endpoint& like,
+           const ProgramSettings& settings, bool has_device) {
+  const ErrnoKept errno_kept;
+  const Uncancelled uncancelled;
+  Way way;
+  if (!can_be_made() || !owns_memory() || !way_of(socket, address, settings, has_device, way))
+    return {};
+  const TableLock lock;
+  const std::uint64_t now = now_ms();
+  for (Probe& probe : table) {
+    if (!is_same(probe, address, like.port, way)) continue;
+    observe(probe);
+    const std::uint64_t age = now - probe.began_ms;
+    const bool fresh = probe.found.state == State::kAsking || age < kFreshMs;
+    if (!fresh) continue;
+    ++probe.users;
+    return handle_of(probe);
+  }
+  Probe* probe = take_place(now);
+  if (probe == nullptr) return {};
+  *probe = {};
+  probe->address = address;
+  probe->port = like.port;
+  probe->way = way;
+  probe->began_ms = probe->looked_ms = now;
+  probe->fd = -1;
+  probe->found = {State::kAsking, 0, 0, false};
+  if (!begin(*probe, like)) return {};
+  probe->serial = ++last_serial != 0 ? last_serial : ++last_serial;
+  probe->users = 1;
+  probe->used = true;
+  return handle_of(*probe);
+}
+
+Findings look(Handle handle) {
+  const ErrnoKept errno_kept;
+  const TableLock lock;
+  Probe* probe = find(handle);
+  if (probe == nullptr) return {};
+  observe(*probe);
+  return probe->found;
+}
+
+void release(Handle& handle) {
+  if (handle.serial == 0) return;
+  const ErrnoKept errno_kept;
+  const TableLock lock;
+  Probe* probe = find(handle);
+  handle = {};
+  if (probe == nullptr) return;
+  probe->users = std::max(probe->users - 1, 0);
+  // An answer counts for a moment longer.
+  if (probe->users == 0 && !probe->lingers && probe->found.state == State::kAsking) forget(*probe);
+}
+
+void let_linger(Handle handle) {
+  const TableLock lock;
+  Probe* probe = find(handle);
+  if (probe == nullptr || probe->lingers) return;
+  probe->lingers = true;
+  lingering.fetch_add(1, std::memory_order_relaxed);
+  note_errand(true);
+}
+
+std::uint64_t look_after_lingering() {
+  if (lingering.load(std::memory_order_relaxed) == 0) return kNever;
+  const ErrnoKept errno_kept;
+  const TableLock lock;
+  std::uint64_t next = kNever;
+  for (Probe& probe : table) {
+    if (!probe.used || !probe.lingers) continue;
+    observe(probe);
+    const std::uint64_t now = now_ms();
+    const bool silent = now - probe.began_ms >= kSilentMs;
+    if (probe.found.state == State::kAsking && !silent) {
+      next = std::min(next, next_look(probe, now));
+      continue;
+    }
+    teach(probe);
+    probe.lingers = false;
+    lingering.fetch_sub(1, std::memory_order_relaxed);
+    note_errand(false);
+    if (probe.users == 0) forget(probe);
+  }
+  return next;
+}
+
+}  // namespace nextaddr::probes

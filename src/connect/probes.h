@@ -1,0 +1,64 @@
+// Probes: short-lived sockets of ours that ask whether an address answers, while the program's own
+// socket goes on waiting for another one (RFC 8305 for a program that has one socket). They are
+// deaf (deafness.h): no server's application ever sees one, however late it is looked at.
+//
+// One table for the process: connects that wait for the same address by the same way share a probe,
+// and what it has found out counts for a moment longer. The kernel ends each by itself after
+// kProbeMs, whatever becomes of the program. Must never be in any set of the program's, nor have a
+// low descriptor, nor outlive an exec; a forked child closes those it has inherited when it first
+// comes here. Whoever calls holds back signals. Async-signal-safe.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/address.h"
+#include "program_settings.h"
+
+namespace nextaddr::probes {
+
+// One probe that a connect has a share of; nothing after it was forgotten.
+struct Handle {
+  std::uint16_t place = 0;
+  std::uint32_t serial = 0;  // 0: none
+};
+
+enum class State : std::uint8_t {
+  kAsking,    // silent so far
+  kAnswered,  // after `ms`
+  kFailed,    // with `error`
+  kOver,      // silent to its end, or lost
+};
+
+struct Findings {
+  State state = State::kOver;
+  int error = 0;
+  std::uint32_t ms = 0;  // how long it took, or takes
+  // The answer was met soon enough to tell how far the address is.
+  bool exact = false;
+};
+
+// True where probes can be made at all: not with NEXTADDR_PROBES=0, in a sandbox, or where another
+// library has its own connect(2) before libc's (torsocks, proxychains).
+bool can_be_made();
+
+// Asks `address`, as `socket` would if it were connected to it now, with the port of `like`. Joins
+// a probe that is under way, or has ended a moment ago. None when it cannot be made like that:
+// where the socket has a port of its own, or an option that we may not give to another.
+// `has_device`: if it is bound to one, the program has done so.
+Handle ask(int socket, const Address& address, const Endpoint& like,
+           const ProgramSettings& settings, bool has_device);
+
+Findings look(Handle handle);
+
+// The connect has no use for it any more. It ends when nobody has.
+void release(Handle& handle);
+
+// It goes on to its end, and what it finds out is told to the memory: an address that was left in
+// silence, or one whose parking is over.
+void let_linger(Handle handle);
+
+// Looks at those that linger, and ends what is over. Returns when it wants to be called again, in
+// milliseconds of CLOCK_MONOTONIC; the far future: for nothing. One load while there is none.
+std::uint64_t look_after_lingering();
+
+}  // namespace nextaddr::probes
