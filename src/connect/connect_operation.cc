@@ -117,7 +117,6 @@ bool ConnectOperation::deliver_truth(int& error) {
   error = pending_error(socket_);
   // What connect(2) answers when somebody else has read the error.
   carry_out(attempts_.told(error != 0 ? error : ECONNABORTED, now_ms()));
-  report();
   return true;
 }
 
@@ -190,9 +189,11 @@ State ConnectOperation::carry_out(Action action) {
         conclude();
         return state();
       case Kind::kLeave:
+      case Kind::kTold:
         remember(action);
         error_ = attempts_.error();
         let_go();
+        if (action.kind == Kind::kTold) report();
         return state();
       default:
         remember(action);
@@ -376,7 +377,8 @@ Action ConnectOperation::ask(const Action& action) {
   Asked* asked = address_at(position, address) ? place_for(position) : nullptr;
   bool is_made = asked != nullptr;
   if (is_made) {
-    asked->fault = draw_fault_of_probe(address, requested_);
+    asked->fault =
+        position == list_.requested ? requested_fault_ : draw_fault_of_probe(address, requested_);
     const FaultAction fault = asked->fault.action;
     if (fault == FaultAction::kNone || fault == FaultAction::kReset) {
       asked->probe = probe(address);

@@ -226,14 +226,18 @@ ProgramView keep_failed(Table& all, Slot& slot, int error) {
   return ProgramView::kFailed;
 }
 
+void leave_to_kernel(Table& all, Slot& slot) {
+  slot.stage = Stage::kLeftToKernel;
+  all.count.fetch_sub(1, std::memory_order_relaxed);
+  wait_until(all, slot, kNever);
+}
+
 // Every address failed: where the program will find that. In any case taking the socket back has
 // raised an event, which is the one that tells of it.
 ProgramView settle_failed(Table& all, Slot& slot) {
   ConnectOperation& operation = slot.operation;
   if (can_be_had_again(operation.error()) && operation.leave_to_kernel()) {
-    slot.stage = Stage::kLeftToKernel;
-    all.count.fetch_sub(1, std::memory_order_relaxed);
-    wait_until(all, slot, kNever);
+    leave_to_kernel(all, slot);
   } else {
     keep_failed(all, slot, operation.error());
   }
@@ -255,6 +259,11 @@ ProgramView settle(Table& all, Slot& slot, State state) {
     case State::kLeft:
       // The program has shut the socket down, and we have read the error.
       if (slot.operation.error() == ECONNRESET) return keep_failed(all, slot, ECONNRESET);
+      // The kernel has given up, and its error is still there.
+      if (slot.operation.error() == ETIMEDOUT && slot.operation.is_planned()) {
+        leave_to_kernel(all, slot);
+        return ProgramView::kNotOurs;
+      }
       break;
     default:
       wait_until(all, slot, slot.operation.until_ms());

@@ -113,6 +113,8 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   pass_ms_ = kSilentForMs;
   next_pass_ms_ = began_ms_ + pass_ms_;
   last_wait_ms_ = 0;
+  last_wait_is_longer_ = false;
+  seen_ms_ = now_ms;
   requested_error_ = 0;
   log_ = {};
   log_.begin(requested_, began_ms_, fault_);
@@ -141,6 +143,7 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
   Action action = leave(error);
   action.about = position_;
   if (parks(error)) action.lesson = Lesson::kFailed;
+  action.kind = Kind::kTold;
   return action;
 }
 
@@ -257,6 +260,13 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     log_.end(EINPROGRESS, now_ms);
     return with_silence(move_to(best_, Lesson::kLeft, now_ms), now_ms);
   }
+  // A program that was busy with other things has not let anybody be asked meanwhile.
+  if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_ && !last_wait_is_longer_ &&
+      now_ms - seen_ms_ > kAskAgainMs) {
+    last_wait_is_longer_ = true;
+    last_wait_ms_ = now_ms + kLastWaitMs;
+  }
+  seen_ms_ = now_ms;
   if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_) {
     log_.end(EINPROGRESS, now_ms);
     return deliver(requested_error_, Lesson::kNothing);
@@ -297,11 +307,10 @@ std::uint64_t ConnectAttempts::program_until() const {
 }
 
 std::uint64_t ConnectAttempts::overdue_at() const {
-  if (distance_.rtt_ms != 0) return attempt_began_ms_ + overdue_ms(distance_.rtt_ms);
+  if (distance_.rtt_ms != 0) return patient_until_ms_;
   const std::uint64_t grace = answered_ms_ + std::min(best_ms_, kLongestGraceMs);
   const std::uint64_t before = std::uint64_t{distance_.silent_ms} * 3 / 2;
-  return std::max(grace,
-                  attempt_began_ms_ + std::max<std::uint64_t>(limits_.attempt_delay_ms, before));
+  return std::max({grace, patient_until_ms_, attempt_began_ms_ + before});
 }
 
 bool ConnectAttempts::is_probed(std::size_t position) const {
@@ -350,7 +359,7 @@ void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
   distance_ = distance;
   silence_told_ = false;
   next_look_ms_ = now_ms;
-  next_probe_ms_ = now_ms + delay_after(distance, now_ms);
+  patient_until_ms_ = next_probe_ms_ = now_ms + delay_after(distance, now_ms);
   // Without probes the last one is asked for as long as the kernel would, and the requested one, as
   // long as it is the only one, by the kernel alone.
   if (!limits_.probes && !schedule_.has_due()) {

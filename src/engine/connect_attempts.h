@@ -128,6 +128,8 @@ class ConnectAttempts {
       kDeliver,
       // Nothing is left to do; after elsewhere(): ask the requested address as usual.
       kLeave,
+      // The same, because the program is told error() by the kernel.
+      kTold,
     };
     Kind kind = Kind::kWait;
     Lesson lesson = Lesson::kNothing;
@@ -216,7 +218,7 @@ class ConnectAttempts {
     return planned_ ? attempt_began_ms_ : began_ms_;
   }
   // More than one attempt was made with the program's socket, or it has failed.
-  [[nodiscard]] bool has_news() const { return moves_ != 0 || state_ == State::kFailed; }
+  [[nodiscard]] bool has_news() const { return moves_ != 0 || error_ != 0; }
   [[nodiscard]] const AttemptLog& log() const { return log_; }
 
  private:
@@ -250,12 +252,14 @@ class ConnectAttempts {
   std::uint64_t program_began_ms_ = 0;
   std::uint64_t first_look_ms_ = 0;  // in kFirst
   std::uint64_t attempt_began_ms_ = 0;
-  std::uint64_t held_until_ms_ = 0;  // in kHeldBack
-  std::uint64_t next_probe_ms_ = 0;  // somebody else is to be asked then
-  std::uint64_t next_look_ms_ = 0;   // probes are to be looked at then
-  std::uint64_t last_probe_ms_ = 0;  // one was made last
-  std::uint64_t next_pass_ms_ = 0;   // all are to be asked once more then
-  std::uint64_t answered_ms_ = 0;    // another one has answered first, for this attempt
+  std::uint64_t held_until_ms_ = 0;     // in kHeldBack
+  std::uint64_t patient_until_ms_ = 0;  // it is not overdue before
+  std::uint64_t seen_ms_ = 0;           // when the attempt was seen in flight last
+  std::uint64_t next_probe_ms_ = 0;     // somebody else is to be asked then
+  std::uint64_t next_look_ms_ = 0;      // probes are to be looked at then
+  std::uint64_t last_probe_ms_ = 0;     // one was made last
+  std::uint64_t next_pass_ms_ = 0;      // all are to be asked once more then
+  std::uint64_t answered_ms_ = 0;       // another one has answered first, for this attempt
   std::uint64_t last_wait_ms_ =
       0;  // the requested address has refused: so long the rest is waited for
   std::uint64_t ask_again_ms_ = 0;  // when it is asked again meanwhile
@@ -278,7 +282,8 @@ class ConnectAttempts {
   std::uint8_t probes_ = 0;                           // how many of them
   bool waits_ = false;
   bool planned_ = false;
-  bool instead_ = false;       // in kPlanning: for elsewhere()
+  bool instead_ = false;  // in kPlanning: for elsewhere()
+  bool last_wait_is_longer_ = false;
   bool silence_told_ = false;  // of the attempt under way
 };
 

@@ -8,7 +8,7 @@ from programs.harness import address_lab, several
 
 WAITS = ["poll", "epoll"]
 # Before the library has first moved on, around that moment, and after.
-MOMENTS = [20, 190, 300]
+MOMENTS = [20, 95, 230]
 SILENT_FIRST = hosts(("silent", "live"), ("silent", "silent", "silent", "live"))
 
 

@@ -5,7 +5,7 @@
 import pytest
 
 from clients import fetch
-from programs.events import FAILOVER, assert_same, due, hosts, not_yet, side_by_side, together
+from programs.events import FAILOVER, assert_same, due, hosts, side_by_side, together
 from programs.harness import address_lab, several
 
 SENDS = ["send", "sendto", "sendmsg", "write", "writev"]
@@ -45,7 +45,6 @@ def test_refused_by_all_is_told_as_by_one(several, kinds):
         assert_same(bare, shim, "answer", "so_error", "peer", "again", "descriptors_left")
 
 
-@not_yet("The refusal of the requested address waits for as long as the kernel waits for the silent ones.")
 @hosts(("refused", "silent"), ("refused", "silent", "silent"))
 def test_a_refusal_outlasts_the_silence_of_the_others(several, kinds):
     host = several(*kinds)

@@ -9,7 +9,7 @@ import pytest
 
 import lab as labs
 from clients import fetch, plain, script
-from programs.events import assert_same, hosts, not_yet, side_by_side, together
+from programs.events import assert_same, hosts, side_by_side, together
 from programs.harness import ROOT, address_lab, several, start_shim
 from programs.moments import late_calls
 
@@ -29,7 +29,6 @@ def assert_true(bare, shim):
 # ---- Ways that the library does not see ----
 
 FAILING = hosts(("refused", "refused"), ("refused", "silent", "live"), ("refused",) * 4)
-NEVER_TOLD = not_yet("The refusal of the requested address waits for as long as the kernel waits for the silent ones.")
 RAW = [{"wait": wait, "trigger": trigger} for wait in ("raw", "raw-ctl") for trigger in ("level", "edge")]
 DUPLICATED = [
     {"wait": wait, "trigger": trigger, "others": others}
@@ -52,7 +51,6 @@ def test_a_duplicate_of_an_epoll_set(several, kinds):
         assert_true(bare, shim)
 
 
-@NEVER_TOLD
 @pytest.mark.parametrize("cases", [RAW, DUPLICATED], ids=["raw", "duplicate"])
 def test_a_refusal_that_was_held_back_is_told_at_last(several, cases):
     for bare, shim in side_by_side(several("refused", "silent"), "unseen_waits", cases):
