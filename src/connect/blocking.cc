@@ -9,7 +9,7 @@
 #include "clock.h"
 #include "connect/connect_operation.h"
 #include "connect/pending_connects.h"
-#include "connect/probes.h"
+#include "connect/request.h"
 #include "engine/outcome.h"
 #include "errno_kept.h"
 #include "faults.h"
@@ -100,11 +100,11 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
 // the requested one is to be asked as usual.
 __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(
     int fd, const Endpoint& requested, const ProgramSettings& settings, const sigset_t& mask,
-    bool to_be_probed) {
+    const Request& request) {
   ConnectOperation operation;
   // A connect that is known goes on where it was.
   if (knows_connect(fd) || !operation.prepare(fd, requested, settings, true)) return {};
-  if (operation.elsewhere(to_be_probed) == State::kLeft) return {};
+  if (operation.elsewhere(request.to_be_probed, request.was_given) == State::kLeft) return {};
   return wait_to_the_end(operation, false, false, mask);
 }
 
@@ -117,10 +117,9 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   {
     // A signal that comes between two steps must not be lost: it ends the next wait.
     const SignalsBlocked blocked;
-    const Standing standing = standing_of(requested.address, requested.port, probes::can_be_made());
-    if (standing != Standing::kWell) {
-      const auto result = connect_elsewhere(fd, requested, settings, blocked.before(),
-                                            standing == Standing::kToBeProbed);
+    const Request request = look_up_request(requested);
+    if (request.goes_elsewhere()) {
+      const auto result = connect_elsewhere(fd, requested, settings, blocked.before(), request);
       if (result) return *result;
     }
     fault = draw_fault(fd, requested.address, requested);

@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "connect/walk.h"
 #include "deafness.h"
 #include "faults.h"
 #include "libc.h"
@@ -68,15 +69,17 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   error_ = 0;
   asked_ = 0;
   waits_ = waits;
-  instead_ = untouched_ = interrupted_ = false;
+  instead_ = was_given_ = untouched_ = interrupted_ = false;
   return cookie_ != 0;
 }
 
-State ConnectOperation::elsewhere(bool to_be_probed) {
+State ConnectOperation::elsewhere(bool to_be_probed, bool was_given) {
   const Step step(*this);
   if (!step) return carry_out(attempts_.lost_socket());
   instead_ = untouched_ = true;
+  was_given_ = was_given;
   const State state = carry_out(attempts_.elsewhere(socket_phase(socket_)));
+  if (state != State::kLeft) walk::note_skipped(requested_.address, requested_.port);
   if (to_be_probed && state != State::kLeft && !connects_have_faults()) {
     probes::Handle handle = probe(requested_.address);
     probes::let_linger(handle);
@@ -243,6 +246,20 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   out.ipv6 = list_.ipv6;
   out.requested = list_.requested;
   find_bad_ones(table, list_, requested_.port, out.parked, out.silent);
+  // What the program has seen of this host comes after what it has not.
+  const PositionSet touched = walk::touched(table, list_, requested_.port);
+  PositionSet fresh = out.candidates;
+  fresh.drop(touched);
+  fresh.remove(out.requested);
+  PositionSet well = fresh;
+  well.drop(out.parked);
+  if (was_given_ && well.next(0) == PositionSet::kNone) {
+    out.parked.drop(fresh);
+    out.silent.drop(fresh);
+  }
+  for (std::size_t i = touched.next(0); i != PositionSet::kNone; i = touched.next(i + 1)) {
+    out.parked.add(i);
+  }
   if (instead_) out.parked.add(list_.requested);
   return true;
 }
@@ -516,6 +533,7 @@ void ConnectOperation::conclude() {
   if (!is_planned()) return;
   report();
   const bool elsewhere = error_ == 0 && current_ != requested_.address;
+  if (elsewhere) walk::note_given(current_, requested_.port, fd_, cookie_);
   if (run() != nullptr && elsewhere && attempts_.log().attempts() > 1) ++run()->failovers;
 }
 

@@ -32,8 +32,9 @@ class ConnectOperation {
   bool prepare(int fd, const Endpoint& requested, const ProgramSettings& settings, bool waits);
 
   // The requested address is to be asked last: asks another one instead of it, and, `to_be_probed`,
-  // it by a probe. kLeft when it is to be asked as usual.
-  State elsewhere(bool to_be_probed);
+  // it by a probe. `was_given`: it has been given out already in the place of another (walk.h).
+  // kLeft when it is to be asked as usual.
+  State elsewhere(bool to_be_probed, bool was_given);
 
   // The first attempt, made with this fault, came to `outcome`: EINPROGRESS, EINTR, or its error.
   State started(int outcome, const Fault& fault);
@@ -140,6 +141,7 @@ class ConnectOperation {
   std::uint8_t asked_;  // how many of probes_ there are
   bool waits_;
   bool instead_;    // the requested address is parked, and another one asked first
+  bool was_given_;  // the requested address, in the place of another
   bool untouched_;  // the last attempt failed before it had changed anything on the socket
   bool interrupted_;
 };

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "connect/pending_connects.h"
-#include "connect/probes.h"
+#include "connect/request.h"
 #include "engine/outcome.h"
 #include "errno_kept.h"
 #include "faults.h"
@@ -41,8 +41,8 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
     return libc::connect(fd, address, length);
   }
   std::optional<int> error;
-  const Standing standing = standing_of(requested.address, requested.port, probes::can_be_made());
-  if (standing != Standing::kWell) error = starting.elsewhere(standing == Standing::kToBeProbed);
+  const Request request = look_up_request(requested);
+  if (request.goes_elsewhere()) error = starting.elsewhere(request.to_be_probed, request.was_given);
   if (!error) {
     const Fault fault = draw_fault(fd, requested.address, requested);
     const int result = connect_with_fault(fd, address, length, fault);

@@ -385,10 +385,10 @@ int StartingConnect::result_for_program(State state) {
   return error;
 }
 
-std::optional<int> StartingConnect::elsewhere(bool to_be_probed) {
+std::optional<int> StartingConnect::elsewhere(bool to_be_probed, bool was_given) {
   const Uninterrupted uninterrupted;
   if (!wait_and_hold(*slot_, fd_)) return {};
-  const State state = slot_->operation.elsewhere(to_be_probed);
+  const State state = slot_->operation.elsewhere(to_be_probed, was_given);
   if (state == State::kLeft) {
     // The requested address is asked after all, as if nothing had been looked at.
     const ConnectOperation& operation = slot_->operation;

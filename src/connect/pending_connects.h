@@ -63,7 +63,7 @@ class StartingConnect {
   // The requested address is to be asked last: asks another one instead, and, `to_be_probed`, it by
   // a probe. The result for the program: 0, EINPROGRESS or an error; or nothing when the connect is
   // to be made as usual.
-  std::optional<int> elsewhere(bool to_be_probed);
+  std::optional<int> elsewhere(bool to_be_probed, bool was_given);
 
   // The connect, made with this fault, came to `first`: EINPROGRESS, or an error that moves on. The
   // result for the program: 0, EINPROGRESS or an error.

@@ -1,0 +1,32 @@
+// What speaks against asking the requested address first. Async-signal-safe; signals are held back.
+#pragma once
+
+#include "connect/probes.h"
+#include "connect/walk.h"
+#include "engine/address.h"
+#include "memory/memory.h"
+#include "process.h"
+
+namespace nextaddr {
+
+struct Request {
+  bool is_asked_last = false;  // it has failed, or was silent, a moment ago
+  bool to_be_probed = false;   // and this connect finds out how it is now
+  bool was_given = false;      // this thread has got it already in the place of another one
+
+  [[nodiscard]] bool goes_elsewhere() const { return is_asked_last || was_given; }
+};
+
+// A connect to it is about to begin: ask once for each. Some loads while nothing has failed.
+inline Request look_up_request(const Endpoint& requested) {
+  Request request;
+  request.was_given = walk::was_given(requested.address, requested.port);
+  if (!address_memory().may_hold_failures() && !walk::has_given()) return request;
+  walk::note_asked(requested.address, requested.port);
+  const Standing standing = standing_of(requested.address, requested.port, probes::can_be_made());
+  request.is_asked_last = standing != Standing::kWell;
+  request.to_be_probed = standing == Standing::kToBeProbed;
+  return request;
+}
+
+}  // namespace nextaddr
