@@ -381,6 +381,7 @@ def test_a_bad_nextaddr_lib_is_refused(value):
         (["--seed", "0"], {"SEED": "0"}),
         (["--seed=1", "--seed=4294967295"], {"SEED": "4294967295"}),
         (["--no-failover"], {"NO_FAILOVER": "1"}),
+        (["--no-probes"], {"PROBES": "0"}),
         (["--off", "--fault", "a=refuse"], {"OFF": "1", "FAULTS": "a=refuse"}),
         (["--off", "--fault=a=refuse", "--fault", "b = off"], {"OFF": "1", "FAULTS": "a=refuse;b = off"}),
         (["--off"], {"OFF": "1"}),
@@ -405,6 +406,7 @@ def test_an_option_sets_its_variable(options, settings):
         ("OFF", "0", "--off", "1"),
         ("SEED", "5", "--seed=6", "6"),
         ("NO_FAILOVER", "0", "--no-failover", "1"),
+        ("PROBES", "1", "--no-probes", "0"),
     ],
 )
 def test_a_variable_is_kept_unless_an_option_replaces_it(variable, value, option, replaced):
@@ -488,7 +490,7 @@ def test_one_bad_value_among_good_options_is_enough():
 OPTIONS_WITH_A_VALUE = [
     "--resolve", "--only", "--skip", "--delay", "--memory", "--fault", "--seed", "--log", "--log-file", "--log-format",
 ]  # fmt: skip
-OPTIONS_WITHOUT = ["--off", "--no-failover", "--expect-failover", "--status", "--forget", "--help", "--version"]
+OPTIONS_WITHOUT = ["--no-probes", "--off", "--no-failover", "--expect-failover", "--status", "--forget", "--help", "--version"]
 
 
 @pytest.mark.parametrize("option", OPTIONS_WITH_A_VALUE)
@@ -578,7 +580,7 @@ def test_a_file_that_cannot_be_written_is_refused(public, nobody, option):
 @pytest.mark.parametrize("option", ["--status", "--forget"])
 def test_of_the_memory_only_one_thing_is_asked_at_a_time(tmp_path, option):
     memory = tmp_path / "memory"
-    memory.write_text("nextaddr memory 1")
+    memory.write_text("nextaddr memory 2")
     assert_refused(run("--memory", memory, option, "echo", "ran"), f"{option} takes no command")
     assert_refused(run("--memory", memory, option, "--", "echo"), f"{option} takes no command")
     for words in (["--memory", "off", option], ["--memory=off", option]):
@@ -593,7 +595,7 @@ def test_of_the_memory_only_one_thing_is_asked_at_a_time(tmp_path, option):
 )
 def test_status_forget_and_check_cannot_be_combined(tmp_path, first, second):
     memory = tmp_path / "memory"
-    memory.write_text("nextaddr memory 1")
+    memory.write_text("nextaddr memory 2")
     for words in ([first, second], [second, first]):
         assert_refused(run("--memory", memory, *words), first, second)
     assert memory.exists()

@@ -39,7 +39,7 @@ WAYS = [("connect_first", {}), ("events_poll", {"how": "poll"}), ("events_epoll"
 
 LINE = 256
 LINES = 1 + 128 * 8
-HEADER = b"nextaddr memory 1".ljust(LINE - 1) + b"\n"
+HEADER = b"nextaddr memory 2".ljust(LINE - 1) + b"\n"
 
 
 def check_of(text):
@@ -52,7 +52,7 @@ def check_of(text):
 
 @dataclasses.dataclass
 class Record:
-    """Times in milliseconds since 1970, the round-trip time in microseconds."""
+    """Times in milliseconds since 1970, the round-trip time in microseconds, silence in milliseconds."""
 
     address: str
     port: int
@@ -61,17 +61,19 @@ class Record:
     claimed: int = 0
     updated: int = 0
     rtt: int = 0
+    silent: int = 0
+    silent_at: int = 0
     host: str = HOST
 
     def line(self):
-        numbers = (self.port, self.failures, self.until, self.claimed, self.updated, self.rtt)
+        numbers = [self.port, self.failures, self.until, self.claimed, self.updated, self.rtt, self.silent, self.silent_at]
         text = b" ".join(str(word).encode() for word in (self.address, *numbers, self.host)) + b" "
         return (text + check_of(text)).ljust(LINE - 1) + b"\n"
 
 
 def parse(line):
     words = line.decode().split()
-    record = Record(words[0], *map(int, words[1:7]), host=words[7])
+    record = Record(words[0], *map(int, words[1:9]), host=words[9])
     assert record.line() == line
     return record
 
@@ -1143,7 +1145,7 @@ def test_nothing_is_remembered(memory, option):
 
 @pytest.mark.parametrize("option", ["--status", "--forget"])
 def test_what_is_no_memory_file_is_neither_shown_nor_removed(memory, option):
-    for text in ("secret\n", "", "nextaddr-memory\n" * 100, "x\nnextaddr memory 1\n"):
+    for text in ("secret\n", "", "nextaddr-memory\n" * 100, "x\nnextaddr memory 2\n"):
         memory.path.write_text(text)
         done = launcher("--memory", memory.path, option)
         assert (done.returncode, done.stdout) == (125, ""), done
