@@ -107,7 +107,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   requested_ = static_cast<std::uint16_t>(destinations.requested);
   schedule_ = Schedule(destinations);
   silent_ = destinations.silent;
-  answered_ = {};
+  answered_ = gone_to_ = {};
   best_ = PositionSet::kNone;
   probes_ = 0;
   pass_ms_ = kSilentForMs;
@@ -167,6 +167,9 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
     case Probe::kAnswered:
       if (position == requested_) schedule_.readmit(position);
       silent_.remove(position);
+      // It answers probes and not the program's socket: nothing is won by going there again and
+      // again, and an attempt left so soon is none.
+      if (gone_to_.has(position)) break;
       answered_.add(position);
       if (best_ == PositionSet::kNone || ms < best_ms_) {
         if (best_ == PositionSet::kNone) answered_ms_ = now_ms;
@@ -284,6 +287,7 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     pass_ms_ *= 2;
     next_pass_ms_ = now_ms + pass_ms_;
     schedule_.start_again(position_);
+    gone_to_ = {};
     for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
   }
   if (now_ms < next_probe_ms_) return wait();
@@ -402,6 +406,7 @@ Action ConnectAttempts::move_to(std::size_t position, Lesson lesson, std::uint64
   if (has_answered) {
     if (position == best_) next_rtt_ms_ = std::max(best_ms_, 1u);
     answered_.remove(position);
+    gone_to_.add(position);
     choose_best();
   }
   if (position == from) lesson = Lesson::kNothing;

@@ -245,6 +245,7 @@ class ConnectAttempts {
   AttemptLog log_;
   PositionSet silent_;    // known to be, or to have been a moment ago
   PositionSet answered_;  // a probe, and not been moved to since
+  PositionSet gone_to_;   // for that reason, and not heard of on the socket
   Limits limits_;
   std::uint64_t began_ms_ = 0;
   std::uint64_t program_began_ms_ = 0;

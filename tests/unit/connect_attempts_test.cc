@@ -847,6 +847,26 @@ TEST(Connect, OneThatWasLeftIsGoneBackToWhenItAnswers) {
   EXPECT_LE(run.took_ms, 300u);
 }
 
+TEST(Connect, AnswerToAProbeIsNoPromise) {
+  std::vector<Host> hosts{silent(), live(20), live(20), live(30)};
+  hosts[1].for_probes_only = hosts[2].for_probes_only = true;
+  Played run = play(hosts);
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(order(run), (Positions{0, 1, 2, 3}));
+  EXPECT_LE(run.took_ms, 400u);
+  run = play({silent(), refused(20), failing(ECONNREFUSED, 20), live(30)});
+  EXPECT_EQ(order(run), (Positions{0, 3}));
+}
+
+TEST(Connect, AnswersToProbesAloneDoNotKeepARefusalFromBeingToldForever) {
+  std::vector<Host> hosts{live(10), silent()};
+  hosts[0].up_after_ms = 100;
+  hosts[0].for_probes_only = true;
+  const Played run = play(hosts);
+  EXPECT_EQ(run.result, ECONNREFUSED);
+  EXPECT_LE(run.took_ms, kLastWaitMs + kSilentMs);
+}
+
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
   const Played run = play({refused(), refused(), refused(), refused()}, 2);
   EXPECT_EQ(order(run), (Positions{2, 0, 1, 3}));
