@@ -235,11 +235,12 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
     case SocketPhase::kConnecting:
       return next_step(now_ms);
     case SocketPhase::kGivenUp:
-      // The kernel tells it by itself, to whoever asks; but connect(2) that waits has to be told.
-      if (!waits_ && requested_error_ == 0 && next_position() == PositionSet::kNone) {
-        return told(ETIMEDOUT, now_ms);
-      }
-      return {Kind::kReadError};
+      if (requested_error_ != 0) return {Kind::kReadError};
+      // Wherever that was: by now it would have given up the requested address, too.
+      requested_error_ = ETIMEDOUT;
+      // It tells it by itself, to whoever asks; but connect(2) that waits has to be told.
+      if (waits_ || next_position() != PositionSet::kNone) return {Kind::kReadError};
+      return told(ETIMEDOUT, now_ms);
     default:
       return {Kind::kReadError};
   }

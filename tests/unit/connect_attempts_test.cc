@@ -867,6 +867,30 @@ TEST(Connect, AnswersToProbesAloneDoNotKeepARefusalFromBeingToldForever) {
   EXPECT_LE(run.took_ms, kLastWaitMs + kSilentMs);
 }
 
+TEST(Connect, AllSilentAfterAMoveTakesNoLongerThanTheKernel) {
+  World world;
+  world.hosts = {silent(), live(20)};
+  world.hosts[1].for_probes_only = true;
+  for (const bool waits : {true, false}) {
+    world.waits = waits;
+    const Played run = play(world);
+    EXPECT_EQ(run.result, ETIMEDOUT);
+    EXPECT_LE(run.took_ms, kKernelMs + 500);
+  }
+}
+
+TEST(Connect, ParkedOneAndAllOthersSilentTakeNoLongerThanTheKernel) {
+  World world;
+  world.hosts = {parked(silent()), silent()};
+  for (const bool waits : {true, false}) {
+    world.waits = waits;
+    const Played run = play(world);
+    EXPECT_EQ(order(run), (Positions{1}));
+    EXPECT_EQ(run.result, ETIMEDOUT);
+    EXPECT_EQ(run.took_ms, kKernelMs);
+  }
+}
+
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
   const Played run = play({refused(), refused(), refused(), refused()}, 2);
   EXPECT_EQ(order(run), (Positions{2, 0, 1, 3}));
