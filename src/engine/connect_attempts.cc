@@ -182,7 +182,10 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       if (!schedule_.candidates().has(position)) break;
       schedule_.drop(position);
       log_.note(position, error, ms);
-      if (position == requested_) requested_error_ = error;
+      if (position == requested_) {
+        requested_error_ = error;
+        if (last_wait_ms_ == 0) begin_last_wait(now_ms);
+      }
       if (parks(error)) learnt.lesson = Lesson::kFailed;
       next_probe_ms_ = now_ms;
       break;

@@ -891,6 +891,14 @@ TEST(Connect, ParkedOneAndAllOthersSilentTakeNoLongerThanTheKernel) {
   }
 }
 
+TEST(Connect, ParkedOneThatRefusesAProbeHasRefused) {
+  const Played run = play({parked(refused()), silent()});
+  EXPECT_EQ(order(run), (Positions{1}));
+  EXPECT_EQ(run.probed.front(), (Probed{0, 100}));
+  EXPECT_EQ(run.result, ECONNREFUSED);
+  EXPECT_EQ(run.took_ms, 100u + kLastWaitMs);
+}
+
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
   const Played run = play({refused(), refused(), refused(), refused()}, 2);
   EXPECT_EQ(order(run), (Positions{2, 0, 1, 3}));
