@@ -416,12 +416,9 @@ Action ConnectAttempts::move_to(std::size_t position, Lesson lesson, std::uint64
   if (position == from) lesson = Lesson::kNothing;
   schedule_.take(position);
   if (requested_error_ != 0) {
+    if (last_wait_ms_ == 0) begin_last_wait(now_ms);
     // The answer is for the program's own attempt to come once more.
-    if (last_wait_ms_ == 0) {
-      begin_last_wait(now_ms);
-    } else if (has_answered) {
-      last_wait_ms_ = std::max(last_wait_ms_, now_ms + kSilentMs);
-    }
+    if (has_answered) last_wait_ms_ = std::max(last_wait_ms_, now_ms + kSilentMs);
   }
   next_ = static_cast<std::uint16_t>(position);
   ++moves_;

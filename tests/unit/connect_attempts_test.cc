@@ -899,6 +899,15 @@ TEST(Connect, ParkedOneThatRefusesAProbeHasRefused) {
   EXPECT_EQ(run.took_ms, 100u + kLastWaitMs);
 }
 
+// Who is known to live is not what the wait is bounded for.
+TEST(Connect, HalfOfTheProgramsTimeIsNotTheEndOfWhoHasAnswered) {
+  Limits limits = kDefaults;
+  limits.program_ms = 300;
+  const Played run = play({refused(200), live(80)}, 0, limits);
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(began(run), (Times{0, 200}));
+}
+
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
   const Played run = play({refused(), refused(), refused(), refused()}, 2);
   EXPECT_EQ(order(run), (Positions{2, 0, 1, 3}));
