@@ -307,7 +307,9 @@ std::uint64_t ConnectAttempts::program_until() const {
 std::uint64_t ConnectAttempts::overdue_at() const {
   if (distance_.rtt_ms != 0) return attempt_began_ms_ + overdue_ms(distance_.rtt_ms);
   const std::uint64_t grace = answered_ms_ + std::min(best_ms_, kLongestGraceMs);
-  const std::uint64_t before = std::uint64_t{distance_.silent_ms} * 3 / 2;
+  // No answer is worth waiting for longer, however long it was silent before.
+  const std::uint64_t before =
+      std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kLongestDelayMs);
   return std::max(grace,
                   attempt_began_ms_ + std::max<std::uint64_t>(limits_.attempt_delay_ms, before));
 }

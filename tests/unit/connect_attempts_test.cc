@@ -908,6 +908,17 @@ TEST(Connect, HalfOfTheProgramsTimeIsNotTheEndOfWhoHasAnswered) {
   EXPECT_EQ(began(run), (Times{0, 200}));
 }
 
+TEST(Connect, OnceSilentIsWaitedForHalfAsLongAgain) {
+  std::vector<Host> hosts{live(900), live(20)};
+  hosts[0].distance.silent_ms = 600;
+  Played run = play(hosts);
+  EXPECT_EQ(run.took_ms, 900u) << "it is overdue after 900";
+  hosts[0] = silent();
+  hosts[0].distance.silent_ms = 60'000;
+  run = play(hosts);
+  EXPECT_EQ(began(run), (Times{0, kLongestDelayMs})) << "however long it was";
+}
+
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
   const Played run = play({refused(), refused(), refused(), refused()}, 2);
   EXPECT_EQ(order(run), (Positions{2, 0, 1, 3}));
