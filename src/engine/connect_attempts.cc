@@ -310,8 +310,7 @@ std::uint64_t ConnectAttempts::overdue_at() const {
   // No answer is worth waiting for longer, however long it was silent before.
   const std::uint64_t before =
       std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kLongestDelayMs);
-  return std::max(grace,
-                  attempt_began_ms_ + std::max<std::uint64_t>(limits_.attempt_delay_ms, before));
+  return std::max(grace, attempt_began_ms_ + std::max<std::uint64_t>(delay_ms_, before));
 }
 
 bool ConnectAttempts::is_probed(std::size_t position) const {
@@ -360,7 +359,8 @@ void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
   distance_ = distance;
   silence_told_ = false;
   next_look_ms_ = now_ms;
-  next_probe_ms_ = now_ms + delay_after(distance, now_ms);
+  delay_ms_ = delay_after(distance, now_ms);
+  next_probe_ms_ = now_ms + delay_ms_;
   // Without probes the last one is asked for as long as the kernel would, and the requested one, as
   // long as it is the only one, by the kernel alone.
   if (!limits_.probes && !schedule_.has_due()) {

@@ -261,6 +261,7 @@ class ConnectAttempts {
       0;  // the requested address has refused: so long the rest is waited for
   std::uint64_t ask_again_ms_ = 0;  // when it is asked again meanwhile
   std::uint32_t pass_ms_ = 0;
+  std::uint32_t delay_ms_ = 0;     // the connection attempt delay after the attempt under way
   std::uint32_t next_rtt_ms_ = 0;  // after kConnect: how long its answer to a probe took
   std::uint32_t best_ms_ = 0;      // how long the answer of best_ took
   Distance distance_;              // of the attempt under way

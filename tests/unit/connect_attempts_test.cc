@@ -291,7 +291,10 @@ class Player {
       if (rtt != 0) {
         EXPECT_GE(given, std::min<std::uint64_t>(rtt + rtt / 2 + 15, 2000)) << "not overdue";
       } else if (!next_rtt_known_) {
-        EXPECT_GE(given, world_.limits.attempt_delay_ms) << "not overdue";
+        // Of little time it is a share.
+        const bool has_time = world_.limits.program_ms == 0 && run_.refused_ms.empty();
+        EXPECT_GE(given, has_time ? world_.limits.attempt_delay_ms : kShortestDelayMs)
+            << "not overdue";
       }
       return;
     }
@@ -917,6 +920,19 @@ TEST(Connect, OnceSilentIsWaitedForHalfAsLongAgain) {
   hosts[0].distance.silent_ms = 60'000;
   run = play(hosts);
   EXPECT_EQ(began(run), (Times{0, kLongestDelayMs})) << "however long it was";
+}
+
+TEST(Connect, ProgramsOwnTimeIsSharedAndKept) {
+  Limits limits = kDefaults;
+  limits.program_ms = 100;
+  const Played reached = play({silent(), silent(), live(10)}, 0, limits);
+  EXPECT_EQ(reached.result, 0);
+  EXPECT_EQ(reached.probed, (Probes{{1, 33}, {2, 66}}));
+  EXPECT_LT(reached.took_ms, 100u);
+  const Played none = play({silent(), silent()}, 0, limits);
+  EXPECT_EQ(none.result, EINPROGRESS);
+  EXPECT_TRUE(none.left_in_flight);
+  EXPECT_EQ(none.took_ms, 100u);
 }
 
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
