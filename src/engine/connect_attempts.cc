@@ -187,7 +187,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
         if (last_wait_ms_ == 0) begin_last_wait(now_ms);
       }
       if (parks(error)) learnt.lesson = Lesson::kFailed;
-      next_probe_ms_ = now_ms;
+      if (limits_.probes) next_probe_ms_ = now_ms;
       break;
     case Probe::kNone:
       limits_.probes = false;
@@ -195,7 +195,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       next_probe_ms_ = std::max(now_ms, attempt_began_ms_ + delay_after(distance_, now_ms));
       break;
     default:
-      next_probe_ms_ = std::min(next_probe_ms_, now_ms);
+      if (limits_.probes) next_probe_ms_ = std::min(next_probe_ms_, now_ms);
       break;
   }
   return learnt;
@@ -328,15 +328,13 @@ std::uint64_t ConnectAttempts::until_ms() const {
   if (best_ != PositionSet::kNone) no_later(overdue_at());
   if (last_wait_ms_ != 0) no_later(last_wait_ms_);
   if (!silence_told_) no_later(attempt_began_ms_ + kSilentMs);
+  if (probes_ != 0) no_later(next_look_ms_);
   if (!limits_.probes) {
     no_later(next_probe_ms_);
-  } else {
-    if (probes_ != 0) no_later(next_look_ms_);
-    if (probes_ != kMostProbes) {
-      if (schedule_.has_due()) no_later(next_probe_ms_);
-      if (last_wait_ms_ != 0) no_later(ask_again_ms_);
-      if (schedule_.candidates().count() > 1) no_later(next_pass_ms_);
-    }
+  } else if (probes_ != kMostProbes) {
+    if (schedule_.has_due()) no_later(next_probe_ms_);
+    if (last_wait_ms_ != 0) no_later(ask_again_ms_);
+    if (schedule_.candidates().count() > 1) no_later(next_pass_ms_);
   }
   return until;
 }
@@ -364,7 +362,8 @@ void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
   // Without probes the last one is asked for as long as the kernel would, and the requested one, as
   // long as it is the only one, by the kernel alone.
   if (!limits_.probes && !schedule_.has_due()) {
-    next_probe_ms_ = moves_ == 0 ? kNever : std::max(now_ms, began_ms_ + limits_.kernel_ms);
+    const bool is_the_kernels = moves_ == 0 || limits_.kernel_ms == 0;
+    next_probe_ms_ = is_the_kernels ? kNever : std::max(now_ms, began_ms_ + limits_.kernel_ms);
   }
   if (best_ != PositionSet::kNone) answered_ms_ = now_ms;
   state_ = held_until_ms_ != 0 ? State::kHeldBack : State::kAsking;

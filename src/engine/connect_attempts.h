@@ -142,7 +142,8 @@ class ConnectAttempts {
     // There are probes. Without them the socket itself asks one address after the other, each for
     // kSilentMs or more and once only, in kernel_ms at most.
     bool probes = true;
-    std::uint32_t kernel_ms = 0;  // kernel_patience_ms(), or TCP_USER_TIMEOUT where it is shorter
+    // kernel_patience_ms(), or TCP_USER_TIMEOUT where it is shorter. 0: for the kernel to know.
+    std::uint32_t kernel_ms = 0;
   };
 
   // What is known of how far an address is.

@@ -1272,6 +1272,43 @@ TEST(WithoutProbes, NobodyElseToAskIsTheKernels) {
   EXPECT_EQ(order(run), (Positions{0}));
 }
 
+TEST(WithoutProbes, OneThatCannotBeMadeIsTheEndOfThem) {
+  World world;
+  world.hosts = {silent(), live(20)};
+  world.no_probe_from = 0;
+  Played run = play(world);
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(began(run), (Times{0, 1000}));
+  world.hosts = {silent(), silent(), live(20)};
+  world.no_probe_from = 1;
+  run = play(world);
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(order(run), (Positions{0, 2}));
+  world.hosts = {silent(), silent(), silent()};
+  world.no_probe_from = 0;
+  run = play(world);
+  EXPECT_EQ(run.result, ETIMEDOUT);
+  EXPECT_EQ(began(run), (Times{0, 1000, 2000}));
+  EXPECT_GE(run.asked.back().given_ms, 3000u);
+}
+
+TEST(WithoutProbes, WhatOneUnderWayHearsStillCounts) {
+  World world;
+  world.hosts = {silent(), live(250), refused(), live()};
+  world.no_probe_from = 1;
+  const Played run = play(world);
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(order(run), (Positions{0, 1}));
+  EXPECT_LE(run.took_ms, 800u);
+}
+
+TEST(WithoutProbes, RefusalOfOneUnderWayEndsNoAttempt) {
+  World world;
+  world.hosts = {silent(), refused(250), live()};
+  world.no_probe_from = 1;
+  EXPECT_EQ(began(play(world)), (Times{0, 1000}));
+}
+
 // ---- What is learnt ----
 
 TEST(Lessons, OnlyFailuresOfTheAddressPark) {
