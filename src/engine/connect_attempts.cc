@@ -111,7 +111,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   best_ = PositionSet::kNone;
   probes_ = 0;
   pass_ms_ = kSilentForMs;
-  next_pass_ms_ = began_ms_ + pass_ms_;
+  last_probe_ms_ = began_ms_;
   last_wait_ms_ = 0;
   requested_error_ = 0;
   log_ = {};
@@ -287,11 +287,10 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     ask_again_ms_ = now_ms + kAskAgainMs;
     if (!is_probed(requested_)) return {Kind::kProbe, Lesson::kNothing, 0, requested_};
   }
-  if (now_ms >= next_pass_ms_) {
+  if (!schedule_.has_due() && now_ms >= last_probe_ms_ + pass_ms_) {
     pass_ms_ *= 2;
-    next_pass_ms_ = now_ms + pass_ms_;
     schedule_.start_again(position_);
-    gone_to_ = {};
+    silent_ = gone_to_ = {};
     for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
   }
   if (now_ms < next_probe_ms_) return wait();
@@ -332,9 +331,12 @@ std::uint64_t ConnectAttempts::until_ms() const {
   if (!limits_.probes) {
     no_later(next_probe_ms_);
   } else if (probes_ != kMostProbes) {
-    if (schedule_.has_due()) no_later(next_probe_ms_);
     if (last_wait_ms_ != 0) no_later(ask_again_ms_);
-    if (schedule_.candidates().count() > 1) no_later(next_pass_ms_);
+    if (schedule_.has_due()) {
+      no_later(next_probe_ms_);
+    } else if (schedule_.candidates().count() > 1) {
+      no_later(last_probe_ms_ + pass_ms_);
+    }
   }
   return until;
 }

@@ -935,6 +935,20 @@ TEST(Connect, ProgramsOwnTimeIsSharedAndKept) {
   EXPECT_EQ(none.took_ms, 100u);
 }
 
+TEST(Connect, EachOfMoreThanThereIsTimeForIsAskedOnce) {
+  std::vector<Host> hosts(1000, silent());
+  Played run = play(hosts);
+  EXPECT_EQ(run.result, ETIMEDOUT);
+  EXPECT_LE(run.took_ms, kKernelMs + kLastWaitMs);
+  EXPECT_EQ(run.most_probes, kMostProbes);
+  const Positions all = probed(run);
+  EXPECT_EQ(std::set<std::size_t>(all.begin(), all.end()).size(), all.size());
+  hosts.resize(400, silent());
+  hosts.push_back(live(20));
+  run = play(hosts);
+  EXPECT_EQ(run.result, 0);
+}
+
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
   const Played run = play({refused(), refused(), refused(), refused()}, 2);
   EXPECT_EQ(order(run), (Positions{2, 0, 1, 3}));
