@@ -169,8 +169,9 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       silent_.remove(position);
       // It answers probes and not the program's socket: nothing is won by going there again and
       // again, and an attempt left so soon is none.
-      if (gone_to_.has(position)) break;
+      if (gone_to_.has(position) || !schedule_.candidates().has(position)) break;
       answered_.add(position);
+      ms = std::max(ms, 1u);
       if (best_ == PositionSet::kNone || ms < best_ms_) {
         if (best_ == PositionSet::kNone) answered_ms_ = now_ms;
         best_ = static_cast<std::uint16_t>(position);
@@ -181,6 +182,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       // The requested one has refused once more.
       if (!schedule_.candidates().has(position)) break;
       schedule_.drop(position);
+      forget_answer(position);
       log_.note(position, error, ms);
       if (position == requested_) {
         requested_error_ = error;
@@ -305,7 +307,8 @@ std::uint64_t ConnectAttempts::program_until() const {
 
 std::uint64_t ConnectAttempts::overdue_at() const {
   if (distance_.rtt_ms != 0) return attempt_began_ms_ + overdue_ms(distance_.rtt_ms);
-  const std::uint64_t grace = answered_ms_ + std::min(best_ms_, kLongestGraceMs);
+  const std::uint32_t took = best_ms_ != 0 ? best_ms_ : kLongestGraceMs;
+  const std::uint64_t grace = answered_ms_ + std::min(took, kLongestGraceMs);
   // No answer is worth waiting for longer, however long it was silent before.
   const std::uint64_t before =
       std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kLongestDelayMs);
@@ -382,6 +385,7 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   const Lesson lesson = parks(error) ? Lesson::kFailed : Lesson::kNothing;
   if (!moves_on(error)) return deliver(requested_error_ != 0 ? requested_error_ : error, lesson);
   schedule_.drop(position_);
+  forget_answer(position_);
   return ask_next(lesson, now_ms);
 }
 
@@ -408,14 +412,10 @@ Action ConnectAttempts::ask_next(Lesson lesson, std::uint64_t now_ms) {
 
 Action ConnectAttempts::move_to(std::size_t position, Lesson lesson, std::uint64_t now_ms) {
   const std::uint16_t from = position_;
-  const bool has_answered = answered_.has(position);
-  next_rtt_ms_ = 0;
-  if (has_answered) {
-    if (position == best_) next_rtt_ms_ = std::max(best_ms_, 1u);
-    answered_.remove(position);
-    gone_to_.add(position);
-    choose_best();
-  }
+  const bool has_answered = position == best_;
+  next_rtt_ms_ = has_answered ? best_ms_ : 0;
+  if (has_answered) gone_to_.add(position);
+  forget_answer(position);
   if (position == from) lesson = Lesson::kNothing;
   schedule_.take(position);
   if (requested_error_ != 0) {
@@ -438,11 +438,12 @@ void ConnectAttempts::begin_last_wait(std::uint64_t now_ms) {
   }
 }
 
-// The answer that was the best has been used.
-void ConnectAttempts::choose_best() {
-  const std::size_t other = answered_.next(0);
-  best_ = static_cast<std::uint16_t>(other);
-  best_ms_ = kLongestGraceMs;
+// It has been used, or is not true any more.
+void ConnectAttempts::forget_answer(std::size_t position) {
+  answered_.remove(position);
+  if (position != best_) return;
+  best_ = static_cast<std::uint16_t>(answered_.next(0));
+  best_ms_ = 0;
 }
 
 Action ConnectAttempts::connected(std::uint64_t now_ms) {

@@ -234,7 +234,7 @@ class ConnectAttempts {
   Action deliver(int error, Lesson lesson);
   Action with_silence(Action action, std::uint64_t now_ms) const;
   void in_flight(std::uint64_t now_ms, Distance distance);
-  void choose_best();
+  void forget_answer(std::size_t position);
   void begin_last_wait(std::uint64_t now_ms);
   [[nodiscard]] std::size_t next_position();
   [[nodiscard]] bool is_probed(std::size_t position) const;
@@ -263,7 +263,7 @@ class ConnectAttempts {
   std::uint32_t pass_ms_ = 0;       // so long after the last probe all are asked once more
   std::uint32_t delay_ms_ = 0;      // the connection attempt delay after the attempt under way
   std::uint32_t next_rtt_ms_ = 0;   // after kConnect: how long its answer to a probe took
-  std::uint32_t best_ms_ = 0;       // how long the answer of best_ took
+  std::uint32_t best_ms_ = 0;       // how long the answer of best_ took; 0: not known any more
   Distance distance_;               // of the attempt under way
   Fault fault_;                     // of the attempt under way
   int error_ = 0;

@@ -1976,6 +1976,45 @@ TEST(Probes, NearestOneThatAnsweredIsGoneTo) {
       << "then the requested one, which is only silent";
 }
 
+TEST(Probes, RoundTripOfNobodyElseIsTakenForTheNextOnes) {
+  ConnectAttempts machine = asking(kDefaults, 4);
+  machine.probing(1, {}, 1100);
+  machine.probing(2, {}, 1100);
+  machine.probed(1, Probe::kAnswered, 0, 10, 1110);
+  machine.probed(2, Probe::kAnswered, 0, 400, 1500);
+  machine.seen(SocketPhase::kConnecting, 1500);
+  EXPECT_EQ(machine.started(attempt(ENETUNREACH, 1500), 1500).position, 2);
+  machine.started(attempt(EINPROGRESS, 1500), 1500);
+  machine.probing(3, {}, 1500);
+  machine.probed(3, Probe::kAnswered, 0, 1, 1501);
+  EXPECT_EQ(machine.until_ms(), 1600u) << "it is as one whose round trip is not known";
+}
+
+TEST(Probes, RefusalEndsWhatAnAnswerHasBegun) {
+  ConnectAttempts machine = another_has_answered();
+  machine.probing(2, {}, 1120);
+  machine.probed(2, Probe::kAnswered, 0, 5, 1125);
+  machine.probing(2, {}, 1126);
+  machine.probed(2, Probe::kFailed, ECONNREFUSED, 5, 1131);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 1300).position, 1);
+}
+
+TEST(Probes, AnswerOfOneThatHasRefusedTheProgramIsNone) {
+  ConnectAttempts machine = asking(kDefaults, 2);
+  machine.seen(SocketPhase::kConnecting, 1100);
+  machine.probing(1, {}, 1100);
+  machine.ended(ECONNREFUSED, 1110);
+  EXPECT_EQ(machine.started(attempt(ECONNREFUSED, 1110), 1110).kind, Kind::kDeliver);
+  machine = another_has_answered();
+  machine.seen(SocketPhase::kConnecting, 1140);
+  machine.probing(0, {}, 1140);
+  machine.started(attempt(EINPROGRESS, 1140), 1140);
+  machine.ended(ECONNREFUSED, 1150);
+  EXPECT_EQ(machine.started(attempt(EINPROGRESS, 1150), 1150).kind, Kind::kWait);
+  machine.probed(1, Probe::kAnswered, 0, 50, 1160);
+  EXPECT_NE(machine.seen(SocketPhase::kConnecting, 2000).kind, Kind::kConnect);
+}
+
 TEST(Probes, TellWhatTheyHaveLearnt) {
   ConnectAttempts machine = asking(kDefaults, 4);
   for (const std::size_t position : {1u, 2u, 3u}) machine.probing(position, {}, 1100);
