@@ -107,11 +107,11 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   requested_ = static_cast<std::uint16_t>(destinations.requested);
   schedule_ = Schedule(destinations);
   silent_ = destinations.silent;
-  answered_ = {};
+  answered_ = gone_to_ = {};
   best_ = PositionSet::kNone;
   probes_ = 0;
   pass_ms_ = kSilentForMs;
-  next_pass_ms_ = began_ms_ + pass_ms_;
+  last_probe_ms_ = began_ms_;
   last_wait_ms_ = 0;
   last_wait_is_longer_ = false;
   seen_ms_ = now_ms;
@@ -170,7 +170,11 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
     case Probe::kAnswered:
       if (position == requested_) schedule_.readmit(position);
       silent_.remove(position);
+      // It answers probes and not the program's socket: nothing is won by going there again and
+      // again, and an attempt left so soon is none.
+      if (gone_to_.has(position) || !schedule_.candidates().has(position)) break;
       answered_.add(position);
+      ms = std::max(ms, 1u);
       if (best_ == PositionSet::kNone || ms < best_ms_) {
         if (best_ == PositionSet::kNone) answered_ms_ = now_ms;
         best_ = static_cast<std::uint16_t>(position);
@@ -181,10 +185,14 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       // The requested one has refused once more.
       if (!schedule_.candidates().has(position)) break;
       schedule_.drop(position);
+      forget_answer(position);
       log_.note(position, error, ms);
-      if (position == requested_) requested_error_ = error;
+      if (position == requested_) {
+        requested_error_ = error;
+        if (last_wait_ms_ == 0) begin_last_wait(now_ms);
+      }
       if (parks(error)) learnt.lesson = Lesson::kFailed;
-      next_probe_ms_ = now_ms;
+      if (limits_.probes) next_probe_ms_ = now_ms;
       break;
     case Probe::kNone:
       limits_.probes = false;
@@ -192,7 +200,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       next_probe_ms_ = std::max(now_ms, attempt_began_ms_ + delay_after(distance_, now_ms));
       break;
     default:
-      next_probe_ms_ = std::min(next_probe_ms_, now_ms);
+      if (limits_.probes) next_probe_ms_ = std::min(next_probe_ms_, now_ms);
       break;
   }
   return learnt;
@@ -235,11 +243,12 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
     case SocketPhase::kConnecting:
       return next_step(now_ms);
     case SocketPhase::kGivenUp:
-      // The kernel tells it by itself, to whoever asks; but connect(2) that waits has to be told.
-      if (!waits_ && requested_error_ == 0 && next_position() == PositionSet::kNone) {
-        return told(ETIMEDOUT, now_ms);
-      }
-      return {Kind::kReadError};
+      if (requested_error_ != 0) return {Kind::kReadError};
+      // Wherever that was: by now it would have given up the requested address, too.
+      requested_error_ = ETIMEDOUT;
+      // It tells it by itself, to whoever asks; but connect(2) that waits has to be told.
+      if (waits_ || next_position() != PositionSet::kNone) return {Kind::kReadError};
+      return told(ETIMEDOUT, now_ms);
     default:
       return {Kind::kReadError};
   }
@@ -290,10 +299,10 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     ask_again_ms_ = now_ms + kAskAgainMs;
     if (!is_probed(requested_)) return {Kind::kProbe, Lesson::kNothing, 0, requested_};
   }
-  if (now_ms >= next_pass_ms_) {
+  if (!schedule_.has_due() && now_ms >= last_probe_ms_ + pass_ms_) {
     pass_ms_ *= 2;
-    next_pass_ms_ = now_ms + pass_ms_;
     schedule_.start_again(position_);
+    silent_ = gone_to_ = {};
     for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
   }
   if (now_ms < next_probe_ms_) return wait();
@@ -307,10 +316,13 @@ std::uint64_t ConnectAttempts::program_until() const {
 }
 
 std::uint64_t ConnectAttempts::overdue_at() const {
-  if (distance_.rtt_ms != 0) return patient_until_ms_;
-  const std::uint64_t grace = answered_ms_ + std::min(best_ms_, kLongestGraceMs);
-  const std::uint64_t before = std::uint64_t{distance_.silent_ms} * 3 / 2;
-  return std::max({grace, patient_until_ms_, attempt_began_ms_ + before});
+  if (distance_.rtt_ms != 0) return attempt_began_ms_ + delay_ms_;
+  const std::uint32_t took = best_ms_ != 0 ? best_ms_ : kLongestGraceMs;
+  const std::uint64_t grace = answered_ms_ + std::min(took, kLongestGraceMs);
+  // No answer is worth waiting for longer, however long it was silent before.
+  const std::uint64_t before =
+      std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kLongestDelayMs);
+  return std::max(grace, attempt_began_ms_ + std::max<std::uint64_t>(delay_ms_, before));
 }
 
 bool ConnectAttempts::is_probed(std::size_t position) const {
@@ -328,14 +340,15 @@ std::uint64_t ConnectAttempts::until_ms() const {
   if (best_ != PositionSet::kNone) no_later(overdue_at());
   if (last_wait_ms_ != 0) no_later(last_wait_ms_);
   if (!silence_told_) no_later(attempt_began_ms_ + kSilentMs);
+  if (probes_ != 0) no_later(next_look_ms_);
   if (!limits_.probes) {
     no_later(next_probe_ms_);
-  } else {
-    if (probes_ != 0) no_later(next_look_ms_);
-    if (probes_ != kMostProbes) {
-      if (schedule_.has_due()) no_later(next_probe_ms_);
-      if (last_wait_ms_ != 0) no_later(ask_again_ms_);
-      if (schedule_.candidates().count() > 1) no_later(next_pass_ms_);
+  } else if (probes_ != kMostProbes) {
+    if (last_wait_ms_ != 0) no_later(ask_again_ms_);
+    if (schedule_.has_due()) {
+      no_later(next_probe_ms_);
+    } else if (schedule_.candidates().count() > 1) {
+      no_later(last_probe_ms_ + pass_ms_);
     }
   }
   return until;
@@ -359,11 +372,13 @@ void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
   distance_ = distance;
   silence_told_ = false;
   next_look_ms_ = now_ms;
-  patient_until_ms_ = next_probe_ms_ = now_ms + delay_after(distance, now_ms);
+  delay_ms_ = delay_after(distance, now_ms);
+  next_probe_ms_ = now_ms + delay_ms_;
   // Without probes the last one is asked for as long as the kernel would, and the requested one, as
   // long as it is the only one, by the kernel alone.
   if (!limits_.probes && !schedule_.has_due()) {
-    next_probe_ms_ = moves_ == 0 ? kNever : std::max(now_ms, began_ms_ + limits_.kernel_ms);
+    const bool is_the_kernels = moves_ == 0 || limits_.kernel_ms == 0;
+    next_probe_ms_ = is_the_kernels ? kNever : std::max(now_ms, began_ms_ + limits_.kernel_ms);
   }
   if (best_ != PositionSet::kNone) answered_ms_ = now_ms;
   state_ = held_until_ms_ != 0 ? State::kHeldBack : State::kAsking;
@@ -380,6 +395,7 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   const Lesson lesson = parks(error) ? Lesson::kFailed : Lesson::kNothing;
   if (!moves_on(error)) return deliver(requested_error_ != 0 ? requested_error_ : error, lesson);
   schedule_.drop(position_);
+  forget_answer(position_);
   return ask_next(lesson, now_ms);
 }
 
@@ -406,22 +422,16 @@ Action ConnectAttempts::ask_next(Lesson lesson, std::uint64_t now_ms) {
 
 Action ConnectAttempts::move_to(std::size_t position, Lesson lesson, std::uint64_t now_ms) {
   const std::uint16_t from = position_;
-  const bool has_answered = answered_.has(position);
-  next_rtt_ms_ = 0;
-  if (has_answered) {
-    if (position == best_) next_rtt_ms_ = std::max(best_ms_, 1u);
-    answered_.remove(position);
-    choose_best();
-  }
+  const bool has_answered = position == best_;
+  next_rtt_ms_ = has_answered ? best_ms_ : 0;
+  if (has_answered) gone_to_.add(position);
+  forget_answer(position);
   if (position == from) lesson = Lesson::kNothing;
   schedule_.take(position);
   if (requested_error_ != 0) {
+    if (last_wait_ms_ == 0) begin_last_wait(now_ms);
     // The answer is for the program's own attempt to come once more.
-    if (last_wait_ms_ == 0) {
-      begin_last_wait(now_ms);
-    } else if (has_answered) {
-      last_wait_ms_ = std::max(last_wait_ms_, now_ms + kSilentMs);
-    }
+    if (has_answered) last_wait_ms_ = std::max(last_wait_ms_, now_ms + kSilentMs);
   }
   next_ = static_cast<std::uint16_t>(position);
   ++moves_;
@@ -438,11 +448,12 @@ void ConnectAttempts::begin_last_wait(std::uint64_t now_ms) {
   }
 }
 
-// The answer that was the best has been used.
-void ConnectAttempts::choose_best() {
-  const std::size_t other = answered_.next(0);
-  best_ = static_cast<std::uint16_t>(other);
-  best_ms_ = kLongestGraceMs;
+// It has been used, or is not true any more.
+void ConnectAttempts::forget_answer(std::size_t position) {
+  answered_.remove(position);
+  if (position != best_) return;
+  best_ = static_cast<std::uint16_t>(answered_.next(0));
+  best_ms_ = 0;
 }
 
 Action ConnectAttempts::connected(std::uint64_t now_ms) {

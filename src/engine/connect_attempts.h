@@ -144,7 +144,8 @@ class ConnectAttempts {
     // There are probes. Without them the socket itself asks one address after the other, each for
     // kSilentMs or more and once only, in kernel_ms at most.
     bool probes = true;
-    std::uint32_t kernel_ms = 0;  // kernel_patience_ms(), or TCP_USER_TIMEOUT where it is shorter
+    // kernel_patience_ms(), or TCP_USER_TIMEOUT where it is shorter. 0: for the kernel to know.
+    std::uint32_t kernel_ms = 0;
   };
 
   // What is known of how far an address is.
@@ -235,7 +236,7 @@ class ConnectAttempts {
   Action deliver(int error, Lesson lesson);
   Action with_silence(Action action, std::uint64_t now_ms) const;
   void in_flight(std::uint64_t now_ms, Distance distance);
-  void choose_best();
+  void forget_answer(std::size_t position);
   void begin_last_wait(std::uint64_t now_ms);
   [[nodiscard]] std::size_t next_position();
   [[nodiscard]] bool is_probed(std::size_t position) const;
@@ -247,27 +248,27 @@ class ConnectAttempts {
   AttemptLog log_;
   PositionSet silent_;    // known to be, or to have been a moment ago
   PositionSet answered_;  // a probe, and not been moved to since
+  PositionSet gone_to_;   // for that reason, and not heard of on the socket
   Limits limits_;
   std::uint64_t began_ms_ = 0;
   std::uint64_t program_began_ms_ = 0;
   std::uint64_t first_look_ms_ = 0;  // in kFirst
   std::uint64_t attempt_began_ms_ = 0;
-  std::uint64_t held_until_ms_ = 0;     // in kHeldBack
-  std::uint64_t patient_until_ms_ = 0;  // it is not overdue before
-  std::uint64_t seen_ms_ = 0;           // when the attempt was seen in flight last
-  std::uint64_t next_probe_ms_ = 0;     // somebody else is to be asked then
-  std::uint64_t next_look_ms_ = 0;      // probes are to be looked at then
-  std::uint64_t last_probe_ms_ = 0;     // one was made last
-  std::uint64_t next_pass_ms_ = 0;      // all are to be asked once more then
-  std::uint64_t answered_ms_ = 0;       // another one has answered first, for this attempt
+  std::uint64_t held_until_ms_ = 0;  // in kHeldBack
+  std::uint64_t seen_ms_ = 0;        // when the attempt was seen in flight last
+  std::uint64_t next_probe_ms_ = 0;  // somebody else is to be asked then
+  std::uint64_t next_look_ms_ = 0;   // probes are to be looked at then
+  std::uint64_t last_probe_ms_ = 0;  // one was made last
+  std::uint64_t answered_ms_ = 0;    // another one has answered first, for this attempt
   std::uint64_t last_wait_ms_ =
       0;  // the requested address has refused: so long the rest is waited for
   std::uint64_t ask_again_ms_ = 0;  // when it is asked again meanwhile
-  std::uint32_t pass_ms_ = 0;
-  std::uint32_t next_rtt_ms_ = 0;  // after kConnect: how long its answer to a probe took
-  std::uint32_t best_ms_ = 0;      // how long the answer of best_ took
-  Distance distance_;              // of the attempt under way
-  Fault fault_;                    // of the attempt under way
+  std::uint32_t pass_ms_ = 0;       // so long after the last probe all are asked once more
+  std::uint32_t delay_ms_ = 0;      // the connection attempt delay after the attempt under way
+  std::uint32_t next_rtt_ms_ = 0;   // after kConnect: how long its answer to a probe took
+  std::uint32_t best_ms_ = 0;       // how long the answer of best_ took; 0: not known any more
+  Distance distance_;               // of the attempt under way
+  Fault fault_;                     // of the attempt under way
   int error_ = 0;
   int requested_error_ = 0;
   int seen_error_ = 0;  // in kPlanning: what was observed before, which is gone on with

@@ -13,6 +13,7 @@
 
 #include "engine/address_memory.h"
 #include "engine/outcome.h"
+#include "engine/schedule.h"
 #include "memory/record.h"
 
 namespace nextaddr {
@@ -71,7 +72,11 @@ TEST(Parking, AfterItOneClaimAtATime) {
   claim(health, over);
   EXPECT_EQ(ask_order_of(health, over), AskOrder::kLast) << "for everybody else";
   EXPECT_EQ(ask_order_of(health, over + kClaimMs - 1), AskOrder::kLast);
-  EXPECT_EQ(ask_order_of(health, over + kClaimMs), AskOrder::kClaim) << "whoever had it has died";
+  EXPECT_EQ(ask_order_of(health, over + kClaimMs), AskOrder::kClaimInPlace)
+      << "the program has ended before its probe had an answer";
+  claim(health, over + kClaimMs);
+  EXPECT_EQ(ask_order_of(health, over + kClaimMs), AskOrder::kLast);
+  EXPECT_EQ(ask_order_of(health, over + 2 * kClaimMs), AskOrder::kClaimInPlace);
   fail(health, over + 200, kFirstParkingMs, kNoJitter);
   EXPECT_EQ(health.until_ms, over + 200 + 60'000);
   EXPECT_EQ(ask_order_of(health, health.until_ms), AskOrder::kClaim) << "an old claim is over";
@@ -84,7 +89,7 @@ TEST(Parking, AClockThatIsSetBackParksNobodyForLong) {
   EXPECT_EQ(ask_order_of(health, yesterday), AskOrder::kClaim);
   claim(health, yesterday);
   EXPECT_EQ(ask_order_of(health, yesterday + 1), AskOrder::kLast);
-  EXPECT_EQ(ask_order_of(health, yesterday + kClaimMs), AskOrder::kClaim);
+  EXPECT_EQ(ask_order_of(health, yesterday + kClaimMs), AskOrder::kClaimInPlace);
 }
 
 TEST(Parking, RemoteCausesAlone) {
@@ -98,20 +103,7 @@ TEST(Parking, RemoteCausesAlone) {
   }
 }
 
-TEST(AttemptDelay, IsTwiceTheRoundTripAndAMarginTwoSecondsAtTheMost) {
-  AddressHealth health;
-  EXPECT_EQ(attempt_delay_ms(health), 0u);
-  const auto delay_at = [&](std::uint32_t rtt_us) {
-    health.rtt_us = rtt_us;
-    return attempt_delay_ms(health);
-  };
-  EXPECT_EQ(delay_at(50), 50u);
-  EXPECT_EQ(delay_at(10'000), 70u);
-  EXPECT_GE(delay_at(150'000), 300u);
-  EXPECT_EQ(delay_at(5'000'000), 2000u);
-}
-
-TEST(AttemptDelay, FollowsTheRoundTripDownAtOnceAndUpSlowly) {
+TEST(RoundTrip, FollowsTheRoundTripDownAtOnceAndUpSlowly) {
   AddressHealth health;
   EXPECT_TRUE(note_rtt(health, 80'000, kNow));
   EXPECT_TRUE(note_rtt(health, 1'000, kNow));
@@ -119,6 +111,54 @@ TEST(AttemptDelay, FollowsTheRoundTripDownAtOnceAndUpSlowly) {
   EXPECT_FALSE(note_rtt(health, 1'010, kNow)) << "not worth a write";
   EXPECT_TRUE(note_rtt(health, 100'000, kNow)) << "an event loop was busy, perhaps";
   EXPECT_LT(health.rtt_us, 20'000u);
+}
+
+TEST(Silence, CountsForHalfAMinute) {
+  AddressHealth health;
+  EXPECT_FALSE(was_silent(health, kNow));
+  EXPECT_TRUE(note_silence(health, kSilentMs, kNow));
+  EXPECT_EQ(health.updated_ms, kNow);
+  EXPECT_TRUE(was_silent(health, kNow));
+  EXPECT_TRUE(is_silent(health, kNow + kSilentForMs - 1));
+  EXPECT_FALSE(was_silent(health, kNow + kSilentForMs));
+  EXPECT_FALSE(is_silent(health, kNow + kSilentForMs));
+  EXPECT_EQ(ask_order_of(health, kNow), AskOrder::kUsual) << "it is not parked";
+}
+
+TEST(Silence, OfLessThanASecondKeepsNoProbeAway) {
+  AddressHealth health;
+  note_silence(health, kSilentMs - 1, kNow);
+  EXPECT_TRUE(was_silent(health, kNow));
+  EXPECT_FALSE(is_silent(health, kNow));
+}
+
+TEST(Silence, IsNotWrittenByEachOfManyConnectsAtOnce) {
+  AddressHealth health;
+  note_silence(health, 1000, kNow);
+  EXPECT_FALSE(note_silence(health, 1000, kNow + 1999));
+  EXPECT_FALSE(note_silence(health, 500, kNow + 1));
+  EXPECT_EQ(health.silent_at_ms, kNow);
+  EXPECT_TRUE(note_silence(health, 1001, kNow + 1)) << "longer than was known";
+  EXPECT_TRUE(note_silence(health, 1000, kNow + 2001)) << "known, but for a while";
+  EXPECT_EQ(health.silent_ms, 1001u) << "the longest there was";
+  EXPECT_EQ(health.silent_at_ms, kNow + 2001);
+}
+
+TEST(Silence, IsOverWithASuccess) {
+  AddressHealth health;
+  note_silence(health, 1000, kNow);
+  succeed(health, kNow + 10);
+  EXPECT_EQ(health.silent_ms, 0u);
+  EXPECT_FALSE(was_silent(health, kNow + 10));
+}
+
+TEST(Silence, DoesNotLastBecauseAClockWasSetBack) {
+  AddressHealth health;
+  note_silence(health, 1000, kNow);
+  EXPECT_FALSE(was_silent(health, kNow - 1));
+  EXPECT_FALSE(is_silent(health, kNow - 1));
+  EXPECT_TRUE(note_silence(health, 1000, kNow - 1));
+  EXPECT_TRUE(is_silent(health, kNow - 1));
 }
 
 // ---- The entries of a process ----
@@ -153,6 +193,16 @@ TEST_F(Entries, AreFoundByAddressAndPort) {
   EXPECT_FALSE(memory_.find(ipv4(3), 80, found));
 }
 
+TEST_F(Entries, SayWhetherAnyWasSilent) {
+  AddressEntry silent = entry(1, 0, kNow);
+  note_silence(silent.health, 1000, kNow);
+  EXPECT_TRUE(memory_.store(silent));
+  EXPECT_TRUE(memory_.may_hold_failures());
+  AddressEntry found;
+  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  EXPECT_EQ(found.health, silent.health);
+}
+
 TEST_F(Entries, OfOneNetworkAreSpread) {
   std::set<std::size_t> buckets;
   for (std::uint32_t i = 0; i < 256; ++i) buckets.insert(bucket_of(ipv4(0x0a000000 + i), 80));
@@ -171,6 +221,16 @@ TEST_F(Entries, OfOtherProcessesAreTakenOverWhenTheyAreNewer) {
   memory_.adopt(entry(1, 2, kNow + 1));
   ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
   EXPECT_EQ(found.health.failures, 2u);
+}
+
+TEST_F(Entries, OfOtherProcessesTellOfSilenceToo) {
+  memory_.store(entry(1, 0, kNow));
+  AddressEntry silent = entry(1, 0, kNow);
+  note_silence(silent.health, 1500, kNow + 1);
+  memory_.adopt(silent);
+  AddressEntry found;
+  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  EXPECT_TRUE(is_silent(found.health, kNow + 1));
 }
 
 TEST_F(Entries, MakeRoomByAgeThoseThatFailLast) {
@@ -201,8 +261,13 @@ AddressEntry random_entry(std::mt19937_64& random) {
   }
   entry.port = static_cast<std::uint16_t>(1 + random() % 65535);
   entry.set_host_name(random() % 4 == 0 ? "" : "host-" + std::to_string(random()) + ".example.org");
-  entry.health = {random(), random(), random(), static_cast<std::uint32_t>(random()),
-                  static_cast<std::uint32_t>(random())};
+  entry.health = {random(),
+                  random(),
+                  random(),
+                  static_cast<std::uint32_t>(random()),
+                  static_cast<std::uint32_t>(random()),
+                  static_cast<std::uint32_t>(random()),
+                  random()};
   entry.saved_rtt_us = entry.health.rtt_us;
   return entry;
 }
@@ -230,10 +295,33 @@ TEST(Record, TheLongestFits) {
   longest.address.scope = ~0u;
   longest.port = 65535;
   longest.set_host_name(std::string(300, 'x'));
-  longest.health = {~0ull, ~0ull, ~0ull, ~0u, ~0u};
+  longest.health = {~0ull, ~0ull, ~0ull, ~0u, ~0u, ~0u, ~0ull};
   AddressEntry read;
   EXPECT_TRUE(parse_record(view(format_record(longest)), read));
   EXPECT_EQ(read.host_name(), std::string(63, 'x'));
+}
+
+TEST(Record, HeaderTellsTheVersion) {
+  const RecordText header = memory_file_header();
+  EXPECT_TRUE(view(header).starts_with("nextaddr memory 2 "));
+  EXPECT_TRUE(is_memory_file_header(view(header)));
+  RecordText older = header;
+  older[16] = '1';
+  EXPECT_TRUE(is_memory_file_header(view(older))) << "a file of ours, of another version";
+}
+
+// As version 1 wrote it: without SILENT and SILENT_AT.
+TEST(Record, OfTheVersionBeforeIsNone) {
+  AddressEntry entry;
+  entry.address = ipv4(1);
+  entry.port = 1;
+  const std::string text(view(format_record(entry)));
+  ASSERT_TRUE(text.starts_with("0.0.0.1 1 0 0 0 0 0 0 0 - "));
+  std::string older = text;
+  older.erase(20, 4).insert(older.size() - 1, "    ");
+  AddressEntry read;
+  EXPECT_TRUE(parse_record(text, read));
+  EXPECT_FALSE(parse_record(older, read));
 }
 
 TEST(Record, NamesWithOddCharactersAreNotWritten) {
