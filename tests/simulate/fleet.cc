@@ -287,7 +287,8 @@ class Fleet {
     return static_cast<Microseconds>(ms * 1000);
   }
 
-  bool has_room(std::size_t server) {
+  // A probe that is deaf never takes a place among those that wait to be accepted.
+  bool has_room(std::size_t server, bool deaf) {
     const double capacity = setting_.network.servers[server].capacity;
     if (capacity == 0) return true;
     // In slices of a tenth of a second, as the accept queue evens it out.
@@ -296,6 +297,7 @@ class Fleet {
       slice_[server] = slice;
       taken_[server] = 0;
     }
+    if (deaf) return taken_[server] + 1 <= capacity / 10;
     return ++taken_[server] <= capacity / 10;
   }
 
@@ -313,7 +315,7 @@ class Fleet {
       return;
     }
     const bool is_new = !attempt.heard;
-    if (is_new && !has_room(attempt.server)) return;
+    if (is_new && !has_room(attempt.server, attempt.deaf)) return;
     attempt.heard = true;
     if (answer(flight, attempt, 0, now_, arrives) || !is_new) return;
     // Nobody has told the server that it was heard: it answers again, of its own accord.
@@ -337,12 +339,13 @@ class Fleet {
     return true;
   }
 
-  void begin(Flight& flight, std::uint8_t place, std::uint8_t server) {
+  void begin(Flight& flight, std::uint8_t place, std::uint8_t server, bool deaf = false) {
     flight.begun = std::max<std::uint8_t>(flight.begun, place + 1);
     Attempt& attempt = flight.attempts[place];
     attempt = {};
     attempt.began = now_;
     attempt.server = server;
+    attempt.deaf = deaf;
     send(flight, attempt);
   }
 
@@ -580,8 +583,7 @@ class Fleet {
                         probe.found != Probe::Found::kOver && now_ms() - probe.began_ms < kFreshMs);
     if (!fresh) {
       probe = {now_ms(), now_ms(), 0, Probe::Found::kAsking, false, false, false, false};
-      begin(flight, static_cast<std::uint8_t>(1 + position), flight.order[position]);
-      flight.attempts[1 + position].deaf = true;
+      begin(flight, static_cast<std::uint8_t>(1 + position), flight.order[position], true);
     }
   }
 
