@@ -255,7 +255,10 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   }
   if (best_ != PositionSet::kNone && now_ms >= overdue_at()) {
     log_.end(EINPROGRESS, now_ms);
-    return with_silence(move_to(best_, Lesson::kLeft, now_ms), now_ms);
+    // Its own SYN has been sent twice: that is as much as a probe would find out.
+    const bool is_dead = now_ms >= attempt_began_ms_ + kSilentMs;
+    const Lesson lesson = is_dead ? Lesson::kFailed : Lesson::kLeft;
+    return with_silence(move_to(best_, lesson, now_ms), now_ms);
   }
   if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_) {
     log_.end(EINPROGRESS, now_ms);
@@ -299,7 +302,8 @@ std::uint64_t ConnectAttempts::program_until() const {
 std::uint64_t ConnectAttempts::overdue_at() const {
   if (distance_.rtt_ms != 0) return attempt_began_ms_ + overdue_ms(distance_.rtt_ms);
   const std::uint64_t grace = answered_ms_ + std::min(best_ms_, kLongestGraceMs);
-  const std::uint64_t before = std::uint64_t{distance_.silent_ms} * 3 / 2;
+  const std::uint64_t before =
+      std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kSilentMs);
   return std::max(grace,
                   attempt_began_ms_ + std::max<std::uint64_t>(limits_.attempt_delay_ms, before));
 }
