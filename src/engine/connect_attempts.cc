@@ -267,7 +267,10 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   }
   if (best_ != PositionSet::kNone && now_ms >= overdue_at()) {
     log_.end(EINPROGRESS, now_ms);
-    return with_silence(move_to(best_, Lesson::kLeft, now_ms), now_ms);
+    // It was silent before, and now for long enough again: a probe would find out no more.
+    const bool is_dead = distance_.silent_ms != 0 && now_ms >= attempt_began_ms_ + kSilentMs;
+    const Lesson lesson = is_dead ? Lesson::kFailed : Lesson::kLeft;
+    return with_silence(move_to(best_, lesson, now_ms), now_ms);
   }
   // A program that was busy with other things has not let anybody be asked meanwhile.
   if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_ && !last_wait_is_longer_ &&
@@ -319,9 +322,9 @@ std::uint64_t ConnectAttempts::overdue_at() const {
   if (distance_.rtt_ms != 0) return attempt_began_ms_ + delay_ms_;
   const std::uint32_t took = best_ms_ != 0 ? best_ms_ : kLongestGraceMs;
   const std::uint64_t grace = answered_ms_ + std::min(took, kLongestGraceMs);
-  // No answer is worth waiting for longer, however long it was silent before.
+  // A SYN that is lost twice is found out by then.
   const std::uint64_t before =
-      std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kLongestDelayMs);
+      std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kSilentMs);
   return std::max(grace, attempt_began_ms_ + std::max<std::uint64_t>(delay_ms_, before));
 }
 

@@ -50,11 +50,18 @@ void claim(AddressHealth& health, std::uint64_t now_ms) {
 bool note_rtt(AddressHealth& health, std::uint32_t rtt_us, std::uint64_t now_ms) {
   const std::uint32_t before = health.rtt_us;
   rtt_us = std::max(rtt_us, 1u);
-  // Downwards at once, since no packet is faster than the path; upwards slowly.
-  health.rtt_us = before == 0 || rtt_us < before ? rtt_us : before + (rtt_us - before) / 8;
+  // Upwards soon and downwards slowly: where it varies, what is remembered is near the longest of
+  // late, so that an answer is seldom taken for overdue.
+  if (before == 0) {
+    health.rtt_us = rtt_us;
+  } else if (rtt_us > before) {
+    health.rtt_us = before + (rtt_us - before) / 2;
+  } else {
+    health.rtt_us = before - (before - rtt_us) / 8;
+  }
   const std::uint32_t change =
       health.rtt_us > before ? health.rtt_us - before : before - health.rtt_us;
-  if (before != 0 && change <= before / 8) {
+  if (before != 0 && change <= before / 32) {
     health.rtt_us = before;
     return false;
   }

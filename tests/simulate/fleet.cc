@@ -4,6 +4,7 @@
 #include <bit>
 #include <cerrno>
 #include <cmath>
+#include <deque>
 #include <memory>
 #include <stdexcept>
 #include <utility>
@@ -17,6 +18,8 @@ using nextaddr::AddressHealth;
 using nextaddr::AskOrder;
 using nextaddr::ConnectAttempts;
 using nextaddr::Destinations;
+using nextaddr::kProbeMs;
+using nextaddr::kSilentMs;
 using nextaddr::PositionSet;
 using nextaddr::SocketPhase;
 using Action = ConnectAttempts::Action;
@@ -33,9 +36,15 @@ constexpr std::size_t kAnswerResends = 5;
 constexpr Microseconds kGivesUp = Microseconds{kKernelMs} * 1000;
 // As in src/memory/memory.cc. A round trip of less than a tick does not leave connect(2), where it
 // is measured in one of so many only.
-constexpr std::uint64_t kSilentMs = 3000;
 constexpr std::uint32_t kConnectsPerRtt = 16;
 constexpr Microseconds kTick = 4000;
+// As in src/connect/probes.cc. So long a second probe of an address is the first, and so many SYNs
+// the kernel sends for one.
+constexpr std::uint64_t kFreshMs = 2000;
+constexpr std::uint8_t kSynsOfProbe = 2;
+
+// As in src/memory/memory.h.
+enum class Standing : std::uint8_t { kWell, kAskedLast, kToBeProbed };
 
 std::uint64_t mixed(std::uint64_t x) {
   x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
@@ -73,14 +82,14 @@ std::vector<float> internet_distances() {
 
 // One socket's: what the packets that are on their way, or will be, come to.
 struct Attempt {
-  static constexpr std::uint8_t kUnheard = 0xff;
   Microseconds began = 0;
   Microseconds answer_at = kNever;    // it comes, unless the attempt is left before
   Microseconds answer_from = kNever;  // it, or the SYN that it answers at once, is on its way
   std::int16_t error = 0;             // what the answer is
   std::uint8_t server = 0;
   std::uint8_t syns = 0;
-  std::uint8_t heard = kUnheard;  // the first SYN that the server has heard
+  bool heard = false;  // the server has heard a SYN
+  bool deaf = false;   // a probe's: an answer raises no event, and is met by who looks
   bool over = false;
 };
 
@@ -91,8 +100,25 @@ Microseconds syn_at(const Attempt& attempt, std::uint8_t number) {
 }
 
 Microseconds due(const Attempt& attempt) {
+  if (attempt.deaf) {
+    return attempt.syns < kSynsOfProbe ? syn_at(attempt, attempt.syns) : kNever;
+  }
   return std::min(attempt.answer_at, syn_at(attempt, attempt.syns));
 }
+
+// What src/connect/probes.cc knows of a probe, and the connect of its address; the packets are
+// those of an Attempt.
+struct Probe {
+  enum class Found : std::uint8_t { kNothing, kAsking, kAnswered, kFailed, kOver };
+  std::uint64_t began_ms = 0;
+  std::uint64_t looked_ms = 0;
+  std::uint32_t ms = 0;  // how long it took, or takes
+  Found found = Found::kNothing;
+  bool exact = false;         // the answer was met soon enough to tell the distance
+  bool asked = false;         // the machine waits to be told
+  bool silence_told = false;  // and has been told so much
+  bool lingers = false;
+};
 
 // One connect() of a client. These are used again and again; FlightState is what begins anew.
 struct FlightState {
@@ -101,14 +127,18 @@ struct FlightState {
   std::uint32_t client = 0;
   std::uint8_t addresses_asked = 0;  // addresses asked, of a program that walks or races
   bool in_window = false;
+  bool is_parked = false;     // the requested address: another one was asked first
+  bool lingers_only = false;  // no connect, but a probe that has outlived one
   int first_error = 0;
   std::uint8_t begun = 0;  // of `attempts`
   std::array<std::uint8_t, kMaxServers> order{};
 };
 
 struct Flight : FlightState {
-  // The program's socket, then the probes; in a race one after the other.
+  // The program's socket, then the probes: of the library one for each position, of others, and in
+  // a race, one after the other.
   std::array<Attempt, kMaxServers + 1> attempts;
+  std::array<Probe, kMaxServers> probes;  // of the library, by position
   // Of a connect with the library, once it needs an event; none: the kernel has it.
   std::unique_ptr<ConnectAttempts> machine;
 };
@@ -183,13 +213,11 @@ class Fleet {
     if (rules.program == Program::kNextaddr && rules.memory != Memory::kOff) {
       healths_.resize(setting.clients * servers_);
       connects_.resize(setting.clients);
-      if (rules.memory == Memory::kProcess) silent_until_ms_.resize(healths_.size());
     }
-    result_.bytes_a_client = setting.clients == 0
-                                 ? 0
-                                 : (healths_.size() * sizeof(AddressHealth) + connects_.size() +
-                                    silent_until_ms_.size() * sizeof(std::uint32_t)) /
-                                       setting.clients;
+    result_.bytes_a_client =
+        setting.clients == 0
+            ? 0
+            : (healths_.size() * sizeof(AddressHealth) + connects_.size()) / setting.clients;
   }
 
   Result play() {
@@ -259,7 +287,8 @@ class Fleet {
     return static_cast<Microseconds>(ms * 1000);
   }
 
-  bool has_room(std::size_t server) {
+  // A probe that is deaf never takes a place among those that wait to be accepted.
+  bool has_room(std::size_t server, bool deaf) {
     const double capacity = setting_.network.servers[server].capacity;
     if (capacity == 0) return true;
     // In slices of a tenth of a second, as the accept queue evens it out.
@@ -268,6 +297,7 @@ class Fleet {
       slice_[server] = slice;
       taken_[server] = 0;
     }
+    if (deaf) return taken_[server] + 1 <= capacity / 10;
     return ++taken_[server] <= capacity / 10;
   }
 
@@ -275,7 +305,7 @@ class Fleet {
   void send(const Flight& flight, Attempt& attempt) {
     ++result_.seconds[now_ / kSecond].syns[attempt.server];
     if (flight.in_window) ++result_.syns_in_window;
-    const std::uint8_t number = attempt.syns++;
+    ++attempt.syns;
     if (chance_.happens(setting_.network.loss)) return;
     const Microseconds arrives = now_ + one_way(flight.client, attempt.server);
     const State state = state_at(attempt.server, arrives);
@@ -284,9 +314,9 @@ class Fleet {
       answer(flight, attempt, ECONNREFUSED, now_, arrives);
       return;
     }
-    const bool is_new = attempt.heard == Attempt::kUnheard;
-    if (is_new && !has_room(attempt.server)) return;
-    if (is_new) attempt.heard = number;
+    const bool is_new = !attempt.heard;
+    if (is_new && !has_room(attempt.server, attempt.deaf)) return;
+    attempt.heard = true;
     if (answer(flight, attempt, 0, now_, arrives) || !is_new) return;
     // Nobody has told the server that it was heard: it answers again, of its own accord.
     for (std::size_t i = 0; i < kAnswerResends; ++i) {
@@ -309,26 +339,19 @@ class Fleet {
     return true;
   }
 
-  void begin(Flight& flight, std::uint8_t place, std::uint8_t server) {
+  void begin(Flight& flight, std::uint8_t place, std::uint8_t server, bool deaf = false) {
     flight.begun = std::max<std::uint8_t>(flight.begun, place + 1);
     Attempt& attempt = flight.attempts[place];
     attempt = {};
     attempt.began = now_;
     attempt.server = server;
+    attempt.deaf = deaf;
     send(flight, attempt);
-  }
-
-  // A SYN from another socket. It is deaf: the server's application never sees it, and nothing of
-  // its handshake serves the program's socket, which has to make its own.
-  void probe(Flight& flight, std::uint8_t server) {
-    std::uint8_t place = 1;
-    while (place < flight.begun && flight.attempts[place].server != server) ++place;
-    begin(flight, place, server);
   }
 
   // What is due of an attempt happens. True when it has ended, with its error.
   bool ends(const Flight& flight, Attempt& attempt) {
-    if (attempt.answer_at > now_) {
+    if (attempt.deaf || attempt.answer_at > now_) {
       if (attempt.syns <= std::size(kResends)) {
         send(flight, attempt);
         return false;
@@ -404,6 +427,7 @@ class Fleet {
       return flight.timer <= now_ && time_is_up(flight);
     }();
     if (over) {
+      if (!flight.lingers_only) let_go(flight);
       flight.machine.reset();
       free_.push_back(number);
     } else {
@@ -415,7 +439,7 @@ class Fleet {
   bool ended(Flight& flight, std::size_t place) {
     const Attempt& attempt = flight.attempts[place];
     if (flight.machine) {
-      if (ended_with_library(flight, place)) return true;
+      if (ended_with_library(flight)) return true;
       if (flight.machine) return false;
     }
     const bool own = place == 0 && rules_.program != Program::kRaces;
@@ -436,6 +460,7 @@ class Fleet {
   }
 
   bool time_is_up(Flight& flight) {
+    if (flight.lingers_only) return look_after_lingering(flight);
     if (flight.machine) return look(flight, SocketPhase::kConnecting);
     ask_next(flight, flight.begun);
     return false;
@@ -474,20 +499,28 @@ class Fleet {
     return healths_[flight.client * servers_ + server];
   }
 
-  bool is_parked(const Flight& flight, std::size_t server) {
-    if (!remembers()) return false;
+  // How the requested address stands.
+  Standing standing_of(const Flight& flight, std::size_t server) {
+    if (!remembers()) return Standing::kWell;
     AddressHealth& known = health(flight, server);
     const AskOrder order = rules_.parking.ask_order_of(known, now_ms());
-    if (order == AskOrder::kClaim) nextaddr::claim(known, now_ms());
-    return order == AskOrder::kLast;
+    if (order == AskOrder::kLast) return Standing::kAskedLast;
+    if (order == AskOrder::kUsual) {
+      return nextaddr::was_silent(known, now_ms()) ? Standing::kAskedLast : Standing::kWell;
+    }
+    nextaddr::claim(known, now_ms());
+    return order == AskOrder::kClaim ? Standing::kToBeProbed : Standing::kWell;
   }
 
-  bool is_asked_last(const Flight& flight, std::size_t server) {
-    if (!remembers()) return false;
-    if (rules_.parking.ask_order_of(health(flight, server), now_ms()) != AskOrder::kUsual)
-      return true;
-    return !silent_until_ms_.empty() &&
-           now_ / 1000 < silent_until_ms_[flight.client * servers_ + server];
+  void find_bad_ones(const Flight& flight, Destinations& out) {
+    if (!remembers()) return;
+    for (std::size_t i = 1; i < servers_; ++i) {
+      const AddressHealth& known = health(flight, flight.order[i]);
+      const AskOrder order = rules_.parking.ask_order_of(known, now_ms());
+      const bool silent = nextaddr::was_silent(known, now_ms());
+      if (order != AskOrder::kUsual || silent) out.parked.add(i);
+      if (nextaddr::is_silent(known, now_ms())) out.silent.add(i);
+    }
   }
 
   void note_failure(const Flight& flight, std::size_t server) {
@@ -499,24 +532,133 @@ class Fleet {
                         static_cast<std::uint32_t>(chance_.bits() >> 32));
   }
 
-  void note_silent(const Flight& flight, std::size_t server) {
-    if (silent_until_ms_.empty()) return;
-    silent_until_ms_[flight.client * servers_ + server] =
-        static_cast<std::uint32_t>(now_ / 1000 + kSilentMs);
+  void note_silence(const Flight& flight, std::size_t server, std::uint32_t silent_ms) {
+    if (remembers()) nextaddr::note_silence(health(flight, server), silent_ms, now_ms());
   }
 
-  void note_connected(const Flight& flight, std::size_t server, Microseconds round_trip_us) {
+  bool is_failing(const Flight& flight, std::size_t server) {
+    if (!remembers()) return false;
+    const AddressHealth& known = health(flight, server);
+    return known.failures != 0 || known.silent_ms != 0;
+  }
+
+  void note_success(const Flight& flight, std::size_t server) {
+    if (is_failing(flight, server)) nextaddr::succeed(health(flight, server), now_ms());
+  }
+
+  void note_rtt(const Flight& flight, std::size_t server, Microseconds took) {
     if (!remembers()) return;
     AddressHealth& known = health(flight, server);
-    if (known.failures != 0) nextaddr::succeed(known, now_ms());
-    if (round_trip_us >= kTick || connects_[flight.client]++ % kConnectsPerRtt == 0) {
-      nextaddr::note_rtt(known, static_cast<std::uint32_t>(round_trip_us), now_ms());
+    const std::uint32_t saved = known.rtt_us;
+    nextaddr::note_rtt(known, static_cast<std::uint32_t>(took), now_ms());
+    // A process saves what it has learnt when it ends, if that is news.
+    const bool is_news = known.rtt_us / 2 > saved || known.rtt_us < saved / 2;
+    if (rules_.memory == Memory::kFile && !is_news) known.rtt_us = saved;
+  }
+
+  void note_connected(const Flight& flight, std::size_t server, Microseconds took) {
+    note_success(flight, server);
+    if (!remembers()) return;
+    if (took >= kTick || connects_[flight.client]++ % kConnectsPerRtt == 0) {
+      note_rtt(flight, server, took);
     }
   }
 
-  std::uint32_t own_delay(const Flight& flight, std::size_t server) {
-    if (!remembers() || rules_.own_delay == nullptr) return 0;
-    return rules_.own_delay(health(flight, server));
+  ConnectAttempts::Distance distance_of(const Flight& flight, std::size_t server) {
+    if (!remembers() || rules_.known_rtt_ms == nullptr) return {};
+    const AddressHealth& known = health(flight, server);
+    return {rules_.known_rtt_ms(known), known.silent_ms};
+  }
+
+  // --- what src/connect/probes.cc does ---
+
+  // A SYN from another socket. It is deaf: the server's application never sees it, and nothing of
+  // its handshake serves the program's socket, which has to make its own.
+  void probe(Flight& flight, std::size_t position) {
+    Probe& probe = flight.probes[position];
+    observe(flight, position);
+    // What was found out a moment ago counts.
+    const bool fresh = probe.found == Probe::Found::kAsking ||
+                       (probe.found != Probe::Found::kNothing &&
+                        probe.found != Probe::Found::kOver && now_ms() - probe.began_ms < kFreshMs);
+    if (!fresh) {
+      probe = {now_ms(), now_ms(), 0, Probe::Found::kAsking, false, false, false, false};
+      begin(flight, static_cast<std::uint8_t>(1 + position), flight.order[position], true);
+    }
+  }
+
+  // What has become of it by now.
+  void observe(Flight& flight, std::size_t position) {
+    Probe& probe = flight.probes[position];
+    if (probe.found != Probe::Found::kAsking || probe.looked_ms == now_ms()) return;
+    Attempt& attempt = flight.attempts[1 + position];
+    const std::uint64_t since = now_ms() - probe.looked_ms;
+    probe.looked_ms = now_ms();
+    probe.ms = static_cast<std::uint32_t>(now_ms() - probe.began_ms);
+    if (attempt.answer_at <= now_) {
+      probe.found = attempt.error == 0 ? Probe::Found::kAnswered : Probe::Found::kFailed;
+      probe.exact = since * 4 <= probe.ms || since <= 10;
+    } else if (probe.ms >= kProbeMs) {
+      probe.found = Probe::Found::kOver;
+    } else {
+      return;
+    }
+    attempt.over = true;
+  }
+
+  // True when none lingers any more.
+  bool look_after_lingering(Flight& flight) {
+    bool any = false;
+    for (std::size_t i = 0; i < servers_; ++i) {
+      Probe& probe = flight.probes[i];
+      if (!probe.lingers) continue;
+      observe(flight, i);
+      const std::uint64_t age = now_ms() - probe.began_ms;
+      if (probe.found == Probe::Found::kAsking && age < kSilentMs) {
+        any = true;
+        if (!flight.lingers_only) continue;
+        const std::uint64_t next =
+            std::min(age + std::clamp<std::uint64_t>(age / 8, 5, 100), std::uint64_t{kSilentMs});
+        flight.timer = flight.attempts[1 + i].began + next * 1000;
+        continue;
+      }
+      probe.lingers = false;
+      if (probe.found == Probe::Found::kAnswered) {
+        note_success(flight, flight.order[i]);
+        if (probe.exact) note_rtt(flight, flight.order[i], Microseconds{probe.ms} * 1000);
+      } else {
+        note_failure(flight, flight.order[i]);
+      }
+    }
+    return !any;
+  }
+
+  // The connect has ended, and with it its probes, but for those that linger.
+  void let_go(Flight& flight) {
+    if (rules_.program != Program::kNextaddr || !flight.machine) return;
+    // They end with their process.
+    if (look_after_lingering(flight) || rules_.memory == Memory::kFile) return;
+    for (std::size_t i = 0; i < servers_; ++i) {
+      if (!flight.probes[i].lingers) continue;
+      const std::uint32_t number = free_flight();
+      Flight& own = flights_[number];
+      static_cast<FlightState&>(own) = flight;
+      clear_probes(own);
+      own.lingers_only = true;
+      own.attempts[0].over = true;
+      own.probes[i] = flight.probes[i];
+      own.attempts[1 + i] = flight.attempts[1 + i];
+      own.timer = now_;
+      await(number);
+    }
+  }
+
+  void clear_probes(Flight& flight) const {
+    for (std::size_t i = 0; i < servers_; ++i) {
+      flight.probes[i] = {};
+      flight.attempts[1 + i].over = true;
+    }
+    flight.begun = static_cast<std::uint8_t>(1 + servers_);
   }
 
   // --- what src/connect/connect_operation.cc does: what the machine says ---
@@ -526,20 +668,32 @@ class Fleet {
     const std::uint8_t requested = flight.order[0];
     ConnectAttempts& machine = starting_;
     machine.begin(false, now_ms(), first_look_ms());
-    if (is_parked(flight, requested)) {
+    const Standing standing = standing_of(flight, requested);
+    if (standing != Standing::kWell) {
+      clear_probes(flight);
+      flight.is_parked = true;
       carry_out(flight, machine, machine.elsewhere(SocketPhase::kClosed));
-      if (machine.state() != ConnectAttempts::State::kLeft) return keep(flight, machine);
+      if (machine.state() != ConnectAttempts::State::kLeft) {
+        if (standing == Standing::kToBeProbed) {
+          probe(flight, 0);
+          flight.probes[0].lingers = true;
+        }
+        return keep(flight, machine);
+      }
+      flight.is_parked = false;
       machine.begin(false, now_ms(), first_look_ms());
     }
     begin(flight, 0, requested);
-    carry_out(flight, machine, machine.started({EINPROGRESS, machine.began_ms(), 0, {}}, now_ms()));
+    carry_out(flight, machine,
+              machine.started({EINPROGRESS, machine.began_ms(), {}, {}}, now_ms()));
     // Most connects need no event of their own: the answer comes before the machine wants to look
     // at the socket, so that it would hear of nothing but a connected one, and has nothing to
     // decide. Its round trip is known by so much earlier; a failing address is found well no sooner
     // than it has answered.
     const Attempt& attempt = flight.attempts[0];
     if (attempt.answer_at >= std::min(flight.timer, syn_at(attempt, 1)) || attempt.error != 0 ||
-        (remembers() && health(flight, requested).failures != 0)) {
+        is_failing(flight, requested)) {
+      clear_probes(flight);
       return keep(flight, machine);
     }
     const Microseconds took = attempt.answer_at - now_;
@@ -552,10 +706,8 @@ class Fleet {
   // As shortest_attempt_delay() in src/memory/memory.cc: that of the nearest address there could
   // be.
   [[nodiscard]] std::uint32_t first_look_ms() const {
-    if (!remembers() || rules_.own_delay == nullptr) return rules_.delay_ms;
-    AddressHealth nearest;
-    nearest.rtt_us = 1;
-    return std::min(rules_.delay_ms, rules_.own_delay(nearest));
+    if (!remembers() || rules_.known_rtt_ms == nullptr) return rules_.delay_ms;
+    return std::min(rules_.delay_ms, nextaddr::overdue_ms(1));
   }
 
   // A machine takes a kilobyte, so only those that will be asked again are kept.
@@ -565,25 +717,23 @@ class Fleet {
   }
 
   bool look(Flight& flight, SocketPhase phase) {
+    look_at_probes(flight, *flight.machine);
+    look_after_lingering(flight);
     return carry_out(flight, *flight.machine, flight.machine->seen(phase, now_ms()));
   }
 
-  bool ended_with_library(Flight& flight, std::size_t place) {
-    const Attempt& attempt = flight.attempts[place];
-    if (place == 0) {
-      return look(flight, attempt.error == 0 ? SocketPhase::kConnected : SocketPhase::kClosed);
-    }
-    const auto* position = std::find(flight.order.begin(), flight.order.end(), attempt.server);
-    flight.machine->probed(static_cast<std::size_t>(position - flight.order.begin()),
-                           attempt.error);
-    return look(flight, flight.attempts[0].over ? SocketPhase::kClosed : SocketPhase::kConnecting);
+  bool ended_with_library(Flight& flight) {
+    const int error = flight.attempts[0].error;
+    return look(flight, error == 0           ? SocketPhase::kConnected
+                        : error == ETIMEDOUT ? SocketPhase::kGivenUp
+                                             : SocketPhase::kClosed);
   }
 
   // True when the connect is over.
   bool carry_out(Flight& flight, ConnectAttempts& machine, Action action) {
     using Kind = Action::Kind;
     for (;;) {
-      remember(flight, action);
+      remember(flight, machine, action);
       switch (action.kind) {
         case Kind::kPlan:
           action = plan(flight, machine);
@@ -593,26 +743,37 @@ class Fleet {
           break;
         case Kind::kConnect: {
           const std::uint8_t server = flight.order[action.position];
+          // What its probe had to tell has been told.
+          flight.probes[action.position].asked = false;
           begin(flight, 0, server);
           action =
-              machine.started({EINPROGRESS, now_ms(), own_delay(flight, server), {}}, now_ms());
+              machine.started({EINPROGRESS, now_ms(), distance_of(flight, server), {}}, now_ms());
           break;
         }
         case Kind::kProbe:
-          probe(flight, flight.order[action.position]);
-          [[fallthrough]];
+          ask(flight, machine, action.position, distance_of(flight, flight.order[action.position]));
+          look_at_probes(flight, machine);
+          action = machine.seen(SocketPhase::kConnecting, now_ms());
+          break;
         case Kind::kWait:
           // From whole milliseconds of the connect's begin, so that these are not lost by rounding.
-          flight.timer = (machine.until_ms() - kEpochMs) * 1000 + flight.began % 1000;
+          flight.timer = machine.until_ms() == ConnectAttempts::kNever
+                             ? kNever
+                             : (machine.until_ms() - kEpochMs) * 1000 + flight.began % 1000;
           return false;
         case Kind::kConnected:
-          note_success(flight, machine);
+          if (now_ - flight.attempts[0].began < Microseconds{kSilentMs} * 1000) {
+            note_connected(flight, flight.attempts[0].server, now_ - flight.attempts[0].began);
+          } else {
+            note_success(flight, flight.attempts[0].server);
+          }
           return conclude(flight, 0, flight.attempts[0].server);
         case Kind::kDeliver:
           return conclude(flight, machine.error(), 0);
         case Kind::kLeave:
           flight.timer = kNever;
           flight.begun = 1;  // the probes are gone
+          let_go(flight);
           flight.machine.reset();
           return false;
         default:
@@ -623,35 +784,63 @@ class Fleet {
 
   Action plan(const Flight& flight, ConnectAttempts& machine) {
     Destinations destinations;
-    for (std::size_t i = 0; i < servers_; ++i) {
-      destinations.candidates.add(i);
-      if (i != 0 && is_asked_last(flight, flight.order[i])) destinations.parked.add(i);
-    }
-    // Nobody has been asked yet: this one is parked.
-    if (flight.begun == 0) destinations.parked.add(0);
-    return machine.planned(destinations, {rules_.delay_ms, kKernelMs, 0},
-                           own_delay(flight, flight.order[0]), now_ms());
+    for (std::size_t i = 0; i < servers_; ++i) destinations.candidates.add(i);
+    find_bad_ones(flight, destinations);
+    if (flight.is_parked) destinations.parked.add(0);
+    return machine.planned(destinations, {rules_.delay_ms, 0, true, kKernelMs},
+                           distance_of(flight, flight.order[0]), now_ms());
   }
 
-  void remember(const Flight& flight, const Action& action) {
-    const Attempt& attempt = flight.attempts[0];
-    if (action.lesson == Lesson::kFailed) note_failure(flight, attempt.server);
-    if (action.lesson != Lesson::kSilent) return;
-    note_silent(flight, attempt.server);
-    const bool comes = attempt.error == 0 && attempt.answer_from <= now_;
-    if (flight.in_window && comes) ++result_.needless;
+  void ask(Flight& flight, ConnectAttempts& machine, std::size_t position,
+           ConnectAttempts::Distance distance) {
+    probe(flight, position);
+    flight.probes[position].asked = true;
+    flight.probes[position].silence_told = false;
+    machine.probing(position, distance, now_ms());
   }
 
-  void note_success(const Flight& flight, const ConnectAttempts& machine) {
-    const Attempt& attempt = flight.attempts[0];
-    // The kernel measures from the SYN whose timestamp the server sends back, the first that it has
-    // heard: when its answer was lost, a second or more is in it.
-    note_connected(flight, attempt.server, now_ - syn_at(attempt, attempt.heard));
-    if (!machine.is_planned()) return;
-    const PositionSet& silent = machine.left_in_silence();
-    for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
-      note_failure(flight, flight.order[i]);
+  void look_at_probes(Flight& flight, ConnectAttempts& machine) {
+    using Told = ConnectAttempts::Probe;
+    for (std::size_t i = servers_; i-- > 0;) {
+      Probe& probe = flight.probes[i];
+      if (!probe.asked) continue;
+      observe(flight, i);
+      const auto tell = [&](Told what) {
+        remember(flight, machine,
+                 machine.probed(i, what, flight.attempts[1 + i].error, probe.ms, now_ms()));
+      };
+      probe.asked = probe.found == Probe::Found::kAsking;
+      switch (probe.found) {
+        case Probe::Found::kAnswered:
+          if (probe.exact) note_rtt(flight, flight.order[i], Microseconds{probe.ms} * 1000);
+          tell(Told::kAnswered);
+          break;
+        case Probe::Found::kFailed:
+          tell(Told::kFailed);
+          break;
+        case Probe::Found::kOver:
+          tell(Told::kOver);
+          break;
+        default:
+          if (probe.ms < kSilentMs || probe.silence_told) break;
+          probe.silence_told = true;
+          tell(Told::kSilent);
+          break;
+      }
     }
+  }
+
+  // What the machine has learnt. Before a move: of the attempt that is left by it.
+  void remember(Flight& flight, ConnectAttempts& machine, const Action& action) {
+    if (action.lesson == Lesson::kNothing) return;
+    const std::uint8_t server = flight.order[action.about];
+    if (action.lesson == Lesson::kFailed) return note_failure(flight, server);
+    note_silence(flight, server, action.silent_ms);
+    if (action.lesson != Lesson::kLeft) return;
+    const Attempt& attempt = flight.attempts[0];
+    if (flight.in_window && attempt.error == 0 && attempt.answer_from <= now_) ++result_.needless;
+    ask(flight, machine, action.about, {});
+    flight.probes[action.about].lingers = true;
   }
 
   const Setting& setting_;
@@ -662,11 +851,10 @@ class Fleet {
   std::vector<std::size_t> cursors_;
   std::array<std::uint64_t, kMaxServers> slice_{};
   std::array<double, kMaxServers> taken_{};
-  std::vector<AddressHealth> healths_;          // by client and server
-  std::vector<std::uint32_t> silent_until_ms_;  // likewise
-  std::vector<std::uint8_t> connects_;          // by client
-  std::vector<Flight> flights_;
-  ConnectAttempts starting_;  // of the connect that begins now
+  std::vector<AddressHealth> healths_;  // by client and server
+  std::vector<std::uint8_t> connects_;  // by client
+  std::deque<Flight> flights_;          // a reference to one stays good
+  ConnectAttempts starting_;            // of the connect that begins now
   std::vector<std::uint32_t> free_;
   Events events_;
   Microseconds now_ = 0;

@@ -1,8 +1,8 @@
 // A fleet of clients, the addresses of one host, the network between them and a clock that moves
 // only when something happens. The clients of the library drive the machine that decides in it,
 // engine/connect_attempts.h, with engine/parking.h; what is written here once more is only what
-// src/connect/connect_operation.cc does because the machine says so, and what src/memory/memory.cc
-// remembers.
+// src/connect/connect_operation.cc and probes.cc do because the machine says so, and what
+// src/memory/memory.cc remembers.
 //
 // Must never decide anything for the library, nor depend on anything but its arguments and the
 // seed: no real time, no random_device, no distribution of the standard library (these differ
@@ -71,15 +71,21 @@ enum class Program : std::uint8_t {
   kNextaddr,  // kFirstOnly with the library
 };
 
-// What remembers: one program, many short ones of a user that share the file, or nobody.
+// What remembers: one program, many short ones of a user that share the file and end once they are
+// connected, with whatever lingers, or nobody.
 enum class Memory : std::uint8_t { kProcess, kFile, kOff };
+
+// As in src/memory/memory.cc.
+inline std::uint32_t rtt_ms(const nextaddr::AddressHealth& health) {
+  return (health.rtt_us + 999) / 1000;
+}
 
 struct Rules {
   Program program = Program::kNextaddr;
   Memory memory = Memory::kProcess;
   std::uint32_t delay_ms = nextaddr::kDefaultAttemptDelayMs;
-  // The delay of an address by what is known of it; none: always delay_ms.
-  std::uint32_t (*own_delay)(const nextaddr::AddressHealth&) = nextaddr::attempt_delay_ms;
+  // The round trip that the machine is told of, by what is known of the address; none: nothing.
+  std::uint32_t (*known_rtt_ms)(const nextaddr::AddressHealth&) = rtt_ms;
   std::uint32_t first_parking_ms = nextaddr::kFirstParkingMs;
   Parking parking = kParking;
   bool asks_beside() const { return program == Program::kRaces || program == Program::kProbes; }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/schedule.h"
+
 namespace real = nextaddr;
 
 #define nextaddr no_jitter
