@@ -114,7 +114,6 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   last_probe_ms_ = began_ms_;
   last_wait_ms_ = 0;
   last_wait_is_longer_ = false;
-  seen_ms_ = now_ms;
   requested_error_ = 0;
   log_ = {};
   log_.begin(requested_, began_ms_, fault_);
@@ -125,6 +124,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
       return leave(0);
     }
     log_.end(kParked, began_ms_);
+    moves_ = 1;
     state_ = State::kAsking;
     position_ = requested_;
     next_ = static_cast<std::uint16_t>(first);
@@ -142,7 +142,8 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
   if (planned_) log_.end(error, now_ms);
   Action action = leave(error);
   action.about = position_;
-  if (parks(error)) action.lesson = Lesson::kFailed;
+  // That was silence, which may be the network's own when nobody has answered.
+  if (parks(error) && error != ETIMEDOUT) action.lesson = Lesson::kFailed;
   action.kind = Kind::kTold;
   return action;
 }
@@ -256,7 +257,13 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
 
 // The attempt is in flight, and something may be due.
 Action ConnectAttempts::next_step(std::uint64_t now_ms) {
-  if (now_ms < until_ms()) return wait();
+  const std::uint64_t due = until_ms();
+  if (now_ms < due) return wait();
+  // A program that was busy with other things has not let anybody be asked meanwhile.
+  if (last_wait_ms_ != 0 && !last_wait_is_longer_ && now_ms - due > kAskAgainMs) {
+    last_wait_is_longer_ = true;
+    last_wait_ms_ = now_ms + kLastWaitMs;
+  }
   if (held_until_ms_ != 0 && now_ms >= held_until_ms_) {
     return {Kind::kRelease, Lesson::kNothing, 0, position_};
   }
@@ -272,13 +279,6 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     const Lesson lesson = is_dead ? Lesson::kFailed : Lesson::kLeft;
     return with_silence(move_to(best_, lesson, now_ms), now_ms);
   }
-  // A program that was busy with other things has not let anybody be asked meanwhile.
-  if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_ && !last_wait_is_longer_ &&
-      now_ms - seen_ms_ > kAskAgainMs) {
-    last_wait_is_longer_ = true;
-    last_wait_ms_ = now_ms + kLastWaitMs;
-  }
-  seen_ms_ = now_ms;
   if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_) {
     log_.end(EINPROGRESS, now_ms);
     return deliver(requested_error_, Lesson::kNothing);
@@ -399,7 +399,10 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   if (!moves_on(error)) return deliver(requested_error_ != 0 ? requested_error_ : error, lesson);
   schedule_.drop(position_);
   forget_answer(position_);
-  return ask_next(lesson, now_ms);
+  Action action = ask_next(lesson, now_ms);
+  // As in told().
+  if (error == ETIMEDOUT && action.kind == Kind::kDeliver) action.lesson = Lesson::kNothing;
+  return action;
 }
 
 // Where the socket may go: to who has answered, else to who has not been asked, else to who is

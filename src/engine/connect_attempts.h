@@ -255,7 +255,6 @@ class ConnectAttempts {
   std::uint64_t first_look_ms_ = 0;  // in kFirst
   std::uint64_t attempt_began_ms_ = 0;
   std::uint64_t held_until_ms_ = 0;  // in kHeldBack
-  std::uint64_t seen_ms_ = 0;        // when the attempt was seen in flight last
   std::uint64_t next_probe_ms_ = 0;  // somebody else is to be asked then
   std::uint64_t next_look_ms_ = 0;   // probes are to be looked at then
   std::uint64_t last_probe_ms_ = 0;  // one was made last

@@ -241,6 +241,7 @@ class Play {
         if (choices_.next() == 'i') return resume();
         break;
       case Kind::kLeave:
+      case Kind::kTold:
         // The requested address was parked, and is asked all the same.
         if (instead_ && attempts_ == 0) {
           instead_ = false;
@@ -578,7 +579,7 @@ class Play {
 
   Action expect_left(const Action& action, int error, Lesson lesson = Lesson::kNothing) {
     undisturbed_ = false;
-    expect(action, Kind::kLeave, State::kLeft, lesson);
+    expect(action, Kind::kTold, State::kLeft, lesson);
     require(machine_.error() == error);
     return action;
   }

@@ -771,6 +771,7 @@ class Fleet {
         case Kind::kDeliver:
           return conclude(flight, machine.error(), 0);
         case Kind::kLeave:
+        case Kind::kTold:
           flight.timer = kNever;
           flight.begun = 1;  // the probes are gone
           let_go(flight);
