@@ -95,6 +95,10 @@ inline bool is_single_threaded() {
   return flag != nullptr && *flag != 0;
 }
 
+// These are called around each fork(2) from now on, the last one in the child: not around vfork(2),
+// posix_spawn(3) or a clone(2) of the program's own. Nothing where libc has no such thing.
+void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)());
+
 // Resolves what is a system call until then. Also where the library does nothing.
 void resolve_first();
 // Resolves what signal handlers may call. Not async-signal-safe itself.

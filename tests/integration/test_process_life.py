@@ -60,6 +60,29 @@ def test_a_vfork_child_does_not_end_a_connect_of_its_parent(several, kinds):
     assert run.values("child", "told", "peer") == ("ECONNREFUSED", "1", host.live[0]), run
 
 
+def test_a_vfork_child_is_not_taken_for_the_forked_child_that_it_comes_from(several):
+    host = several("refused", "live")
+    assert_reached(host, run_shim(host, "forked", what="vfork"))
+
+
+def test_waits_of_a_forked_child_cost_nothing_once_a_thread_of_its_parent_was_woken(several, require, tmp_path):
+    host = several("silent", "live")
+    trace, times = tmp_path / "trace", 20
+    run = start_shim(host, "forked", what="waits", times=times, before=[require("strace"), "-f", "-qq", "-o", str(trace)]).finish()
+    child, parent = run.lines
+    assert parent["peer"] == host.live[0], run
+    calls = [re.match(r"(\d+) +(\w+)\(", line) for line in trace.read_text().splitlines()]
+    calls = [call[2] for call in calls if call and call[1] == child["pid"]]
+    begin, end = [position for position, call in enumerate(calls) if call == "getppid"]
+    assert end - begin - 1 == 3 * times, calls[begin : end + 1]
+
+
+@pytest.mark.parametrize("kinds", [("refused", "live"), ("refused", "refused", "refused", "live")], ids="-".join)
+def test_a_forked_child_keeps_no_socket_that_another_thread_worked_on(several, kinds):
+    run = run_shim(several(*kinds), "forked", what="pins", times=300)
+    assert run.values("held", "connected") == ("0", "1"), run
+
+
 def test_executed_children(several):
     # A child, and then the shell's own process.
     host = several("refused", "live")
