@@ -14,6 +14,7 @@
 #include "faults.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "process.h"
 #include "program_settings.h"
 #include "signals.h"
 #include "socket.h"
@@ -74,7 +75,7 @@ int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
 // connect does not pay for it.
 bool is_another_by_now(int fd, int first) {
   return (first == EINPROGRESS || first == ECONNREFUSED || first == ETIMEDOUT) &&
-         was_never_connected(fd);
+         sandbox() == Sandbox::kNone && was_never_connected(fd);
 }
 
 // The first attempt of a blocking connect did not succeed at once: `first` is EINPROGRESS, or its

@@ -130,6 +130,17 @@ bool ConnectOperation::leave_to_kernel() {
   return false;
 }
 
+bool ConnectOperation::catch_up(const ConnectOperation& newer) {
+  if (newer.cookie_ != cookie_ || newer.requested_ != requested_) return false;
+  // Its descriptor is not ours, and of the program's socket it has nothing to tell.
+  const int fd = fd_;
+  const ProgramSettings settings = settings_;
+  *this = newer;
+  fd_ = fd;
+  settings_ = settings;
+  return true;
+}
+
 int ConnectOperation::mark_connected() {
   const Step step(*this);
   // A reset since is for the program's first read or write, not for us to take.

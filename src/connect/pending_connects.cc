@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "clock.h"
+#include "connect/shared_connects.h"
 #include "descriptors.h"
 #include "errno_kept.h"
 #include "libc.h"
@@ -30,18 +31,15 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::uint64_t kScanMs = 5;
 // After so long it is looked whether what waits for the program still has its socket.
 constexpr std::uint64_t kForgottenMs = 2000;
+// What a parent has begun is looked at again after so long at first, and forgotten after so long.
+constexpr std::uint64_t kInheritedMs = 500;
+constexpr std::uint64_t kLongestConnectMs = 180'000;
 // So long after its time a connect is nobody's: whoever waits then advances it.
 constexpr std::uint64_t kAbandonedMs = 100;
 
 enum Holding : std::uint32_t { kFree, kIdle, kHeld };
 
-enum class Stage : std::uint8_t {
-  kPending,
-  kFailed,  // for good: `error` waits for the program to ask
-  // The last attempt was left to the kernel. Not pending any more (not counted), but remembered
-  // until the descriptor's next connect.
-  kLeftToKernel,
-};
+using Stage = ConnectStage;
 
 }  // namespace
 
@@ -57,6 +55,12 @@ struct PendingSlot {
   std::atomic<bool> knocked;         // somebody wanted to advance it meanwhile
   std::atomic<Stage> stage;
   int error;
+  // What processes know of it that have its socket in common; null: this one is alone.
+  SharedConnect* shared;
+  std::uint64_t shared_since;    // while it is held: since when that is, too
+  std::uint32_t shared_version;  // that `operation` is up to
+  // It was begun by a parent, and this process has not looked after it yet: it may not care.
+  bool inherited;
   ConnectOperation operation;
 };
 
@@ -105,12 +109,54 @@ Table* make_table() {
   return all;
 }
 
-bool hold(Slot& slot) {
-  std::uint32_t idle = kIdle;
-  return slot.holding.compare_exchange_strong(idle, kHeld);
+// The other processes may go on with it, from where it is now.
+void pass_on(Slot& slot) {
+  SharedConnect& shared = *slot.shared;
+  if (!is_held_since(shared, slot.shared_since)) return;
+  shared.operation = slot.operation;
+  shared.stage = slot.stage;
+  shared.error = slot.error;
+  slot.shared_version = shared.version.fetch_add(1, std::memory_order_relaxed) + 1;
+  release(shared, slot.shared_since);
 }
 
-void release(Slot& slot) { slot.holding.store(kIdle); }
+// Of a slot that has just been held: the other processes are kept from the connect as well, and
+// what they have made of it is known here. False when one of them is at it.
+bool catch_up(Slot& slot) {
+  SharedConnect& shared = *slot.shared;
+  slot.shared_since = try_hold(shared);
+  if (slot.shared_since == 0) return false;
+  const std::uint32_t version = shared.version.load(std::memory_order_relaxed);
+  if (version == slot.shared_version) return true;
+  slot.shared_version = version;
+  // What was fetched before may tell of an attempt that is over.
+  note_change();
+  const bool same = shared.cookie.load(std::memory_order_relaxed) == slot.cookie &&
+                    slot.operation.catch_up(shared.operation);
+  const Stage stage = same ? shared.stage : Stage::kOver;
+  slot.error = shared.error;
+  if (stage == Stage::kLeftToKernel && slot.stage != stage) {
+    table()->count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  slot.stage = stage;
+  if (same) return true;
+  release(shared, slot.shared_since);
+  slot.shared = nullptr;
+  return true;
+}
+
+bool hold(Slot& slot) {
+  std::uint32_t idle = kIdle;
+  if (!slot.holding.compare_exchange_strong(idle, kHeld)) return false;
+  if (slot.shared == nullptr || catch_up(slot)) return true;
+  slot.holding.store(kIdle);
+  return false;
+}
+
+void release(Slot& slot) {
+  if (slot.shared != nullptr) pass_on(slot);
+  slot.holding.store(kIdle);
+}
 
 // The slot of a descriptor, or null. May be stale the next moment.
 Slot* slot_of(int fd) {
@@ -149,13 +195,21 @@ void make_free(Table& all, Slot& slot) {
   }
 }
 
-void empty(Table& all, Slot& slot) {
+// For the other processes that have its socket, too.
+enum class Ends : std::uint8_t { kHere, kEverywhere };
+
+void empty(Table& all, Slot& slot, Ends ends) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
   const auto index = static_cast<std::uint16_t>(&slot - all.slots + 1);
   if (all.slot_of[fd].load(std::memory_order_relaxed) == index) {
     all.slot_of[fd].store(0, std::memory_order_relaxed);
   }
   if (slot.stage != Stage::kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
+  if (slot.shared != nullptr) {
+    if (ends == Ends::kEverywhere) slot.stage = Stage::kOver;
+    pass_on(slot);
+    slot.shared = nullptr;
+  }
   make_free(all, slot);
 }
 
@@ -184,7 +238,7 @@ Slot* take_slot(Table& all) {
         if (slot.operation.owns_socket()) {
           release(slot);
         } else {
-          empty(all, slot);
+          empty(all, slot, Ends::kHere);
         }
       }
       std::uint32_t free = kFree;
@@ -241,6 +295,7 @@ ProgramView settle(Table& all, Slot& slot, State state) {
     slot.beyond_first.store(true, std::memory_order_relaxed);
     note_change();
   }
+  Ends ends = Ends::kEverywhere;
   switch (state) {
     case State::kConnected:
       break;
@@ -249,12 +304,14 @@ ProgramView settle(Table& all, Slot& slot, State state) {
     case State::kLeft:
       // The program has shut the socket down, and we have read the error.
       if (slot.operation.error() == ECONNRESET) return keep_failed(all, slot, ECONNRESET);
+      // Only this process has closed its descriptor.
+      if (slot.operation.error() == EBADF) ends = Ends::kHere;
       break;
     default:
       wait_until(all, slot, slot.operation.until_ms());
       return ProgramView::kPending;
   }
-  empty(all, slot);
+  empty(all, slot, ends);
   return ProgramView::kNotOurs;
 }
 
@@ -273,9 +330,11 @@ ProgramView advance_held(Table& all, Slot& slot) {
     release(slot);
     return ProgramView::kNotOurs;
   }
-  if (slot.stage == Stage::kFailed) {
-    if (slot.operation.owns_socket()) return keep_failed(all, slot, slot.error);
-    empty(all, slot);
+  if (slot.stage == Stage::kFailed && slot.operation.owns_socket()) {
+    return keep_failed(all, slot, slot.error);
+  }
+  if (slot.stage != Stage::kPending) {
+    empty(all, slot, Ends::kHere);
     return ProgramView::kNotOurs;
   }
   if (is_starting(slot)) {
@@ -291,7 +350,12 @@ ProgramView advance_held(Table& all, Slot& slot) {
 
 // Of a held slot whose connect nobody has looked after for a while; leaves it idle or free.
 void advance_abandoned(Table& all, Slot& slot) {
-  if (slot.stage == Stage::kPending && slot.operation.has_failed()) {
+  if (slot.inherited && slot.stage != Stage::kLeftToKernel && slot.stage != Stage::kOver) {
+    // More and more rarely, until the kernel has given it up: perhaps this process never cares.
+    const std::uint64_t age = now_ms() - slot.operation.began_ms();
+    if (age > kLongestConnectMs) return empty(all, slot, Ends::kHere);
+    wait_until(all, slot, now_ms() + std::max(kInheritedMs, age / 2));
+  } else if (slot.stage == Stage::kPending && slot.operation.has_failed()) {
     wait_until(all, slot, now_ms() + kForgottenMs);
   } else {
     advance_held(all, slot);
@@ -309,6 +373,8 @@ Slot* take_slot_for(int fd) {
   }
   slot->fd.store(fd, std::memory_order_relaxed);
   slot->stage = Stage::kPending;
+  slot->shared = nullptr;
+  slot->inherited = false;
   slot->until_ms.store(kNever, std::memory_order_relaxed);
   slot->knocked.store(false, std::memory_order_relaxed);
   return slot;
@@ -354,7 +420,7 @@ int StartingConnect::result_for_program(State state) {
   const int error = state == State::kConnected ? 0 : slot_->operation.error();
   // Others may have fetched an event of an attempt that is over.
   note_change();
-  empty(all, *slot_);
+  empty(all, *slot_, Ends::kEverywhere);
   return error;
 }
 
@@ -392,7 +458,7 @@ int StartingConnect::started(int first, const Fault& fault) {
 
 void StartingConnect::abandon() {
   const Uninterrupted uninterrupted;
-  if (wait_and_hold(*slot_, fd_)) empty(*table(), *slot_);
+  if (wait_and_hold(*slot_, fd_)) empty(*table(), *slot_, Ends::kEverywhere);
 }
 
 // ---- Connects that are pending ----
@@ -415,7 +481,7 @@ bool take_pending(int fd, const Endpoint& requested, ConnectOperation& out) {
   out = slot->operation;
   const bool same =
       slot->stage == Stage::kPending && out.requested() == requested && out.owns_socket();
-  empty(*table(), *slot);
+  empty(*table(), *slot, Ends::kEverywhere);
   return same;
 }
 
@@ -439,18 +505,26 @@ bool knows_connect(int fd) {
   return same;
 }
 
-void forget_connect(int fd) {
+namespace {
+
+void forget(int fd, Ends ends) {
   if (slot_of(fd) == nullptr || !owns_memory()) return;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
-  if (slot != nullptr) empty(*table(), *slot);
+  if (slot != nullptr) empty(*table(), *slot, ends);
 }
 
-void forget_connects(unsigned first, unsigned last) {
+}  // namespace
+
+void forget_connect(int fd) { forget(fd, Ends::kEverywhere); }
+
+void forget_closed(int fd) { forget(fd, Ends::kHere); }
+
+void forget_closed(unsigned first, unsigned last) {
   std::size_t position = 0;
   for (int fd = next_pending(position); fd >= 0; fd = next_pending(position)) {
     const auto number = static_cast<unsigned>(fd);
-    if (first <= number && number <= last) forget_connect(fd);
+    if (first <= number && number <= last) forget_closed(fd);
   }
 }
 
@@ -458,7 +532,9 @@ ProgramView advance(int fd) {
   if (slot_of(fd) == nullptr) return ProgramView::kNotOurs;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
-  return slot != nullptr ? advance_held(*table(), *slot) : ProgramView::kNotOurs;
+  if (slot == nullptr) return ProgramView::kNotOurs;
+  slot->inherited = false;
+  return advance_held(*table(), *slot);
 }
 
 ProgramView advance_told(int fd, int error) {
@@ -525,7 +601,7 @@ ProgramView advance_connected(int fd) {
     return advance(fd);
   }
   learn_from_first(slot->operation, fd);
-  empty(*table(), *slot);
+  empty(*table(), *slot, Ends::kEverywhere);
   return ProgramView::kNotOurs;
 }
 
@@ -544,7 +620,7 @@ std::optional<int> answer_for_so_error(int fd) {
   if (slot->stage == Stage::kPending && !is_starting(*slot) && owns_memory()) {
     int error = 0;
     if (slot->operation.deliver_truth(error)) {
-      empty(all, *slot);
+      empty(all, *slot, Ends::kEverywhere);
       return error;
     }
   }
@@ -647,8 +723,112 @@ int take_error(int fd) {
     return 0;
   }
   const int error = slot->error;
-  empty(*table(), *slot);
+  // Each process is told, as it was by the event.
+  empty(*table(), *slot, Ends::kHere);
   return error;
+}
+
+// ---- Connects that a forked child inherits ----
+
+namespace {
+
+struct Inheritance {
+  struct Item {
+    int fd;
+    std::uint64_t until_ms;
+    SharedConnect* shared;
+    ConnectOperation operation;
+  };
+  std::size_t bytes;
+  std::size_t count;
+  Item items[];
+};
+
+// Of the fork that this thread is making; null: there is nothing to inherit.
+constinit thread_local Inheritance* inheritance = nullptr;
+
+// Of a held slot. False when there is no room.
+bool share(Slot& slot) {
+  if (slot.shared != nullptr) return true;
+  slot.shared = new_shared_connect(slot.operation.cookie(), slot.shared_since);
+  if (slot.shared == nullptr) return false;
+  // Whoever sees the socket connected has to tell the others.
+  slot.beyond_first.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+// Its connect(2) is made by another thread right now, and takes microseconds. The slot is held.
+bool wait_for_start(Slot& slot, int fd) {
+  constexpr int kSleeps = 50;
+  for (int i = 0; i < kSleeps && is_starting(slot); ++i) {
+    release(slot);
+    sleep_briefly();
+    if (!wait_and_hold(slot, fd)) return false;
+  }
+  if (slot.stage == Stage::kPending && !is_starting(slot)) return true;
+  release(slot);
+  return false;
+}
+
+}  // namespace
+
+void bequeath_connects() {
+  inheritance = nullptr;
+  if (!any_pending() || !owns_memory()) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  Table& all = *table();
+  const std::size_t room = all.count.load(std::memory_order_relaxed);
+  const std::size_t bytes = sizeof(Inheritance) + room * sizeof(Inheritance::Item);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return;
+  inheritance = static_cast<Inheritance*>(memory);
+  inheritance->bytes = bytes;
+  const std::size_t last =
+      std::min<std::size_t>(all.highest.load(std::memory_order_relaxed) + 1, kSlots);
+  for (std::size_t i = 0; i < last && inheritance->count < room; ++i) {
+    Slot& slot = all.slots[i];
+    const int fd = slot.fd.load(std::memory_order_relaxed);
+    if (slot.holding.load(std::memory_order_relaxed) == kFree || slot_of(fd) != &slot ||
+        !wait_and_hold(slot, fd) || !wait_for_start(slot, fd)) {
+      continue;
+    }
+    const bool is_shared = share(slot);
+    if (is_shared) {
+      inheritance->items[inheritance->count++] = {fd, slot.operation.until_ms(), slot.shared,
+                                                  slot.operation};
+    }
+    release(slot);
+    if (!is_shared) break;
+  }
+}
+
+void drop_inheritance() {
+  if (inheritance == nullptr) return;
+  const ErrnoKept errno_kept;
+  munmap(inheritance, inheritance->bytes);
+  inheritance = nullptr;
+}
+
+void inherit_connects() {
+  if (inheritance == nullptr) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  for (std::size_t i = 0; i < inheritance->count; ++i) {
+    const Inheritance::Item& item = inheritance->items[i];
+    Slot* slot = take_slot_for(item.fd);
+    if (slot == nullptr) break;
+    slot->operation = item.operation;
+    publish(*table(), *slot, false);
+    if (!wait_and_hold(*slot, item.fd)) continue;
+    slot->beyond_first.store(true, std::memory_order_relaxed);
+    slot->inherited = true;
+    slot->shared = item.shared;
+    slot->shared_version = 0;  // none
+    slot->holding.store(kIdle);
+  }
+  drop_inheritance();
 }
 
 }  // namespace nextaddr

@@ -1,8 +1,9 @@
 // Forks in the middle of something, and looks at the child. Must never execute anything.
 //
 // host= port= what=
-//   waits   a thread sleeps in a set through a connect that is moved on; the child then waits for
-//           what is there times=N times in each way, between two calls of getppid(2)
+//   waits   a thread sleeps in a set when a connect is begun there, which is closed early; the
+//   child
+//           then waits for what is there times=N times in each way, between two calls of getppid(2)
 //   vfork   the first that the child does is to vfork a child that connects; then it connects
 //   pins    threads connect blocking while times=N children, one after the other, look for a socket
 //           that they have by two numbers
@@ -75,9 +76,12 @@ void wait_for_what_is_there(int times) {
   printf("pid=%d\n", getpid());
 }
 
-void after_a_sleeper_was_woken(const Destination& to, int times) {
+void beside_a_sleeper(const Destination& to, int times) {
   const int set = must(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
   const int fd = new_socket(to.family());
+  const Pipe pipe;
+  epoll_event readable{EPOLLIN, {}};
+  must(epoll_ctl(set, EPOLL_CTL_ADD, pipe.reader, &readable), "epoll_ctl");
   std::thread sleeper([set] {
     epoll_event event{};
     must(epoll_wait(set, &event, 1, -1), "epoll_wait");
@@ -86,9 +90,10 @@ void after_a_sleeper_was_woken(const Destination& to, int times) {
   begin_connect(fd, to);
   epoll_event event{EPOLLOUT, {}};
   must(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+  close(fd);
   in_child([&] { wait_for_what_is_there(times); });
+  pipe.put();
   sleeper.join();
-  printf("peer=%s\n", peer_of(fd).c_str());
 }
 
 void vfork_child_first(const Destination& to) {
@@ -144,7 +149,7 @@ int main(int argc, char** argv) {
   const std::string what = arguments.text("what");
   const int times = arguments.number("times", 1);
   const Destination to = look_up(arguments.text("host"), arguments.number("port")).front();
-  if (what == "waits") after_a_sleeper_was_woken(to, times);
+  if (what == "waits") beside_a_sleeper(to, times);
   if (what == "vfork") in_child([&] { vfork_child_first(to); });
   if (what == "pins") pins(to, times);
 }
