@@ -5,8 +5,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 
 #include "clock.h"
 #include "connect/shared_connects.h"
@@ -37,14 +39,51 @@ constexpr std::uint64_t kLongestConnectMs = 180'000;
 // So long after its time a connect is nobody's: whoever waits then advances it.
 constexpr std::uint64_t kAbandonedMs = 100;
 
+// How a slot is held; above that, how often it has changed hands.
 enum Holding : std::uint32_t { kFree, kIdle, kHeld };
+constexpr std::uint32_t kHoldingMask = 3;
+
+Holding holding_of(std::uint32_t word) { return static_cast<Holding>(word & kHoldingMask); }
+std::uint32_t next_word(std::uint32_t word, Holding holding) {
+  return (word & ~kHoldingMask) + kHoldingMask + 1 + holding;
+}
 
 using Stage = ConnectStage;
 
 }  // namespace
 
+// What an event that ends a healthy connect teaches. It is read without the slot being held, and
+// counts only when nobody has held it meanwhile.
+class FirstAttempt {
+ public:
+  struct Values {
+    Endpoint requested;
+    std::uint64_t began_us;
+    std::uint64_t cookie;
+  };
+
+  void store(const Values& values) {
+    std::array<std::uint64_t, kWords> words{};
+    std::memcpy(words.data(), &values, sizeof values);
+    for (std::size_t i = 0; i < kWords; ++i) {
+      words_[i].store(words[i], std::memory_order_relaxed);
+    }
+  }
+  [[nodiscard]] Values load() const {
+    std::array<std::uint64_t, kWords> words;
+    for (std::size_t i = 0; i < kWords; ++i) words[i] = words_[i].load(std::memory_order_relaxed);
+    Values values;
+    std::memcpy(static_cast<void*>(&values), words.data(), sizeof values);
+    return values;
+  }
+
+ private:
+  static constexpr std::size_t kWords = (sizeof(Values) + 7) / 8;
+  std::array<std::atomic<std::uint64_t>, kWords> words_;
+};
+
 struct PendingSlot {
-  std::atomic<std::uint32_t> holding;
+  std::atomic<std::uint32_t> holding;  // Holding
   std::atomic<int> fd;
   std::atomic<std::uint64_t> until_ms;
   std::atomic<std::uint64_t> cookie;
@@ -55,6 +94,7 @@ struct PendingSlot {
   std::atomic<bool> knocked;         // somebody wanted to advance it meanwhile
   std::atomic<Stage> stage;
   int error;
+  FirstAttempt first;
   // What processes know of it that have its socket in common; null: this one is alone.
   SharedConnect* shared;
   std::uint64_t shared_since;    // while it is held: since when that is, too
@@ -145,17 +185,31 @@ bool catch_up(Slot& slot) {
   return true;
 }
 
+// Of a slot that nobody else holds.
+void become(Slot& slot, Holding holding) {
+  slot.holding.store(next_word(slot.holding.load(std::memory_order_relaxed), holding));
+}
+
+// False when somebody has held it since `word` was read: then it is as it was.
+bool change(Slot& slot, std::uint32_t word, Holding from, Holding to) {
+  return holding_of(word) == from &&
+         slot.holding.compare_exchange_strong(word, next_word(word, to));
+}
+
+bool is_free(const Slot& slot) {
+  return holding_of(slot.holding.load(std::memory_order_relaxed)) == kFree;
+}
+
 bool hold(Slot& slot) {
-  std::uint32_t idle = kIdle;
-  if (!slot.holding.compare_exchange_strong(idle, kHeld)) return false;
+  if (!change(slot, slot.holding.load(std::memory_order_relaxed), kIdle, kHeld)) return false;
   if (slot.shared == nullptr || catch_up(slot)) return true;
-  slot.holding.store(kIdle);
+  become(slot, kIdle);
   return false;
 }
 
 void release(Slot& slot) {
   if (slot.shared != nullptr) pass_on(slot);
-  slot.holding.store(kIdle);
+  become(slot, kIdle);
 }
 
 // The slot of a descriptor, or null. May be stale the next moment.
@@ -186,13 +240,23 @@ bool wait_and_hold(Slot& slot, int fd) {
   return false;
 }
 
-void make_free(Table& all, Slot& slot) {
+// So that it is found.
+void note_free(Table& all, const Slot& slot) {
   const auto index = static_cast<std::uint32_t>(&slot - all.slots);
-  slot.holding.store(kFree, std::memory_order_release);
   std::uint32_t lowest = all.lowest_free.load(std::memory_order_relaxed);
   while (index < lowest &&
          !all.lowest_free.compare_exchange_weak(lowest, index, std::memory_order_relaxed)) {
   }
+}
+
+void make_free(Table& all, Slot& slot) {
+  become(slot, kFree);
+  note_free(all, slot);
+}
+
+// What slot_of has of this one.
+std::uint16_t number_of(const Table& all, const Slot& slot) {
+  return static_cast<std::uint16_t>(&slot - all.slots + 1);
 }
 
 // For the other processes that have its socket, too.
@@ -200,8 +264,7 @@ enum class Ends : std::uint8_t { kHere, kEverywhere };
 
 void empty(Table& all, Slot& slot, Ends ends) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
-  const auto index = static_cast<std::uint16_t>(&slot - all.slots + 1);
-  if (all.slot_of[fd].load(std::memory_order_relaxed) == index) {
+  if (all.slot_of[fd].load(std::memory_order_relaxed) == number_of(all, slot)) {
     all.slot_of[fd].store(0, std::memory_order_relaxed);
   }
   if (slot.stage != Stage::kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
@@ -241,11 +304,7 @@ Slot* take_slot(Table& all) {
           empty(all, slot, Ends::kHere);
         }
       }
-      std::uint32_t free = kFree;
-      if (slot.holding.load(std::memory_order_relaxed) != kFree ||
-          !slot.holding.compare_exchange_strong(free, kHeld, std::memory_order_acquire)) {
-        continue;
-      }
+      if (!change(slot, slot.holding.load(std::memory_order_relaxed), kFree, kHeld)) continue;
       std::uint32_t highest = all.highest.load(std::memory_order_relaxed);
       while (highest < i &&
              !all.highest.compare_exchange_weak(highest, i, std::memory_order_relaxed)) {
@@ -386,12 +445,14 @@ void publish(Table& all, Slot& slot, bool starting) {
   slot.starter.store(starting ? &this_thread : nullptr, std::memory_order_relaxed);
   slot.beyond_first.store(slot.operation.is_planned(), std::memory_order_relaxed);
   slot.cookie.store(slot.operation.cookie(), std::memory_order_relaxed);
+  slot.first.store(
+      {slot.operation.requested(), slot.operation.began_us(), slot.operation.cookie()});
   all.count.fetch_add(1, std::memory_order_release);
   note_change();
-  all.slot_of[fd].store(static_cast<std::uint16_t>(&slot - all.slots + 1),
-                        std::memory_order_release);
   if (!starting) set_deadline(all, slot, slot.operation.until_ms());
+  // Whoever jumps out here leaves one that nobody finds until its socket is gone.
   release(slot);
+  all.slot_of[fd].store(number_of(all, slot), std::memory_order_release);
 }
 
 }  // namespace
@@ -572,14 +633,14 @@ namespace {
 // The first attempt of this connect has succeeded, as far as an event tells. The event may be about
 // something that has the number of a closed socket by now (a pipe), and must teach nothing then;
 // but a healthy connect to a near address pays no system call for that.
-void learn_from_first(const ConnectOperation& operation, int fd) {
+void learn_from_first(const FirstAttempt::Values& first, int fd) {
   constexpr std::uint64_t kNear = 4'000;
   // What the program did before it waited is in it too; when that may be much, the kernel knows.
   constexpr std::uint64_t kLong = 50'000;
-  const Endpoint& requested = operation.requested();
-  const std::uint64_t took_us = wants_rtt() ? now_us() - operation.began_us() : 0;
+  const Endpoint& requested = first.requested;
+  const std::uint64_t took_us = wants_rtt() ? now_us() - first.began_us : 0;
   const bool failing = is_failing(requested.address, requested.port);
-  if ((failing || took_us > kNear) && !operation.owns_socket()) return;
+  if ((failing || took_us > kNear) && socket_cookie(fd) != first.cookie) return;
   if (failing) note_success(requested.address, requested.port);
   if (took_us == 0) return;
   note_rtt(requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
@@ -590,18 +651,27 @@ void learn_from_first(const ConnectOperation& operation, int fd) {
 ProgramView advance_connected(int fd) {
   Slot* slot = slot_of(fd);
   if (slot == nullptr) return ProgramView::kNotOurs;
+  // Signals are let in, so the slot is not held, and freed at one blow: whoever jumps out before
+  // leaves it as it was, and it is freed with its next look.
+  Table& all = *table();
+  const std::uint32_t word = slot->holding.load(std::memory_order_acquire);
+  std::uint16_t number = number_of(all, *slot);
   // A later attempt has a line to log.
-  if (slot->beyond_first.load(std::memory_order_relaxed)) return advance(fd);
-  slot = hold_slot_of(fd);
-  if (slot == nullptr) return ProgramView::kNotOurs;
-  // Another thread has moved it on while this one waited for the slot: the event is one of an
-  // attempt that is over.
-  if (slot->beyond_first.load(std::memory_order_relaxed)) {
-    release(*slot);
+  if (slot->beyond_first.load(std::memory_order_relaxed) || holding_of(word) != kIdle ||
+      slot->fd.load(std::memory_order_relaxed) != fd) {
     return advance(fd);
   }
-  learn_from_first(slot->operation, fd);
-  empty(*table(), *slot, Ends::kEverywhere);
+  const FirstAttempt::Values first = slot->first.load();
+  if (!all.slot_of[fd].compare_exchange_strong(number, 0)) return advance(fd);
+  if (!change(*slot, word, kIdle, kFree)) {
+    // Another thread may have moved it on: the event is one of an attempt that is over.
+    std::uint16_t none = 0;
+    all.slot_of[fd].compare_exchange_strong(none, number);
+    return advance(fd);
+  }
+  all.count.fetch_sub(1, std::memory_order_relaxed);
+  note_free(all, *slot);
+  learn_from_first(first, fd);
   return ProgramView::kNotOurs;
 }
 
@@ -661,7 +731,7 @@ int next_pending(std::size_t& position) {
   const std::size_t end = all->highest.load(std::memory_order_relaxed) + std::size_t{1};
   while (position < end) {
     const Slot& slot = all->slots[position++];
-    if (slot.holding.load(std::memory_order_relaxed) != kFree) {
+    if (!is_free(slot)) {
       return slot.fd.load(std::memory_order_relaxed);
     }
   }
@@ -699,7 +769,7 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
       std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
   for (std::size_t i = 0; i < last; ++i) {
     Slot& slot = all->slots[i];
-    if (slot.holding.load(std::memory_order_relaxed) == kFree) continue;
+    if (is_free(slot)) continue;
     std::uint64_t until = slot.until_ms.load(std::memory_order_relaxed);
     if (until < now && now - until >= kAbandonedMs) {
       if (hold(slot)) advance_abandoned(*all, slot);
@@ -790,8 +860,8 @@ void bequeath_connects() {
   for (std::size_t i = 0; i < last && inheritance->count < room; ++i) {
     Slot& slot = all.slots[i];
     const int fd = slot.fd.load(std::memory_order_relaxed);
-    if (slot.holding.load(std::memory_order_relaxed) == kFree || slot_of(fd) != &slot ||
-        !wait_and_hold(slot, fd) || !wait_for_start(slot, fd)) {
+    if (is_free(slot) || slot_of(fd) != &slot || !wait_and_hold(slot, fd) ||
+        !wait_for_start(slot, fd)) {
       continue;
     }
     const bool is_shared = share(slot);
@@ -826,7 +896,7 @@ void inherit_connects() {
     slot->inherited = true;
     slot->shared = item.shared;
     slot->shared_version = 0;  // none
-    slot->holding.store(kIdle);
+    become(*slot, kIdle);
   }
   drop_inheritance();
 }

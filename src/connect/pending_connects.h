@@ -3,10 +3,10 @@
 //
 // Slots are held by one caller at a time, for some system calls that do not wait; neither a signal
 // nor a cancellation interrupts that, so that nobody jumps out with one. (StartingConnect::enter()
-// alone does not hold signals back, for speed: a handler that jumps out of it by siglongjmp(3)
-// leaves one held.) Entries whose socket was closed need no hook: they are recognised by SO_COOKIE
-// when next seen. A forked child has those that were pending in common with its
-// parent (shared_connects.h); one of clone(2) starts with none. Everything here is
+// alone does not hold signals back, for speed: a handler that jumps out of it by siglongjmp(3) may
+// cost a slot, which no descriptor has.) Entries whose socket was closed need no hook: they are
+// recognised by SO_COOKIE when next seen. A forked child has those that were pending in common with
+// its parent (shared_connects.h); one of clone(2) starts with none. Everything here is
 // async-signal-safe.
 #pragma once
 
