@@ -390,6 +390,19 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
   return static_cast<int>(syscall(SYS_prctl, option, second, third, fourth, fifth));
 }
 
+void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)()) {
+  // glibc has pthread_atfork(3) not as a symbol but in each object, where it calls this.
+  using Register = int(void (*)(), void (*)(), void (*)(), void*);
+  if (void* found = find_symbol(RTLD_DEFAULT, "__register_atfork")) {
+    reinterpret_cast<Register*>(found)(before, in_parent, in_child, nullptr);
+    return;
+  }
+  using Atfork = int(void (*)(), void (*)(), void (*)());
+  if (void* found = find_symbol(RTLD_DEFAULT, "pthread_atfork")) {
+    reinterpret_cast<Atfork*>(found)(before, in_parent, in_child);
+  }
+}
+
 void resolve_first() {
   next_read.get();
   next_readv.get();

@@ -99,6 +99,10 @@ inline bool is_single_threaded() {
 // or between ours and libc's (torsocks, proxychains). Known since resolve_signal_safe().
 inline constinit std::atomic<bool> connect_is_plain{true};
 
+// These are called around each fork(2) from now on, the last one in the child: not around vfork(2),
+// posix_spawn(3) or a clone(2) of the program's own. Nothing where libc has no such thing.
+void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)());
+
 // Resolves what is a system call until then. Also where the library does nothing.
 void resolve_first();
 // Resolves what signal handlers may call. Not async-signal-safe itself.

@@ -35,7 +35,7 @@ void write_to_log(Line& line) {
   const std::string_view text = line.end();
   if (config().log_file == nullptr) {
     if (stderr_at_load.is_open && file_of(STDERR_FILENO) == stderr_at_load) {
-      write_quietly(STDERR_FILENO, text.data(), text.size());
+      write_without_hanging(STDERR_FILENO, text.data(), text.size());
     }
     return;
   }
@@ -45,7 +45,7 @@ void write_to_log(Line& line) {
                                        O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK, 0600);
   if (fd < 0) return;
   kernel::fcntl(fd, F_SETFL, O_APPEND);
-  write_quietly(fd, text.data(), text.size());
+  write_without_hanging(fd, text.data(), text.size());
   kernel::close(fd);
 }
 

@@ -3,7 +3,9 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 
+#include "clock.h"
 #include "errno_kept.h"
 #include "kernel.h"
 #include "libc.h"
@@ -21,6 +23,37 @@ int lowest_own_number(int fd) {
   return fd >= kHigh ? kHigh : std::max(fd + 1, kFirstSize) - kLast;
 }
 
+namespace {
+
+constinit std::atomic<std::uint32_t> pins{0};
+constinit std::atomic<std::uint32_t> forks{0};
+
+// Neither waits for ever: a child of clone(2) has what its parent had in that moment.
+constexpr int kPatience = 1000;
+
+void enter() {
+  for (int i = 0;; ++i) {
+    pins.fetch_add(1);
+    if (forks.load() == 0 || i == kPatience) return;
+    pins.fetch_sub(1);
+    sleep_briefly();
+  }
+}
+
+}  // namespace
+
+void hold_pins_back() {
+  forks.fetch_add(1);
+  for (int i = 0; i < kPatience && pins.load() != 0; ++i) sleep_briefly();
+}
+
+void let_pins_be() { forks.fetch_sub(1); }
+
+void forget_pins_of_parent() {
+  pins.store(0);
+  forks.store(0);
+}
+
 std::uint64_t socket_cookie(int fd) {
   std::uint64_t cookie = 0;
   socklen_t length = sizeof cookie;
@@ -32,6 +65,7 @@ std::uint64_t socket_cookie(int fd) {
 
 Pin::Pin(int fd, std::uint64_t cookie) {
   const ErrnoKept errno_kept;
+  enter();
   if (sandbox() == Sandbox::kNone) {
     socket_ = kernel::fcntl(fd, F_DUPFD_CLOEXEC, lowest_own_number(fd));
     is_duplicate_ = socket_ >= 0;
@@ -46,6 +80,7 @@ Pin::Pin(int fd, std::uint64_t cookie) {
 Pin::~Pin() {
   const ErrnoKept errno_kept;
   if (is_duplicate_) kernel::close(socket_);
+  pins.fetch_sub(1);
 }
 
 }  // namespace nextaddr

@@ -3,8 +3,9 @@
 // socket's the next moment, but a duplicate stays the socket it was made of.
 //
 // Must never outlive a step: a duplicate keeps the socket, and its epoll registrations, alive after
-// the program has closed it. Whoever makes one holds back signals, and the hooks
-// of close(2) and its kin wait for the holder of the connect (connect/pending_connects.h).
+// the program has closed it; nor get into a forked child. Whoever makes one holds back signals, and
+// the hooks of close(2) and its kin wait for the holder of the connect
+// (connect/pending_connects.h).
 #pragma once
 
 #include <cstdint>
@@ -37,5 +38,12 @@ class Pin {
   int socket_ = -1;
   bool is_duplicate_ = false;
 };
+
+// Around a fork: no thread has a pin, or makes one, when the child comes into being, which would
+// keep it and with it a connection of its parent's. Waits for the microseconds that one lasts.
+void hold_pins_back();
+void let_pins_be();
+// In the child, where no other thread is left.
+void forget_pins_of_parent();
 
 }  // namespace nextaddr

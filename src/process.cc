@@ -105,6 +105,10 @@ bool owns_memory() {
   return known == pid;
 }
 
+void claim_memory() {
+  own_page->pid.store(static_cast<std::uint32_t>(getpid()), std::memory_order_relaxed);
+}
+
 std::uint32_t own_pid() { return own_page->pid.load(std::memory_order_relaxed); }
 
 bool has_other_threads() {

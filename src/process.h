@@ -21,6 +21,10 @@ bool active();
 // active() has been true.
 bool owns_memory();
 
+// In the child of a fork, before anything else runs there: otherwise a vfork child of this child,
+// which has its memory, may be taken for it. Async-signal-safe.
+void claim_memory();
+
 // The id under which owns_memory() was last true. Only after active() has been true.
 std::uint32_t own_pid();
 

@@ -25,6 +25,9 @@ constinit DescriptorSet bound_numbers{};
 // The same of those whose port the program has named.
 constinit DescriptorSet port_numbers{};
 
+// Those of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
+constinit DescriptorSet option_numbers{};
+
 bool take(DescriptorSet& numbers, int fd) {
   if (!numbers.has(fd)) return false;
   numbers.remove(fd);
@@ -42,11 +45,12 @@ constexpr int kUnlimitedSegment = 536;
 
 }  // namespace
 
-void note_option(int level, int name) {
+void note_option(int fd, int level, int name) {
   if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) note(fastopen_connect);
   if ((level == IPPROTO_TCP && (name == TCP_MAXSEG || name == TCP_WINDOW_CLAMP)) ||
       (level == SOL_SOCKET && name == SO_PEEK_OFF)) {
     note(options_kept);
+    option_numbers.add(fd);
   }
   // Both names of it: the second is the one with 64-bit time on 32-bit machines.
   if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
@@ -72,12 +76,7 @@ void look_for_send_timeout(int fd) {
 ProgramSettings ProgramSettings::of(int fd, bool waits) {
   ProgramSettings settings;
   if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
-  if (is_noted(options_kept)) {
-    settings.max_segment = option_value(fd, IPPROTO_TCP, TCP_MAXSEG);
-    if (settings.max_segment == kUnlimitedSegment) settings.max_segment = 0;
-    settings.window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
-    settings.peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
-  }
+  if (is_noted(options_kept)) settings.read_options(fd);
   if (!is_noted(sockets_bound)) return settings;
   settings.has_own_port = take(port_numbers, fd);
   if (take(bound_numbers, fd)) {
@@ -86,6 +85,21 @@ ProgramSettings ProgramSettings::of(int fd, bool waits) {
     if (getsockname(fd, address, &settings.bound_length) != 0) settings.bound = {};
   }
   return settings;
+}
+
+// After a connect, one that has failed too, the kernel tells values of its own. Without one what it
+// tells is the program's, whichever duplicate of the descriptor that was set by.
+void ProgramSettings::read_options(int fd) {
+  const bool is_fresh = was_never_connected(fd);
+  if (!is_fresh && !option_numbers.has(fd)) return;
+  max_segment = option_value(fd, IPPROTO_TCP, TCP_MAXSEG);
+  if (max_segment == kUnlimitedSegment) max_segment = 0;
+  window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
+  peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
+  // It was set on an earlier socket of this number.
+  if (is_fresh && max_segment == 0 && window_clamp == 0 && peek_offset == -1) {
+    option_numbers.remove(fd);
+  }
 }
 
 bool ProgramSettings::put_back(int socket) const {

@@ -12,8 +12,8 @@
 
 namespace nextaddr {
 
-// The program has just set this option on some socket.
-void note_option(int level, int name);
+// The program has just set this option on this socket.
+void note_option(int fd, int level, int name);
 // The program has just bound this socket to this address.
 void note_bind(int fd, const sockaddr* address, socklen_t length);
 
@@ -38,6 +38,9 @@ struct ProgramSettings {
 
   // After the attempt of this socket was taken back. False when somebody else has got the port.
   [[nodiscard]] bool put_back(int socket) const;
+
+ private:
+  void read_options(int fd);
 };
 
 }  // namespace nextaddr

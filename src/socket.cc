@@ -143,6 +143,13 @@ SocketPhase socket_phase(int fd) {
   }
 }
 
+bool was_never_connected(int fd) {
+  sockaddr_in6 local{};
+  socklen_t length = sizeof local;
+  // At the same place in both families.
+  return getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length) == 0 && local.sin6_port == 0;
+}
+
 std::uint32_t round_trip_us(int fd) {
   tcp_info info{};
   return get_option(fd, IPPROTO_TCP, TCP_INFO, info) ? info.tcpi_rtt : 0;

@@ -56,6 +56,10 @@ std::uint32_t kernel_patience_of(int fd);
 // unlike SO_ERROR it leaves an error where it is.
 SocketPhase socket_phase(int fd);
 
+// True when no connect was ever made on this socket: it has no port. That of one that was refused
+// stays where getsockname(2) finds it.
+bool was_never_connected(int fd);
+
 // The round-trip time of the handshake as the kernel has measured it; 0: not told.
 std::uint32_t round_trip_us(int fd);
 

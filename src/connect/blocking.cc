@@ -15,6 +15,7 @@
 #include "faults.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "process.h"
 #include "program_settings.h"
 #include "signals.h"
 #include "socket.h"
@@ -71,6 +72,14 @@ int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
   }
 }
 
+// Another thread has closed the descriptor while connect(2) was in it, and this is another socket
+// by now: which one the first attempt was made on is looked up only afterwards, so that a healthy
+// connect does not pay for it.
+bool is_another_by_now(int fd, int first) {
+  return (first == EINPROGRESS || first == ECONNREFUSED || first == ETIMEDOUT) &&
+         sandbox() == Sandbox::kNone && was_never_connected(fd);
+}
+
 // The first attempt of a blocking connect did not succeed at once: `first` is EINPROGRESS, or its
 // error. The connect's result, or nothing when an attempt in flight is to be left to the kernel.
 __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
@@ -86,6 +95,7 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
   }
   // An attempt in flight that we did not start may be going anywhere: only the kernel knows.
   if (first != EALREADY && operation.prepare(fd, requested, settings, true) &&
+      (fault.action != FaultAction::kNone || !is_another_by_now(fd, first)) &&
       operation.started(in_flight ? EINPROGRESS : first, fault) != State::kLeft) {
     return wait_to_the_end(operation, first == EINTR, false, mask);
   }

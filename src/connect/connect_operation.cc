@@ -140,6 +140,17 @@ bool ConnectOperation::leave_to_kernel() {
   return false;
 }
 
+bool ConnectOperation::catch_up(const ConnectOperation& newer) {
+  if (newer.cookie_ != cookie_ || newer.requested_ != requested_) return false;
+  // Its descriptor is not ours, and of the program's socket it has nothing to tell.
+  const int fd = fd_;
+  const ProgramSettings settings = settings_;
+  *this = newer;
+  fd_ = fd;
+  settings_ = settings;
+  return true;
+}
+
 int ConnectOperation::mark_connected() {
   const Step step(*this);
   // A reset since is for the program's first read or write, not for us to take.
@@ -218,7 +229,8 @@ Action ConnectOperation::plan() {
   limits.attempt_delay_ms = config().attempt_delay_ms;
   limits.program_ms = waits_ ? milliseconds(settings_.send_timeout) : 0;
   limits.probes = probes::can_be_made();
-  if (!limits.probes) limits.kernel_ms = kernel_patience_of(socket_);
+  // Also with probes: perhaps one cannot be made.
+  limits.kernel_ms = kernel_patience_of(socket_);
   return attempts_.planned(destinations, limits, distance_of(requested_.address, requested_.port),
                            now);
 }

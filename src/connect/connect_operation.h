@@ -61,6 +61,10 @@ class ConnectOperation {
   // that is under way; else error() has the error.
   bool leave_to_kernel();
 
+  // What another process, with which this one has the socket in common, has made of the same
+  // connect since. False when it is another one.
+  bool catch_up(const ConnectOperation& newer);
+
   // Asking once more is how connect(2) itself learns the result: it marks the socket connected.
   // Returns and errno as of connect(2).
   int mark_connected();

@@ -5,11 +5,14 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 
 #include "clock.h"
 #include "connect/probes.h"
+#include "connect/shared_connects.h"
 #include "descriptors.h"
 #include "errno_kept.h"
 #include "libc.h"
@@ -31,23 +34,57 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::uint64_t kScanMs = 5;
 // After so long it is looked whether what waits for the program still has its socket.
 constexpr std::uint64_t kForgottenMs = 2000;
+// What a parent has begun is looked at again after so long at first, and forgotten after so long.
+constexpr std::uint64_t kInheritedMs = 500;
+constexpr std::uint64_t kLongestConnectMs = 180'000;
 // So long after its time a connect is nobody's: whoever waits then advances it.
 constexpr std::uint64_t kAbandonedMs = 100;
 
+// How a slot is held; above that, how often it has changed hands.
 enum Holding : std::uint32_t { kFree, kIdle, kHeld };
+constexpr std::uint32_t kHoldingMask = 3;
 
-enum class Stage : std::uint8_t {
-  kPending,
-  kFailed,  // for good: `error` waits for the program to ask
-  // The last attempt was left to the kernel. Not pending any more (not counted), but remembered
-  // until the descriptor's next connect.
-  kLeftToKernel,
-};
+Holding holding_of(std::uint32_t word) { return static_cast<Holding>(word & kHoldingMask); }
+std::uint32_t next_word(std::uint32_t word, Holding holding) {
+  return (word & ~kHoldingMask) + kHoldingMask + 1 + holding;
+}
+
+using Stage = ConnectStage;
 
 }  // namespace
 
+// What an event that ends a healthy connect teaches. It is read without the slot being held, and
+// counts only when nobody has held it meanwhile.
+class FirstAttempt {
+ public:
+  struct Values {
+    Endpoint requested;
+    std::uint64_t began_us;
+    std::uint64_t cookie;
+  };
+
+  void store(const Values& values) {
+    std::array<std::uint64_t, kWords> words{};
+    std::memcpy(words.data(), &values, sizeof values);
+    for (std::size_t i = 0; i < kWords; ++i) {
+      words_[i].store(words[i], std::memory_order_relaxed);
+    }
+  }
+  [[nodiscard]] Values load() const {
+    std::array<std::uint64_t, kWords> words;
+    for (std::size_t i = 0; i < kWords; ++i) words[i] = words_[i].load(std::memory_order_relaxed);
+    Values values;
+    std::memcpy(static_cast<void*>(&values), words.data(), sizeof values);
+    return values;
+  }
+
+ private:
+  static constexpr std::size_t kWords = (sizeof(Values) + 7) / 8;
+  std::array<std::atomic<std::uint64_t>, kWords> words_;
+};
+
 struct PendingSlot {
-  std::atomic<std::uint32_t> holding;
+  std::atomic<std::uint32_t> holding;  // Holding
   std::atomic<int> fd;
   std::atomic<std::uint64_t> until_ms;
   std::atomic<std::uint64_t> cookie;
@@ -58,6 +95,13 @@ struct PendingSlot {
   std::atomic<bool> knocked;         // somebody wanted to advance it meanwhile
   std::atomic<Stage> stage;
   int error;
+  FirstAttempt first;
+  // What processes know of it that have its socket in common; null: this one is alone.
+  SharedConnect* shared;
+  std::uint64_t shared_since;    // while it is held: since when that is, too
+  std::uint32_t shared_version;  // that `operation` is up to
+  // It was begun by a parent, and this process has not looked after it yet: it may not care.
+  bool inherited;
   ConnectOperation operation;
 };
 
@@ -106,12 +150,68 @@ Table* make_table() {
   return all;
 }
 
-bool hold(Slot& slot) {
-  std::uint32_t idle = kIdle;
-  return slot.holding.compare_exchange_strong(idle, kHeld);
+// The other processes may go on with it, from where it is now.
+void pass_on(Slot& slot) {
+  SharedConnect& shared = *slot.shared;
+  if (!is_held_since(shared, slot.shared_since)) return;
+  shared.operation = slot.operation;
+  shared.stage = slot.stage;
+  shared.error = slot.error;
+  slot.shared_version = shared.version.fetch_add(1, std::memory_order_relaxed) + 1;
+  release(shared, slot.shared_since);
 }
 
-void release(Slot& slot) { slot.holding.store(kIdle); }
+// Of a slot that has just been held: the other processes are kept from the connect as well, and
+// what they have made of it is known here. False when one of them is at it.
+bool catch_up(Slot& slot) {
+  SharedConnect& shared = *slot.shared;
+  slot.shared_since = try_hold(shared);
+  if (slot.shared_since == 0) return false;
+  const std::uint32_t version = shared.version.load(std::memory_order_relaxed);
+  if (version == slot.shared_version) return true;
+  slot.shared_version = version;
+  // What was fetched before may tell of an attempt that is over.
+  note_change();
+  const bool same = shared.cookie.load(std::memory_order_relaxed) == slot.cookie &&
+                    slot.operation.catch_up(shared.operation);
+  const Stage stage = same ? shared.stage : Stage::kOver;
+  slot.error = shared.error;
+  if (stage == Stage::kLeftToKernel && slot.stage != stage) {
+    table()->count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  slot.stage = stage;
+  if (same) return true;
+  release(shared, slot.shared_since);
+  slot.shared = nullptr;
+  return true;
+}
+
+// Of a slot that nobody else holds.
+void become(Slot& slot, Holding holding) {
+  slot.holding.store(next_word(slot.holding.load(std::memory_order_relaxed), holding));
+}
+
+// False when somebody has held it since `word` was read: then it is as it was.
+bool change(Slot& slot, std::uint32_t word, Holding from, Holding to) {
+  return holding_of(word) == from &&
+         slot.holding.compare_exchange_strong(word, next_word(word, to));
+}
+
+bool is_free(const Slot& slot) {
+  return holding_of(slot.holding.load(std::memory_order_relaxed)) == kFree;
+}
+
+bool hold(Slot& slot) {
+  if (!change(slot, slot.holding.load(std::memory_order_relaxed), kIdle, kHeld)) return false;
+  if (slot.shared == nullptr || catch_up(slot)) return true;
+  become(slot, kIdle);
+  return false;
+}
+
+void release(Slot& slot) {
+  if (slot.shared != nullptr) pass_on(slot);
+  become(slot, kIdle);
+}
 
 // The slot of a descriptor, or null. May be stale the next moment.
 Slot* slot_of(int fd) {
@@ -141,23 +241,40 @@ bool wait_and_hold(Slot& slot, int fd) {
   return false;
 }
 
-void make_free(Table& all, Slot& slot) {
+// So that it is found.
+void note_free(Table& all, const Slot& slot) {
   const auto index = static_cast<std::uint32_t>(&slot - all.slots);
-  slot.holding.store(kFree, std::memory_order_release);
   std::uint32_t lowest = all.lowest_free.load(std::memory_order_relaxed);
   while (index < lowest &&
          !all.lowest_free.compare_exchange_weak(lowest, index, std::memory_order_relaxed)) {
   }
 }
 
-void empty(Table& all, Slot& slot) {
+void make_free(Table& all, Slot& slot) {
+  become(slot, kFree);
+  note_free(all, slot);
+}
+
+// What slot_of has of this one.
+std::uint16_t number_of(const Table& all, const Slot& slot) {
+  return static_cast<std::uint16_t>(&slot - all.slots + 1);
+}
+
+// For the other processes that have its socket, too.
+enum class Ends : std::uint8_t { kHere, kEverywhere };
+
+void empty(Table& all, Slot& slot, Ends ends) {
   const int fd = slot.fd.load(std::memory_order_relaxed);
-  const auto index = static_cast<std::uint16_t>(&slot - all.slots + 1);
   slot.operation.let_go();
-  if (all.slot_of[fd].load(std::memory_order_relaxed) == index) {
+  if (all.slot_of[fd].load(std::memory_order_relaxed) == number_of(all, slot)) {
     all.slot_of[fd].store(0, std::memory_order_relaxed);
   }
   if (slot.stage != Stage::kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
+  if (slot.shared != nullptr) {
+    if (ends == Ends::kEverywhere) slot.stage = Stage::kOver;
+    pass_on(slot);
+    slot.shared = nullptr;
+  }
   make_free(all, slot);
 }
 
@@ -190,14 +307,10 @@ Slot* take_slot(Table& all) {
         if (slot.operation.owns_socket()) {
           release(slot);
         } else {
-          empty(all, slot);
+          empty(all, slot, Ends::kHere);
         }
       }
-      std::uint32_t free = kFree;
-      if (slot.holding.load(std::memory_order_relaxed) != kFree ||
-          !slot.holding.compare_exchange_strong(free, kHeld, std::memory_order_acquire)) {
-        continue;
-      }
+      if (!change(slot, slot.holding.load(std::memory_order_relaxed), kFree, kHeld)) continue;
       std::uint32_t highest = all.highest.load(std::memory_order_relaxed);
       while (highest < i &&
              !all.highest.compare_exchange_weak(highest, i, std::memory_order_relaxed)) {
@@ -251,6 +364,7 @@ ProgramView settle(Table& all, Slot& slot, State state) {
     slot.beyond_first.store(true, std::memory_order_relaxed);
     note_change();
   }
+  Ends ends = Ends::kEverywhere;
   switch (state) {
     case State::kConnected:
       break;
@@ -264,12 +378,14 @@ ProgramView settle(Table& all, Slot& slot, State state) {
         leave_to_kernel(all, slot);
         return ProgramView::kNotOurs;
       }
+      // Only this process has closed its descriptor.
+      if (slot.operation.error() == EBADF) ends = Ends::kHere;
       break;
     default:
       wait_until(all, slot, slot.operation.until_ms());
       return ProgramView::kPending;
   }
-  empty(all, slot);
+  empty(all, slot, ends);
   return ProgramView::kNotOurs;
 }
 
@@ -288,9 +404,11 @@ ProgramView advance_held(Table& all, Slot& slot) {
     release(slot);
     return ProgramView::kNotOurs;
   }
-  if (slot.stage == Stage::kFailed) {
-    if (slot.operation.owns_socket()) return keep_failed(all, slot, slot.error);
-    empty(all, slot);
+  if (slot.stage == Stage::kFailed && slot.operation.owns_socket()) {
+    return keep_failed(all, slot, slot.error);
+  }
+  if (slot.stage != Stage::kPending) {
+    empty(all, slot, Ends::kHere);
     return ProgramView::kNotOurs;
   }
   if (is_starting(slot)) {
@@ -306,7 +424,12 @@ ProgramView advance_held(Table& all, Slot& slot) {
 
 // Of a held slot whose connect nobody has looked after for a while; leaves it idle or free.
 void advance_abandoned(Table& all, Slot& slot) {
-  if (slot.stage == Stage::kPending && slot.operation.has_failed()) {
+  if (slot.inherited && slot.stage != Stage::kLeftToKernel && slot.stage != Stage::kOver) {
+    // More and more rarely, until the kernel has given it up: perhaps this process never cares.
+    const std::uint64_t age = now_ms() - slot.operation.began_ms();
+    if (age > kLongestConnectMs) return empty(all, slot, Ends::kHere);
+    wait_until(all, slot, now_ms() + std::max(kInheritedMs, age / 2));
+  } else if (slot.stage == Stage::kPending && slot.operation.has_failed()) {
     wait_until(all, slot, now_ms() + kForgottenMs);
   } else {
     advance_held(all, slot);
@@ -324,6 +447,8 @@ Slot* take_slot_for(int fd) {
   }
   slot->fd.store(fd, std::memory_order_relaxed);
   slot->stage = Stage::kPending;
+  slot->shared = nullptr;
+  slot->inherited = false;
   slot->until_ms.store(kNever, std::memory_order_relaxed);
   slot->knocked.store(false, std::memory_order_relaxed);
   return slot;
@@ -335,12 +460,14 @@ void publish(Table& all, Slot& slot, bool starting) {
   slot.starter.store(starting ? &this_thread : nullptr, std::memory_order_relaxed);
   slot.beyond_first.store(slot.operation.is_planned(), std::memory_order_relaxed);
   slot.cookie.store(slot.operation.cookie(), std::memory_order_relaxed);
+  slot.first.store(
+      {slot.operation.requested(), slot.operation.began_us(), slot.operation.cookie()});
   all.count.fetch_add(1, std::memory_order_release);
   note_change();
-  all.slot_of[fd].store(static_cast<std::uint16_t>(&slot - all.slots + 1),
-                        std::memory_order_release);
   if (!starting) set_deadline(all, slot, slot.operation.until_ms());
+  // Whoever jumps out here leaves one that nobody finds until its socket is gone.
   release(slot);
+  all.slot_of[fd].store(number_of(all, slot), std::memory_order_release);
 }
 
 }  // namespace
@@ -381,7 +508,7 @@ int StartingConnect::result_for_program(State state) {
   const int error = state == State::kConnected ? 0 : slot_->operation.error();
   // Others may have fetched an event of an attempt that is over.
   note_change();
-  empty(all, *slot_);
+  empty(all, *slot_, Ends::kEverywhere);
   return error;
 }
 
@@ -419,7 +546,7 @@ int StartingConnect::started(int first, const Fault& fault) {
 
 void StartingConnect::abandon() {
   const Uninterrupted uninterrupted;
-  if (wait_and_hold(*slot_, fd_)) empty(*table(), *slot_);
+  if (wait_and_hold(*slot_, fd_)) empty(*table(), *slot_, Ends::kEverywhere);
 }
 
 // ---- Connects that are pending ----
@@ -443,7 +570,7 @@ bool take_pending(int fd, const Endpoint& requested, ConnectOperation& out) {
   const bool same =
       slot->stage == Stage::kPending && out.requested() == requested && out.owns_socket();
   if (same) slot->operation.was_copied();
-  empty(*table(), *slot);
+  empty(*table(), *slot, Ends::kEverywhere);
   return same;
 }
 
@@ -467,18 +594,26 @@ bool knows_connect(int fd) {
   return same;
 }
 
-void forget_connect(int fd) {
+namespace {
+
+void forget(int fd, Ends ends) {
   if (slot_of(fd) == nullptr || !owns_memory()) return;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
-  if (slot != nullptr) empty(*table(), *slot);
+  if (slot != nullptr) empty(*table(), *slot, ends);
 }
 
-void forget_connects(unsigned first, unsigned last) {
+}  // namespace
+
+void forget_connect(int fd) { forget(fd, Ends::kEverywhere); }
+
+void forget_closed(int fd) { forget(fd, Ends::kHere); }
+
+void forget_closed(unsigned first, unsigned last) {
   std::size_t position = 0;
   for (int fd = next_pending(position); fd >= 0; fd = next_pending(position)) {
     const auto number = static_cast<unsigned>(fd);
-    if (first <= number && number <= last) forget_connect(fd);
+    if (first <= number && number <= last) forget_closed(fd);
   }
 }
 
@@ -486,7 +621,9 @@ ProgramView advance(int fd) {
   if (slot_of(fd) == nullptr) return ProgramView::kNotOurs;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
-  return slot != nullptr ? advance_held(*table(), *slot) : ProgramView::kNotOurs;
+  if (slot == nullptr) return ProgramView::kNotOurs;
+  slot->inherited = false;
+  return advance_held(*table(), *slot);
 }
 
 ProgramView advance_told(int fd, int error) {
@@ -524,14 +661,14 @@ namespace {
 // The first attempt of this connect has succeeded, as far as an event tells. The event may be about
 // something that has the number of a closed socket by now (a pipe), and must teach nothing then;
 // but a healthy connect to a near address pays no system call for that.
-void learn_from_first(const ConnectOperation& operation, int fd) {
+void learn_from_first(const FirstAttempt::Values& first, int fd) {
   constexpr std::uint64_t kNear = 4'000;
   // What the program did before it waited is in it too; when that may be much, the kernel knows.
   constexpr std::uint64_t kLong = 50'000;
-  const Endpoint& requested = operation.requested();
-  const std::uint64_t took_us = wants_rtt() ? now_us() - operation.began_us() : 0;
+  const Endpoint& requested = first.requested;
+  const std::uint64_t took_us = wants_rtt() ? now_us() - first.began_us : 0;
   const bool failing = is_failing(requested.address, requested.port);
-  if ((failing || took_us > kNear) && !operation.owns_socket()) return;
+  if ((failing || took_us > kNear) && socket_cookie(fd) != first.cookie) return;
   if (failing) note_success(requested.address, requested.port);
   if (took_us == 0) return;
   note_rtt(requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
@@ -542,18 +679,27 @@ void learn_from_first(const ConnectOperation& operation, int fd) {
 ProgramView advance_connected(int fd) {
   Slot* slot = slot_of(fd);
   if (slot == nullptr) return ProgramView::kNotOurs;
+  // Signals are let in, so the slot is not held, and freed at one blow: whoever jumps out before
+  // leaves it as it was, and it is freed with its next look.
+  Table& all = *table();
+  const std::uint32_t word = slot->holding.load(std::memory_order_acquire);
+  std::uint16_t number = number_of(all, *slot);
   // A later attempt has a line to log.
-  if (slot->beyond_first.load(std::memory_order_relaxed)) return advance(fd);
-  slot = hold_slot_of(fd);
-  if (slot == nullptr) return ProgramView::kNotOurs;
-  // Another thread has moved it on while this one waited for the slot: the event is one of an
-  // attempt that is over.
-  if (slot->beyond_first.load(std::memory_order_relaxed)) {
-    release(*slot);
+  if (slot->beyond_first.load(std::memory_order_relaxed) || holding_of(word) != kIdle ||
+      slot->fd.load(std::memory_order_relaxed) != fd) {
     return advance(fd);
   }
-  learn_from_first(slot->operation, fd);
-  empty(*table(), *slot);
+  const FirstAttempt::Values first = slot->first.load();
+  if (!all.slot_of[fd].compare_exchange_strong(number, 0)) return advance(fd);
+  if (!change(*slot, word, kIdle, kFree)) {
+    // Another thread may have moved it on: the event is one of an attempt that is over.
+    std::uint16_t none = 0;
+    all.slot_of[fd].compare_exchange_strong(none, number);
+    return advance(fd);
+  }
+  all.count.fetch_sub(1, std::memory_order_relaxed);
+  note_free(all, *slot);
+  learn_from_first(first, fd);
   return ProgramView::kNotOurs;
 }
 
@@ -572,7 +718,7 @@ std::optional<int> answer_for_so_error(int fd) {
   if (slot->stage == Stage::kPending && !is_starting(*slot) && owns_memory()) {
     int error = 0;
     if (slot->operation.deliver_truth(error)) {
-      empty(all, *slot);
+      empty(all, *slot, Ends::kEverywhere);
       return error;
     }
   }
@@ -613,7 +759,7 @@ int next_pending(std::size_t& position) {
   const std::size_t end = all->highest.load(std::memory_order_relaxed) + std::size_t{1};
   while (position < end) {
     const Slot& slot = all->slots[position++];
-    if (slot.holding.load(std::memory_order_relaxed) != kFree) {
+    if (!is_free(slot)) {
       return slot.fd.load(std::memory_order_relaxed);
     }
   }
@@ -652,7 +798,7 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
       std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
   for (std::size_t i = 0; i < last; ++i) {
     Slot& slot = all->slots[i];
-    if (slot.holding.load(std::memory_order_relaxed) == kFree) continue;
+    if (is_free(slot)) continue;
     std::uint64_t until = slot.until_ms.load(std::memory_order_relaxed);
     if (until < now && now - until >= kAbandonedMs) {
       if (hold(slot)) advance_abandoned(*all, slot);
@@ -680,8 +826,112 @@ int take_error(int fd) {
     return 0;
   }
   const int error = slot->error;
-  empty(*table(), *slot);
+  // Each process is told, as it was by the event.
+  empty(*table(), *slot, Ends::kHere);
   return error;
+}
+
+// ---- Connects that a forked child inherits ----
+
+namespace {
+
+struct Inheritance {
+  struct Item {
+    int fd;
+    std::uint64_t until_ms;
+    SharedConnect* shared;
+    ConnectOperation operation;
+  };
+  std::size_t bytes;
+  std::size_t count;
+  Item items[];
+};
+
+// Of the fork that this thread is making; null: there is nothing to inherit.
+constinit thread_local Inheritance* inheritance = nullptr;
+
+// Of a held slot. False when there is no room.
+bool share(Slot& slot) {
+  if (slot.shared != nullptr) return true;
+  slot.shared = new_shared_connect(slot.operation.cookie(), slot.shared_since);
+  if (slot.shared == nullptr) return false;
+  // Whoever sees the socket connected has to tell the others.
+  slot.beyond_first.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+// Its connect(2) is made by another thread right now, and takes microseconds. The slot is held.
+bool wait_for_start(Slot& slot, int fd) {
+  constexpr int kSleeps = 50;
+  for (int i = 0; i < kSleeps && is_starting(slot); ++i) {
+    release(slot);
+    sleep_briefly();
+    if (!wait_and_hold(slot, fd)) return false;
+  }
+  if (slot.stage == Stage::kPending && !is_starting(slot)) return true;
+  release(slot);
+  return false;
+}
+
+}  // namespace
+
+void bequeath_connects() {
+  inheritance = nullptr;
+  if (!any_pending() || !owns_memory()) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  Table& all = *table();
+  const std::size_t room = all.count.load(std::memory_order_relaxed);
+  const std::size_t bytes = sizeof(Inheritance) + room * sizeof(Inheritance::Item);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return;
+  inheritance = static_cast<Inheritance*>(memory);
+  inheritance->bytes = bytes;
+  const std::size_t last =
+      std::min<std::size_t>(all.highest.load(std::memory_order_relaxed) + 1, kSlots);
+  for (std::size_t i = 0; i < last && inheritance->count < room; ++i) {
+    Slot& slot = all.slots[i];
+    const int fd = slot.fd.load(std::memory_order_relaxed);
+    if (is_free(slot) || slot_of(fd) != &slot || !wait_and_hold(slot, fd) ||
+        !wait_for_start(slot, fd)) {
+      continue;
+    }
+    const bool is_shared = share(slot);
+    if (is_shared) {
+      inheritance->items[inheritance->count++] = {fd, slot.operation.until_ms(), slot.shared,
+                                                  slot.operation};
+    }
+    release(slot);
+    if (!is_shared) break;
+  }
+}
+
+void drop_inheritance() {
+  if (inheritance == nullptr) return;
+  const ErrnoKept errno_kept;
+  munmap(inheritance, inheritance->bytes);
+  inheritance = nullptr;
+}
+
+void inherit_connects() {
+  if (inheritance == nullptr) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  for (std::size_t i = 0; i < inheritance->count; ++i) {
+    const Inheritance::Item& item = inheritance->items[i];
+    Slot* slot = take_slot_for(item.fd);
+    if (slot == nullptr) break;
+    slot->operation = item.operation;
+    publish(*table(), *slot, false);
+    if (!wait_and_hold(*slot, item.fd)) continue;
+    slot->beyond_first.store(true, std::memory_order_relaxed);
+    slot->inherited = true;
+    slot->shared = item.shared;
+    slot->shared_version = 0;  // none
+    become(*slot, kIdle);
+  }
+  drop_inheritance();
 }
 
 }  // namespace nextaddr

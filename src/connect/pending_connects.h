@@ -3,9 +3,10 @@
 //
 // Slots are held by one caller at a time, for some system calls that do not wait; neither a signal
 // nor a cancellation interrupts that, so that nobody jumps out with one. (StartingConnect::enter()
-// alone does not hold signals back, for speed: a handler that jumps out of it by siglongjmp(3)
-// leaves one held.) Entries whose socket was closed need no hook: they are recognised by SO_COOKIE
-// when next seen. A forked child starts with none (the parent goes on). Everything here is
+// alone does not hold signals back, for speed: a handler that jumps out of it by siglongjmp(3) may
+// cost a slot, which no descriptor has.) Entries whose socket was closed need no hook: they are
+// recognised by SO_COOKIE when next seen. A forked child has those that were pending in common with
+// its parent (shared_connects.h); one of clone(2) starts with none. Everything here is
 // async-signal-safe.
 #pragma once
 
@@ -95,8 +96,10 @@ bool left_to_kernel(int fd);
 // A new connect on this descriptor, or none any more: forgets what was pending. When it returns, no
 // other thread is within a step on its socket.
 void forget_connect(int fd);
-// The same for all from `first` to `last`.
-void forget_connects(unsigned first, unsigned last);
+// The same for a descriptor that is about to be closed: another process may have the socket, too.
+void forget_closed(int fd);
+// And for all from `first` to `last`.
+void forget_closed(unsigned first, unsigned last);
 
 // Advances the connect of one descriptor where needed, and tells what the program is to see of it.
 ProgramView advance(int fd);
@@ -146,6 +149,14 @@ int pending_on_same_socket(int fd);
 // Walks over them: the next descriptor with a connect pending, or -1 after the last. `position`
 // starts at 0.
 int next_pending(std::size_t& position);
+
+// Around a fork: the child has the sockets too, and may wait for them, as may this process. From
+// now on they have the connects that are pending in common, and whoever waits moves one on.
+void bequeath_connects();
+// Afterwards, in the parent.
+void drop_inheritance();
+// In the child, before anything else.
+void inherit_connects();
 
 // The error of a connect that failed, once: a second connect() returns it. 0: none.
 int take_error(int fd);

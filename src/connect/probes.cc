@@ -377,6 +377,12 @@ void let_linger(Handle handle) {
   note_errand(true);
 }
 
+void forget_those_of_parent() {
+  if (table_pid == 0) return;
+  const ErrnoKept errno_kept;
+  const TableLock lock;
+}
+
 std::uint64_t look_after_lingering() {
   if (lingering.load(std::memory_order_relaxed) == 0) return kNever;
   const ErrnoKept errno_kept;

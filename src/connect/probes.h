@@ -5,8 +5,8 @@
 // One table for the process: connects that wait for the same address by the same way share a probe,
 // and what it has found out counts for a moment longer. The kernel ends each by itself after
 // kProbeMs, whatever becomes of the program. Must never be in any set of the program's, nor have a
-// low descriptor, nor outlive an exec; a forked child closes those it has inherited when it first
-// comes here. Whoever calls holds back signals. Async-signal-safe.
+// low descriptor, nor outlive an exec or a fork. Whoever calls holds back signals.
+// Async-signal-safe.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +56,9 @@ void release(Handle& handle);
 // It goes on to its end, and what it finds out is told to the memory: an address that was left in
 // silence, or one whose parking is over.
 void let_linger(Handle handle);
+
+// In a forked child, before anything else: closes those it has inherited.
+void forget_those_of_parent();
 
 // Looks at those that linger, and ends what is over. Returns when it wants to be called again, in
 // milliseconds of CLOCK_MONOTONIC; the far future: for nothing. One load while there is none.

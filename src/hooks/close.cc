@@ -14,7 +14,7 @@
 namespace {
 
 __attribute__((noinline, cold)) int close_pending(int fd) {
-  nextaddr::forget_connect(fd);
+  nextaddr::forget_closed(fd);
   return nextaddr::libc::close(fd);
 }
 
@@ -30,7 +30,7 @@ NEXTADDR_HOOK int __close(int fd) { return close(fd); }
 
 NEXTADDR_HOOK int dup2(int from, int to) noexcept {
   if (nextaddr::any_pending() && from != to) [[unlikely]]
-    nextaddr::forget_connect(to);
+    nextaddr::forget_closed(to);
   return nextaddr::libc::dup2(from, to);
 }
 
@@ -38,19 +38,19 @@ NEXTADDR_HOOK int __dup2(int from, int to) noexcept { return dup2(from, to); }
 
 NEXTADDR_HOOK int dup3(int from, int to, int flags) noexcept {
   if (nextaddr::any_pending() && from != to) [[unlikely]]
-    nextaddr::forget_connect(to);
+    nextaddr::forget_closed(to);
   return nextaddr::libc::dup3(from, to, flags);
 }
 
 NEXTADDR_HOOK int close_range(unsigned first, unsigned last, int flags) noexcept {
   if (nextaddr::any_pending() && flags == 0) [[unlikely]]
-    nextaddr::forget_connects(first, last);
+    nextaddr::forget_closed(first, last);
   return nextaddr::libc::close_range(first, last, flags);
 }
 
 NEXTADDR_HOOK void closefrom(int first) noexcept {
   if (nextaddr::any_pending()) [[unlikely]] {
-    nextaddr::forget_connects(first > 0 ? static_cast<unsigned>(first) : 0, ~0u);
+    nextaddr::forget_closed(first > 0 ? static_cast<unsigned>(first) : 0, ~0u);
   }
   nextaddr::libc::closefrom(first);
 }

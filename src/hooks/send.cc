@@ -108,7 +108,7 @@ NEXTADDR_HOOK ssize_t writev(int fd, const iovec* parts, int count) {
 
 NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,
                              socklen_t length) noexcept {
-  nextaddr::note_option(level, name);
+  nextaddr::note_option(fd, level, name);
   return libc::setsockopt(fd, level, name, value, length);
 }
 
@@ -120,7 +120,7 @@ NEXTADDR_HOOK ssize_t __sendmsg64(int fd, const msghdr* message, int flags) {
 
 NEXTADDR_HOOK int __setsockopt64(int fd, int level, int name, const void* value,
                                  socklen_t length) noexcept {
-  nextaddr::note_option(level, name);
+  nextaddr::note_option(fd, level, name);
   return libc::setsockopt64(fd, level, name, value, length);
 }
 

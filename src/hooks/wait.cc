@@ -25,7 +25,14 @@ namespace {
 
 // Nothing is pending, and nobody but this thread could begin a connect while it waits.
 __attribute__((always_inline)) inline bool is_for_libc_alone() {
-  return !any_pending() && !nextaddr::timer_is_set() && libc::is_single_threaded();
+  return !any_pending() && !nextaddr::timer_is_set() && !nextaddr::timer_is_inherited() &&
+         libc::is_single_threaded();
+}
+
+// What a wait of libc's has found has to be looked through: while this thread slept something has
+// changed for connects, or it may have been woken by the timer of a parent.
+inline bool needs_a_look(int found, std::uint32_t changes_before) {
+  return found > 0 && (nextaddr::changes() != changes_before || nextaddr::timer_is_inherited());
 }
 
 // libc's wait, unless a connect is pending, or something has changed for connects while this thread
@@ -38,7 +45,7 @@ int wait(bool has_limit, Plain plain, Driven driven) {
   timespec since{};
   if (has_limit) since = nextaddr::coarse_time();
   const int found = plain();
-  if (found <= 0 || nextaddr::changes() == before) return found;
+  if (!needs_a_look(found, before)) return found;
   return driven(Woken{found, since, before});
 }
 
@@ -67,7 +74,7 @@ __attribute__((noinline)) int select_beside_others(int count, const fd_set* read
   const std::uint32_t changes_before = nextaddr::changes();
   const timespec since = nextaddr::coarse_time();
   const int found = plain();
-  if (!before || found <= 0 || nextaddr::changes() == changes_before) return found;
+  if (!before || !needs_a_look(found, changes_before)) return found;
   return driven(&before, Woken{found, since, changes_before}).value_or(found);
 }
 

@@ -141,7 +141,10 @@ bool is_in(int epoll, int fd) {
 
 // The event tells of another set, in this one, and that only of our timer.
 bool is_of_woken_set(int epoll, std::uint64_t data) {
-  if (!timer_is_set()) return false;
+  bool may_be = false;
+  for_each_registered(epoll, data,
+                      [&](int fd, std::uint32_t) { may_be = may_be || may_be_woken(fd); });
+  if (!may_be) return false;
   bool woken = false;
   bool other = false;
   for_each_registered(epoll, data, [&](int fd, std::uint32_t) {

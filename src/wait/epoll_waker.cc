@@ -27,8 +27,6 @@ constexpr int kLessHighDescriptor = 48;
 // Our timer: the process that has made it, and above that its descriptor plus one. A forked child
 // makes its own, because to set the one it has inherited would set its parent's.
 constinit std::atomic<std::uint64_t> the_timer{0};
-// There was one of a parent.
-constinit std::atomic<bool> inherited{false};
 
 // The interval by which our timer is known; it never passes.
 constexpr timespec kTag{31'536'000, 123'456'789};
@@ -75,7 +73,7 @@ int own_timer() {
     if (known != 0 && !the_timer.compare_exchange_strong(known, 0)) continue;
     if (ours) {
       // The parent's, which may be in sets that are this process's too.
-      inherited.store(true, std::memory_order_relaxed);
+      activity::timer_inherited.store(true, std::memory_order_relaxed);
       kernel::close(timer);
     }
     const int made = make_timer();
@@ -138,24 +136,33 @@ void wake_at(int epoll, std::uint64_t at_ms) {
 }  // namespace
 
 void set_timer_anew() {
-  const int timer = timer_is_set() ? made_timer() : -1;
+  if (!timer_is_set()) return;
+  if (static_cast<std::uint32_t>(the_timer.load(std::memory_order_relaxed)) != own_pid()) {
+    // Of a parent, which sets it and looks after it.
+    activity::timer_inherited.store(true, std::memory_order_relaxed);
+    activity::timer_set.store(false, std::memory_order_release);
+    return;
+  }
+  const int timer = made_timer();
   if (timer < 0) return;
   const ErrnoKept errno_kept;
   // Again when another thread may have set it, for an earlier deadline, in between.
   for (;;) {
     const bool any = any_pending();
     const std::uint64_t next = any ? next_deadline_ms() : kNever;
-    if (!any && !inherited.load(std::memory_order_relaxed)) {
-      activity::timer_set.store(false, std::memory_order_release);
-    }
+    if (!any) activity::timer_set.store(false, std::memory_order_release);
     set_timer(timer, next);
     if (!any_pending() || (any && next_deadline_ms() >= next)) return;
     activity::timer_set.store(true, std::memory_order_release);
   }
 }
 
+bool may_be_woken(int epoll) {
+  return (timer_is_set() || timer_is_inherited()) && has_timer(epoll);
+}
+
 bool is_only_woken(int epoll) {
-  if (!timer_is_set() || !has_timer(epoll)) return false;
+  if (!may_be_woken(epoll)) return false;
   advance_due([&](const DescriptorVisitor& visit) { for_each_pending_in(epoll, visit); });
   set_timer_anew();
   pollfd now{epoll, POLLIN, 0};

@@ -3,7 +3,7 @@
 # Nothing here may look at the socket in the child before its wait has told of it.
 import pytest
 
-from programs.events import hosts, not_yet, side_by_side
+from programs.events import hosts, side_by_side, together
 from programs.harness import address_lab, several
 
 WAITS = ["poll", "select", "epoll"]
@@ -27,25 +27,40 @@ def test_the_child_alone_waits(several, kinds):
     assert_helped_or_as_bare(several(*kinds), ALONE)
 
 
-@not_yet("Nobody looks after a connect that was moved on before the fork.")
 @hosts(("refused", "silent", "live"), ("refused", "silent", "silent", "live"), ("refused", "refused", "silent", "live"))
 def test_the_child_alone_waits_for_a_connect_that_was_moved_on(several, kinds):
     assert_helped_or_as_bare(several(*kinds), MOVED_BEFORE)
 
 
-# In a moment in which the socket is taken back it looks as if it had been reset, or had never been connected.
-NOW_AND_THEN = not_yet("The child sees the moment in which its parent takes an attempt back.", always=False)
-
-
-@hosts(
-    ("live", "refused"),
-    *(pytest.param(kinds, marks=NOW_AND_THEN) for kinds in (("refused", "live"), ("silent", "live"), ("refused", "refused"))),
-)
+@hosts(("live", "refused"), ("refused", "live"), ("silent", "live"), ("refused", "refused"), ("silent", "refused", "silent"),
+       ("silent", "silent", "silent", "live"))  # fmt: skip
 def test_both_wait(several, kinds):
     assert_helped_or_as_bare(several(*kinds), BOTH)
 
 
-@not_yet("The child sees the moments in which its parent takes attempts back.")
-@hosts(("silent", "refused", "silent"), ("silent", "silent", "silent", "live"))
-def test_both_wait_and_the_parent_moves_the_connect(several, kinds):
-    assert_helped_or_as_bare(several(*kinds), BOTH)
+@hosts(("live", "refused"), ("refused", "live"), ("silent", "silent", "live"))
+def test_many_wait_and_all_are_told_the_same(several, kinds):
+    host = several(*kinds)
+    cases = [{"parent": "waits", "tells": 1, "children": 4, "wait": wait, "within": 4000, "fork": fork} for wait in WAITS for fork in (0, 60)]
+    for run in together(host, "inherited_connect", cases):
+        assert len(run.lines) == 5, run
+        for line in run.lines:
+            assert [line[key] for key in TOLD] == ["OUT", "0", host.live[0], "ESTABLISHED"], run
+
+
+@pytest.mark.parametrize("waits", [0, 1])
+@pytest.mark.parametrize("child", ["exec", "idle"])
+@hosts(("refused", "live"), ("silent", "live"), ("refused", "silent", "silent", "live"))
+def test_a_child_that_does_not_care_takes_nothing_from_its_parent(several, kinds, child, waits):
+    host = several(*kinds)
+    base = {"parent": "waits", "tells": 1, "child": child, "children": 3, "within": 4000, "waits": waits}
+    for run in together(host, "inherited_connect", [{**base, "wait": wait, "fork": fork} for wait in WAITS for fork in (0, 60)]):
+        [parent] = [line for line in run.lines if line["who"] == "parent"]
+        assert [parent[key] for key in TOLD] == ["OUT", "0", host.live[0], "ESTABLISHED"], run
+
+
+@pytest.mark.parametrize("parent", ["sleeps", "closes"])
+def test_a_child_that_does_not_care_moves_nothing(several, parent):
+    host = several("silent", "live")
+    for bare, shim in side_by_side(host, "inherited_connect", [{"parent": parent, "child": "idle", "wait": "poll", "within": 2500}]):
+        assert shim.values("state") == bare.values("state") == ("SYN_SENT",), (bare, shim)

@@ -90,6 +90,17 @@ def test_every_option_is_as_after_a_connect_straight_to_the_live_address(address
 # ---- A port of the program's own choice ----
 
 
+def test_a_second_connect_is_given_no_values_of_the_first(address_lab, several):
+    host = several("refused", "live")
+    refused = address_lab.unused()
+    bare = start(address_lab, "second_connect", {}, host=host.live[0], port=host.port, refused=refused).finish()
+    shim = start_shim(host, "second_connect", refused=refused).finish()
+    assert shim.values("peer", "clamp") == bare.values("peer", "clamp"), (bare, shim)
+    # By a timestamp less once the server has sent something.
+    assert abs(int(shim.first["maxseg"]) - int(bare.first["maxseg"])) < 100, (bare, shim)
+
+
+
 @hosts(("refused", "live"), ("refused",) * 5 + ("live",), ("silent", "live"))
 def test_the_port_that_bind_has_chosen(several, kinds):
     host = several(*kinds)

@@ -1,6 +1,8 @@
 # What may happen to a process in its life: it forks, executes, starts threads, closes what it has, clears its
 # environment, runs short of everything, and loads other libraries that stand where ours does.
 # Nothing here may be left running: every program is waited for.
+import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -8,7 +10,7 @@ import sys
 
 import pytest
 
-from programs.events import assert_connected, together
+from programs.events import assert_connected, assert_same, side_by_side, together
 from programs.harness import HOST, LIBRARY, NATIVE, PROGRAMS, address_lab, preload, run_shim, several, start_bare, start_shim
 
 LIBRARIES = PROGRAMS / "lib"
@@ -58,6 +60,27 @@ def test_a_vfork_child_does_not_end_a_connect_of_its_parent(several, kinds):
     host = several(*kinds)
     run = run_shim(host, "vfork_child", during=1)
     assert run.values("child", "told", "peer") == ("ECONNREFUSED", "1", host.live[0]), run
+
+
+def test_a_vfork_child_is_not_taken_for_the_forked_child_that_it_comes_from(several):
+    host = several("refused", "live")
+    assert_reached(host, run_shim(host, "forked", what="vfork"))
+
+
+def test_waits_of_a_forked_child_cost_nothing_though_a_timer_of_its_parent_is_set(several, require, tmp_path):
+    host = several("silent", "live")
+    trace, times = tmp_path / "trace", 20
+    run = start_shim(host, "forked", what="waits", times=times, before=[require("strace"), "-f", "-qq", "-o", str(trace)]).finish()
+    calls = [re.match(r"(\d+) +(\w+)\(", line) for line in trace.read_text().splitlines()]
+    calls = [call[2] for call in calls if call and call[1] == run.first["pid"]]
+    begin, end = [position for position, call in enumerate(calls) if call == "getppid"]
+    assert end - begin - 1 == 3 * times, calls[begin : end + 1]
+
+
+@pytest.mark.parametrize("kinds", [("refused", "live"), ("refused", "refused", "refused", "live")], ids="-".join)
+def test_a_forked_child_keeps_no_socket_that_another_thread_worked_on(several, kinds):
+    run = run_shim(several(*kinds), "forked", what="pins", times=300)
+    assert run.values("held", "connected") == ("0", "1"), run
 
 
 def test_executed_children(several):
@@ -232,6 +255,20 @@ def test_a_handler_in_the_middle_of_a_wait(several, handler, kinds):
             assert run.values("handlers_events", "handlers_error", "handlers_peer") == ("OUT", "0", host.live[0]), run
 
 
+@pytest.mark.parametrize("handler", ["return", "jump", "nested"])
+def test_what_is_held_back_in_and_after_a_handler_is_the_programs_own(several, handler):
+    host = several("silent", "silent", "silent", "silent", "silent", "live")
+    cases = [{"wait": wait, "handler": handler, "after": after} for wait in ("poll", "select", "epoll", "ppoll") for after in (30, 300)]
+    for bare, shim in side_by_side(host, "mask_in_wait", cases):
+        assert_same(bare, shim, "result", "handler", "afterwards")
+
+
+@pytest.mark.parametrize("wait", ["poll", "epoll"])
+def test_a_handler_that_jumps_out_of_a_wait_leaves_nothing_held(several, wait):
+    run = run_shim(several("live", "refused"), "jumped_out", wait=wait, rounds=6000)
+    assert run.values("jumped", "waited") == ("1", "0"), run
+
+
 # ---- A log that nobody asked the program to write ----
 
 
@@ -242,6 +279,58 @@ def test_the_log_does_not_go_into_what_took_the_place_of_stderr(several):
     assert_reached(host, run)
     assert run.first["transfer"] == host.live[0], run
     assert host.received(host.live[0]) == ["echo"]
+
+
+# What runs a program with a stderr that is full, and whose other end is kept open.
+FULL = {
+    "pipe": "reader, writer = os.pipe()",
+    "socket": "ends = socket.socketpair(); reader, writer = (end.detach() for end in ends)",
+    "terminal": "reader, writer = pty.openpty()",
+    "stopped": "reader, writer = pty.openpty(); termios.tcflow(writer, termios.TCOOFF)",
+}
+
+
+def with_a_full_stderr(what):
+    script = f"""if True:
+        import os, pty, socket, sys, termios
+        {FULL[what]}
+        os.set_inheritable(reader, True)
+        os.set_blocking(writer, False)
+        for size in (4096, 1):
+            try:
+                while {what != "stopped"}: os.write(writer, b"x" * size)
+            except BlockingIOError:
+                pass
+        os.set_blocking(writer, True)
+        os.dup2(writer, 2)
+        os.execv(sys.argv[1], sys.argv[1:])
+    """
+    return [sys.executable, "-c", script]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("what", FULL)
+def test_a_log_whose_reader_has_stopped_holds_nobody_up(several, what, form):
+    host = several("refused", "live")
+    env = {"NEXTADDR_LOG": "debug", "NEXTADDR_LOG_FORMAT": form}
+    runs = [start_shim(host, "connect_first", env=env, before=with_a_full_stderr(what)) for _ in range(2)]
+    for run in runs:
+        assert_reached(host, run.wait(within=10))
+
+
+def test_a_log_file_that_is_a_full_pipe_holds_nobody_up(several, tmp_path):
+    host = several("refused", "live")
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(log, os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    env = {"NEXTADDR_LOG": "info", "NEXTADDR_LOG_FILE": str(log)}
+    assert_reached(host, start_shim(host, "connect_first", env=env).wait(within=10))
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_log_that_nobody_reads_does_not_end_the_program(several):

@@ -32,6 +32,13 @@ def test_a_number_taken_while_its_connect_is_moved_on(several, way, what):
         assert int(run.first["missed"]) < 12, run
 
 
+@pytest.mark.parametrize("how", HOWS)
+def test_a_number_taken_just_when_a_blocking_connect_is_refused(several, how):
+    # Before it is known which socket was refused.
+    run = start_shim(several(*FIVE_REFUSED), "number_taken", way="blocking", how=how, what="tcp", seconds=3, span=60).finish()
+    assert run.values("touched", "traces") == ("0", "none"), run
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_without_the_library_nothing_is_touched(several, way):
     # Of the test above.

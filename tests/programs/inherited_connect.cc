@@ -4,7 +4,9 @@
 //
 // host= port=; fork=MS after the begin of the connect, until which this process waits for the
 // socket when waits=1; wait=poll| select|epoll, in the child, for within=MS;
-// parent=sleeps|closes|exits|waits, as long as the child needs.
+// parent=sleeps|closes|exits|waits, as long as the child needs; tells=1: what has become of it
+// there, too. child=waits, or exec: it executes something else; or idle: it waits so long for
+// another thing. children=N of them.
 #include <sys/select.h>
 #include <sys/wait.h>
 
@@ -36,6 +38,32 @@ std::uint32_t wait_for(const std::string& how, int fd, int timeout_ms) {
   return count == 0 ? 0 : event.events;
 }
 
+void tell(const char* who, std::uint32_t events, int fd) {
+  const char* error = error_name(get_option<int>(fd, SOL_SOCKET, SO_ERROR));
+  const std::string peer = peer_of(fd);
+  printf("who=%s events=%s so_error=%s peer=%s state=%s\n", who, event_names(events).c_str(), error,
+         peer.c_str(), tcp_state_of(fd));
+  fflush(stdout);
+}
+
+[[noreturn]] void be_child(const std::string& what, const std::string& how, int fd, int within) {
+  limit_time(12);
+  if (what == "exec") {
+    execl("/bin/true", "true", nullptr);
+    broken("execl");
+  }
+  if (what == "idle") {
+    const int other = must(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC), "timerfd_create");
+    pollfd never{other, POLLIN, 0};
+    must(poll(&never, 1, within), "poll");
+    printf("who=child state=%s\n", tcp_state_of(fd));
+    fflush(stdout);
+    _exit(0);
+  }
+  tell("child", wait_for(how, fd, within), fd);
+  _exit(0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -54,23 +82,21 @@ int main(int argc, char** argv) {
     sleep_ms(before);
   }
   fflush(stdout);
-  const pid_t child = must(fork(), "fork");
-  if (child != 0) {
-    if (parent == "exits") _exit(0);
-    if (parent == "closes") close(fd);
-    if (parent == "waits") wait_for(how, fd, within);
-    int status = -1;
-    must(waitpid(child, &status, 0), "waitpid");
-    return status == 0 ? 0 : 1;
+  const int children = arguments.number("children", 1);
+  for (int i = 0; i < children; ++i) {
+    if (must(fork(), "fork") == 0) be_child(arguments.text("child", "waits"), how, fd, within);
   }
-  limit_time(12);
-  const long start = now_ms();
-  const std::uint32_t events = wait_for(how, fd, within);
-  const long ms = now_ms() - start;
-  const char* error = error_name(get_option<int>(fd, SOL_SOCKET, SO_ERROR));
-  const std::string peer = peer_of(fd);
-  printf("events=%s so_error=%s peer=%s state=%s ms=%ld\n", event_names(events).c_str(), error,
-         peer.c_str(), tcp_state_of(fd), ms);
-  fflush(stdout);
-  _exit(0);
+  if (parent == "exits") _exit(0);
+  if (parent == "closes") close(fd);
+  if (parent == "waits") {
+    const std::uint32_t events = wait_for(how, fd, within);
+    if (arguments.number("tells") != 0) tell("parent", events, fd);
+  }
+  bool well = true;
+  for (int i = 0; i < children; ++i) {
+    int status = -1;
+    must(wait(&status), "wait");
+    well = well && status == 0;
+  }
+  return well ? 0 : 1;
 }
