@@ -253,11 +253,12 @@ bool is_same(const Probe& probe, const Address& address, in_port_t port, const W
 
 Probe* find(Handle handle) {
   Probe& probe = table[handle.place % kMost];
-  return probe.used && handle.serial != 0 && probe.serial == handle.serial ? &probe : nullptr;
+  const bool same = handle.process == table_pid && probe.serial == handle.serial;
+  return probe.used && handle.serial != 0 && same ? &probe : nullptr;
 }
 
 Handle handle_of(const Probe& probe) {
-  return {static_cast<std::uint16_t>(&probe - table.data()), probe.serial};
+  return {static_cast<std::uint16_t>(&probe - table.data()), probe.serial, table_pid};
 }
 
 // A place for one more: a free one, or of what nobody waits for any more, the oldest.

@@ -19,7 +19,8 @@ namespace nextaddr::probes {
 // One probe that a connect has a share of; nothing after it was forgotten.
 struct Handle {
   std::uint16_t place = 0;
-  std::uint32_t serial = 0;  // 0: none
+  std::uint32_t serial = 0;   // 0: none
+  std::uint32_t process = 0;  // whose it is: a connect in progress may be gone on with in another
 };
 
 enum class State : std::uint8_t {

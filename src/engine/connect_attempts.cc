@@ -272,14 +272,16 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     state_ = State::kPaused;
     return {Kind::kPause, Lesson::kNothing, position_, position_};
   }
-  if (best_ != PositionSet::kNone && now_ms >= overdue_at()) {
+  // At its end the last wait goes on where somebody has answered.
+  const bool is_last = last_wait_ms_ != 0 && now_ms >= last_wait_ms_;
+  if (best_ != PositionSet::kNone && (is_last || now_ms >= overdue_at())) {
     log_.end(EINPROGRESS, now_ms);
     // It was silent before, and now for long enough again: a probe would find out no more.
     const bool is_dead = distance_.silent_ms != 0 && now_ms >= attempt_began_ms_ + kSilentMs;
     const Lesson lesson = is_dead ? Lesson::kFailed : Lesson::kLeft;
     return with_silence(move_to(best_, lesson, now_ms), now_ms);
   }
-  if (last_wait_ms_ != 0 && now_ms >= last_wait_ms_) {
+  if (is_last) {
     log_.end(EINPROGRESS, now_ms);
     return deliver(requested_error_, Lesson::kNothing);
   }

@@ -258,11 +258,11 @@ class ConnectAttempts {
   std::uint64_t next_probe_ms_ = 0;  // somebody else is to be asked then
   std::uint64_t next_look_ms_ = 0;   // probes are to be looked at then
   std::uint64_t last_probe_ms_ = 0;  // one was made last
+  std::uint64_t pass_ms_ = 0;        // so long after that all are asked once more
   std::uint64_t answered_ms_ = 0;    // another one has answered first, for this attempt
-  std::uint64_t last_wait_ms_ =
-      0;  // the requested address has refused: so long the rest is waited for
+  // The requested address has refused: so long the rest is waited for.
+  std::uint64_t last_wait_ms_ = 0;
   std::uint64_t ask_again_ms_ = 0;  // when it is asked again meanwhile
-  std::uint32_t pass_ms_ = 0;       // so long after the last probe all are asked once more
   std::uint32_t delay_ms_ = 0;      // the connection attempt delay after the attempt under way
   std::uint32_t next_rtt_ms_ = 0;   // after kConnect: how long its answer to a probe took
   std::uint32_t best_ms_ = 0;       // how long the answer of best_ took; 0: not known any more

@@ -86,7 +86,7 @@ class Bucket {
 
 bool same(const AddressEntry& a, const AddressEntry& b) {
   return a.is_of(b.address, b.port) && a.health == b.health && a.host == b.host &&
-         a.silent_until_ms == b.silent_until_ms && a.saved_rtt_us == b.saved_rtt_us;
+         a.saved_rtt_us == b.saved_rtt_us;
 }
 
 class Play {
@@ -139,7 +139,7 @@ class Play {
   void store() {
     const std::size_t key = a_key();
     AddressEntry entry = an_entry(key);
-    entry.silent_until_ms = choices_.below(2);
+    entry.health.silent_ms = choices_.below(2);
     entry.saved_rtt_us = choices_.below(2) * 1000;
     require(memory_.store(entry));
     note_flags(entry);
@@ -160,7 +160,6 @@ class Play {
       const bool newer = read.health.updated_ms > known.health.updated_ms;
       expected = newer ? read : known;
       if (expected.health.rtt_us == 0) expected.health.rtt_us = known.health.rtt_us;
-      expected.silent_until_ms = known.silent_until_ms;
       expected.saved_rtt_us = read.health.rtt_us;
     }
     bucket_with(key).store(expected);
@@ -199,7 +198,7 @@ class Play {
   }
 
   void note_flags(const AddressEntry& entry) {
-    failures_ = failures_ || entry.health.failures != 0 || entry.silent_until_ms != 0;
+    failures_ = failures_ || entry.health.failures != 0 || entry.health.silent_ms != 0;
     rtts_ = rtts_ || entry.health.rtt_us != 0;
     if (hostile_) return;
     require(memory_.may_hold_failures() == failures_ && memory_.may_hold_rtts() == rtts_);

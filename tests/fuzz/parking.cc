@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "engine/schedule.h"
 #include "fuzz.h"
 
 using namespace nextaddr;
@@ -37,6 +38,8 @@ class Play {
         return claim_once();
       case 'r':
         return measure();
+      case 'q':
+        return stay_silent();
       case 't':
         now_ += choices_.of(kTimes);
         return;
@@ -47,7 +50,8 @@ class Play {
         if (standing_.until_ms < kNow * 2) now_ = std::max(now_, standing_.until_ms);
         return;
       case 'w':  // somebody else has written it
-        standing_ = {number(), number(), number(), choices_.word(), choices_.word()};
+        standing_ = {number(),        number(),        number(), choices_.word(),
+                     choices_.word(), choices_.word(), number()};
         return;
       default:
         return;
@@ -81,6 +85,7 @@ class Play {
     require(parked <= usual * (100 + kJitterPercent) / 100);
     require(standing_.failures == std::min(before.failures, 999u) + 1);
     require(standing_.rtt_us == before.rtt_us && standing_.updated_ms == now_);
+    require(standing_.silent_ms == before.silent_ms);
     require(parked == 0 || ask_order_of(standing_, now_) == AskOrder::kLast);
     require(ask_order_of(standing_, now_ + parked) != AskOrder::kUsual);
   }
@@ -89,17 +94,38 @@ class Play {
     const std::uint32_t rtt_us = standing_.rtt_us;
     succeed(standing_, now_);
     require(ask_order_of(standing_, now_) == AskOrder::kUsual && standing_.rtt_us == rtt_us);
+    require(!was_silent(standing_, now_) && standing_.updated_ms == now_);
   }
 
-  // One at a time asks it first, and has so long to find out.
+  [[nodiscard]] static bool is_claim(AskOrder order) {
+    return order == AskOrder::kClaim || order == AskOrder::kClaimInPlace;
+  }
+
+  // One at a time asks it, and has so long to find out; the next does so in its place.
   void claim_once() {
-    if (ask_order_of(standing_, now_) != AskOrder::kClaim) return;
+    if (!is_claim(ask_order_of(standing_, now_))) return;
     const std::uint32_t failures = standing_.failures;
     claim(standing_, now_);
-    require(standing_.failures == failures);
+    require(standing_.failures == failures && standing_.updated_ms == now_);
     require(ask_order_of(standing_, now_) == AskOrder::kLast);
     require(ask_order_of(standing_, now_ + kClaimMs - 1) == AskOrder::kLast);
-    require(ask_order_of(standing_, now_ + kClaimMs) == AskOrder::kClaim);
+    require(ask_order_of(standing_, now_ + kClaimMs) == AskOrder::kClaimInPlace);
+  }
+
+  void stay_silent() {
+    constexpr std::uint32_t kSilences[] = {1, kSilentMs - 1, kSilentMs, 60'000};
+    const std::uint32_t silent_ms = choices_.of(kSilences);
+    const AddressHealth before = standing_;
+    const bool changed = note_silence(standing_, silent_ms, now_);
+    require(changed || standing_ == before);
+    require(was_silent(standing_, now_) && standing_.silent_ms >= silent_ms);
+    require(is_silent(standing_, now_) == (standing_.silent_ms >= kSilentMs));
+    require(standing_.silent_ms == std::max(before.silent_ms, silent_ms));
+    // What is not written is known already, and not for long.
+    require(changed || now_ - standing_.silent_at_ms < 2000);
+    require(!changed || (standing_.silent_at_ms == now_ && standing_.updated_ms == now_));
+    require(standing_.failures == before.failures && standing_.rtt_us == before.rtt_us);
+    require(!was_silent(standing_, now_ + kSilentForMs));
   }
 
   void measure() {
@@ -118,15 +144,13 @@ class Play {
 
   void check() const {
     require((ask_order_of(standing_, now_) == AskOrder::kUsual) == (standing_.failures == 0));
-    // However it came about: within the longest parking and a claim, somebody may ask it first.
+    // However it came about: within the longest parking and a claim, somebody may ask it.
     const std::uint64_t latest = now_ + kLongestMs;
-    require(standing_.failures == 0 || ask_order_of(standing_, now_) == AskOrder::kClaim ||
-            ask_order_of(standing_, latest) == AskOrder::kClaim ||
-            ask_order_of(standing_, latest + kClaimMs) == AskOrder::kClaim);
-    const std::uint32_t delay = attempt_delay_ms(standing_);
-    require((delay == 0) == (standing_.rtt_us == 0));
-    require(delay == 0 || (delay >= kOwnDelayMarginMs && delay <= kLongestOwnDelayMs));
-    require(delay == 0 || delay == kLongestOwnDelayMs || delay * 1000ull > 2ull * standing_.rtt_us);
+    require(standing_.failures == 0 || is_claim(ask_order_of(standing_, now_)) ||
+            is_claim(ask_order_of(standing_, latest)) ||
+            is_claim(ask_order_of(standing_, latest + kClaimMs)));
+    require(!is_silent(standing_, now_) || was_silent(standing_, now_));
+    require(!was_silent(standing_, now_) || now_ - standing_.silent_at_ms < kSilentForMs);
   }
 
   static constexpr std::uint64_t kNow = 1'790'000'000'000;

@@ -109,7 +109,7 @@ struct Played {
   std::vector<Taught> lessons;
   std::vector<Logged> log;
   std::map<std::size_t, std::vector<std::uint64_t>> syns;
-  std::map<std::size_t, int> errors;  // the last one of each, of the socket or of a probe
+  std::map<std::size_t, std::set<int>> errors;      // of the socket or of probes
   std::map<std::size_t, std::uint64_t> refused_ms;  // since when
   ConnectAttempts machine;
   int result = -1;  // 0 connected, else errno
@@ -270,7 +270,7 @@ class Player {
 
   [[nodiscard]] bool is_known_silent(std::size_t of) const {
     const auto found = silent_ms_.find(of);
-    return found != silent_ms_.end() && now_ - found->second < kSilentForMs;
+    return found != silent_ms_.end() && now_ - found->second < kSilentForMs - kProbeMs;
   }
 
   // The contract, where the socket may go (design 2.7).
@@ -278,17 +278,20 @@ class Player {
     if (run_.asked.empty()) return;
     const bool in_silence = asked().outcome == EINPROGRESS;
     const std::uint64_t given = now_ - kStart - asked().at_ms;
-    if (!heard_.empty()) {
-      EXPECT_TRUE(heard_.contains(to)) << "somebody else has answered";
-    }
+    const bool is_heard = heard_.contains(to) || heard_again_.contains(to);
+    EXPECT_TRUE(is_heard || heard_.empty()) << "somebody else has answered";
     if (!in_silence) {
-      EXPECT_TRUE(heard_.contains(to) || !is_known_silent(to) || to == world_.requested)
+      EXPECT_TRUE(is_heard || !is_known_silent(to) || to == world_.requested)
           << "to one that is known to be silent";
       return;
     }
-    if (heard_.contains(to)) {
+    // Without probes each has its share of the time, and no more.
+    if (!world_.limits.probes) return;
+    if (is_heard) {
       const std::uint32_t rtt = host().distance.rtt_ms;
-      if (rtt != 0) {
+      if (rtt != 0 && !run_.refused_ms.empty()) {
+        // The last wait is no longer.
+      } else if (rtt != 0) {
         EXPECT_GE(given, std::min<std::uint64_t>(rtt + rtt / 2 + 15, 2000)) << "not overdue";
       } else if (!next_rtt_known_) {
         // Of little time it is a share.
@@ -298,8 +301,7 @@ class Player {
       }
       return;
     }
-    EXPECT_TRUE(!world_.limits.probes || run_.probes_failed)
-        << "left in silence for one that has not answered";
+    ADD_FAILURE() << "left in silence for one that has not answered";
   }
 
   Action move_to(std::size_t to) {
@@ -315,7 +317,8 @@ class Player {
       run_.forgot = true;
       return machine().lost_address();
     }
-    next_rtt_known_ = heard_.erase(to) != 0;
+    next_rtt_known_ = heard_.erase(to) + heard_again_.erase(to) != 0;
+    if (next_rtt_known_) gone_to_.insert(to);
     return ask(to);
   }
 
@@ -324,11 +327,12 @@ class Player {
     note_end_in_log();
     run_.asked.push_back({to, now_ - kStart, 0, EINPROGRESS});
     Attempt made;
+    made.outcome = EINPROGRESS;
     made.began_ms = now_;
     made.distance = host().distance;
     made.fault = host().fault;
     run_.log.push_back({to, 0, 0, made.fault});
-    answer_ms_ = gives_up_ms_ = kNever;
+    answer_ms_ = gives_up_ms_ = syn_ms_ = kNever;
     switch (made.fault.action) {
       case FaultAction::kRefuse:
         made.outcome = ECONNREFUSED;
@@ -341,8 +345,9 @@ class Player {
         made.outcome = static_cast<int>(made.fault.argument);
         break;
       case FaultAction::kSilent:
+        gives_up_ms_ = now_ + world_.kernel_ms;
+        break;
       case FaultAction::kDelay:
-        made.outcome = EINPROGRESS;
         break;
       default:
         made.outcome = connect_socket();
@@ -365,7 +370,7 @@ class Player {
   }
 
   void note_error(std::size_t of, int error) {
-    run_.errors[of] = error;
+    run_.errors[of].insert(error);
     run_.refused_ms.try_emplace(of, now_ - kStart);
     if (moves_on(error)) refused_.insert(of);
   }
@@ -472,11 +477,12 @@ class Player {
         if (probe.error == 0) {
           run_.any_answered = true;
           refused_.erase(probe.position);
-          heard_.insert(probe.position);
+          (gone_to_.contains(probe.position) ? heard_again_ : heard_).insert(probe.position);
           silent_ms_.erase(probe.position);
           tell(Probe::kAnswered);
         } else {
           heard_.erase(probe.position);
+          heard_again_.erase(probe.position);
           if (!refused_.contains(probe.position)) note_in_log(probe.position, probe.error, took);
           note_error(probe.position, probe.error);
           refused_.insert(probe.position);
@@ -534,8 +540,10 @@ class Player {
     let_pass_until(std::min(event, until));
     // Each address may have something to tell in one moment, but nothing is asked for in vain.
     looks_ = now_ == before ? looks_ + 1 : 0;
-    EXPECT_LE(looks_, 2 * world_.hosts.size() + 10) << "it does not wait at all";
-    if (looks_ > 1000) return {Kind::kLeave};
+    if (looks_ > 100) {
+      ADD_FAILURE() << "it does not wait at all";
+      return {Kind::kLeave};
+    }
     look_at_probes();
     const SocketPhase phase = look();
     if (has_failed(phase) && world_.tells_the_truth && !world_.error_is_stolen) {
@@ -573,8 +581,10 @@ class Player {
   World world_;
   Played run_;
   std::vector<Asking> probes_;
-  std::set<std::size_t> heard_;    // have answered a probe, and not been gone to since
-  std::set<std::size_t> refused_;  // have answered with an error last
+  std::set<std::size_t> heard_;        // have answered a probe, and not been gone to since
+  std::set<std::size_t> gone_to_;      // for that reason
+  std::set<std::size_t> heard_again_;  // since then, which may count or not
+  std::set<std::size_t> refused_;      // have answered with an error last
   std::map<std::size_t, std::uint64_t> silent_ms_;  // are known to be, since then
   std::uint64_t now_ = kStart;
   std::uint64_t answer_ms_ = kNever;
@@ -945,6 +955,14 @@ TEST(Connect, EachOfMoreThanThereIsTimeForIsAskedOnce) {
   hosts.push_back(live(20));
   run = play(hosts);
   EXPECT_EQ(run.result, 0);
+}
+
+// It is not overdue, but there is no time left for it.
+TEST(Connect, RefusalIsNotToldBeforeWhoHasAnsweredWasGoneTo) {
+  const Played run = play({refused(), known(silent(), 1500), live(20)});
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(order(run), (Positions{0, 1, 2}));
+  EXPECT_EQ(began(run)[2], kLastWaitMs);
 }
 
 TEST(Connect, RequestedAddressFirstThenTheResolversOrder) {
@@ -2174,6 +2192,272 @@ TEST(Begin, FaultOfTheConnectBeforeIsForgottenEvenIfNothingIsToldOfTheFirstAttem
   machine.planned(destinations(2), kDefaults, {}, 1100);
   machine.seen(SocketPhase::kConnected, 1101);
   EXPECT_EQ(logged(machine, 0).fault.action, FaultAction::kNone);
+}
+
+// ---- The contract (design 2.5 to 2.7 and 2.11), said once more ----
+
+bool is_disturbed(const World& world) {
+  return world.shut_down_after_ms != kNever || world.error_is_stolen || world.nowhere ||
+         world.socket_lost_before != kNever || world.forgotten != PositionSet::kNone ||
+         world.signal_every_ms != kNever || world.comes_back != 0 || world.tells_the_truth;
+}
+
+void check_log(const Played& run) {
+  if (!run.machine.is_planned() || (run.end() == State::kLeft && !run.told)) return;
+  ASSERT_EQ(run.machine.log().attempts(), run.log.size());
+  std::size_t next = 0;
+  const auto check_one = [&](const AttemptLog::Attempt& told) {
+    ASSERT_LT(next, run.log.size());
+    const Logged& expected = run.log[next];
+    EXPECT_EQ(told.position, expected.position);
+    EXPECT_EQ(told.error, expected.error);
+    EXPECT_EQ(told.took_ms, expected.took_ms);
+    EXPECT_EQ(told.fault.action, expected.fault.action);
+    ++next;
+  };
+  run.machine.log().for_each(check_one, [&](const AttemptLog::Attempt& last) {
+    next = run.log.size() - 1;
+    check_one(last);
+  });
+  EXPECT_EQ(next, run.log.size());
+}
+
+// What was learnt is what was observed: each failure of an address once, and nobody's silence who
+// was not silent.
+void check_lessons(const Played& run) {
+  std::map<std::size_t, int> failures;
+  for (const Taught& lesson : run.lessons) {
+    if (lesson.lesson == Lesson::kFailed) {
+      ASSERT_TRUE(run.errors.contains(lesson.position));
+      ++failures[lesson.position];
+    } else {
+      EXPECT_LE(lesson.silent_ms, run.took_ms + 1);
+    }
+  }
+  if (run.end() == State::kLeft) return;
+  for (const auto& [position, errors] : run.errors) {
+    EXPECT_TRUE(!std::any_of(errors.begin(), errors.end(), parks) || failures[position] != 0);
+  }
+}
+
+// SYNs to each address, while nobody has answered: no more than a socket of the kernel's own sends.
+void check_syns(const Played& run) {
+  if (run.any_answered || run.asked.size() != 1 || run.asked[0].outcome != EINPROGRESS) return;
+  for (const auto& [position, times] : run.syns) {
+    if (run.errors.contains(position)) continue;
+    Times sorted = times;
+    std::sort(sorted.begin(), sorted.end());
+    std::uint64_t kernel = 0;
+    for (const std::uint64_t at : sorted) {
+      EXPECT_GE(at, kernel) << "to position " << position;
+      kernel = 2 * kernel + 1000;
+    }
+  }
+}
+
+// How long the program may be kept when the requested address has refused, and nobody answers.
+void check_last_wait(const World& world, const Played& run) {
+  if (run.end() != State::kFailed || run.any_answered || is_disturbed(world)) return;
+  if (!run.refused_ms.contains(world.requested)) return;
+  const std::uint64_t from = run.refused_ms.at(world.requested);
+  std::uint64_t most = from + kLastWaitMs;
+  if (world.limits.program_ms != 0 && world.waits) {
+    most =
+        std::min<std::uint64_t>(most, std::max<std::uint64_t>(from, world.limits.program_ms / 2));
+  }
+  EXPECT_LE(run.took_ms, most) << "a refusal is told late";
+}
+
+// True when a live address is there that has to be found.
+bool is_to_be_reached(const World& world, const Played& run) {
+  if (is_disturbed(world) || run.probes_failed || !world.limits.probes) return false;
+  if (world.limits.program_ms != 0 || world.kernel_ms < 60'000 || world.hosts.size() > 6) {
+    return false;
+  }
+  bool found = false;
+  for (std::size_t i = 0; i < world.hosts.size(); ++i) {
+    const Host& host = world.hosts[i];
+    // It ends the connect whatever the others do.
+    const int error = host.fault.action == FaultAction::kErrno
+                          ? static_cast<int>(host.fault.argument)
+                          : host.error;
+    if (error != 0 && !moves_on(error)) return false;
+    found |= host.fault.action == FaultAction::kNone && !host.silent && host.error == 0 &&
+             host.up_after_ms == 0 && host.answers_after_ms < 100 && !host.for_probes_only &&
+             !host.loses_first_syn && !host.known_silent && i != world.forgotten;
+  }
+  return found;
+}
+
+void check_contract(const World& world, const Played& run) {
+  if (run.forgot && run.asked.empty()) {  // instead of a parked one, and nobody was asked
+    EXPECT_EQ(run.result, EHOSTUNREACH);
+    return;
+  }
+  ASSERT_FALSE(run.asked.empty());
+  check_log(run);
+  check_lessons(run);
+  check_syns(run);
+  check_last_wait(world, run);
+  EXPECT_LE(run.most_probes, kMostProbes + 2) << "and one of each that was left in silence";
+  if (!run.any_answered && world.limits.probes && !run.probes_failed) {
+    EXPECT_LE(run.took_ms, world.kernel_ms + 6000 * world.hosts.size())
+        << "nobody answers, and the kernel has given up";
+  }
+  const int last = run.asked.back().outcome;
+  switch (run.end()) {
+    case State::kConnected:
+      EXPECT_EQ(run.result, 0);
+      EXPECT_EQ(last, 0);
+      if (run.machine.is_planned()) {
+        EXPECT_EQ(run.machine.position(), run.asked.back().position);
+      }
+      return;
+    case State::kPaused:
+      EXPECT_TRUE(run.left_in_flight);
+      EXPECT_EQ(run.result, EINPROGRESS);
+      EXPECT_TRUE(run.resumed != 0 || run.took_ms == world.limits.program_ms);
+      break;
+    case State::kLeft:
+      EXPECT_TRUE(world.hosts.size() == 1 || is_disturbed(world) || last == ECONNRESET ||
+                  last == ETIMEDOUT)
+          << "left, but not alone";
+      if (run.lost) {
+        EXPECT_EQ(run.result, EBADF);
+      } else if (world.error_is_stolen && last == EINPROGRESS && run.result != EINPROGRESS) {
+        EXPECT_EQ(run.result, ECONNABORTED);
+      } else {
+        EXPECT_EQ(run.result, last) << "it is the kernel's answer";
+      }
+      return;
+    case State::kFailed:
+      if (run.errors.contains(world.requested)) {
+        EXPECT_TRUE(run.errors.at(world.requested).contains(run.result)) << "not its own error";
+      } else if (run.forgot) {
+        EXPECT_TRUE(run.result == EHOSTUNREACH || run.result == ETIMEDOUT);
+      } else if (last != EINPROGRESS && !moves_on(last)) {
+        EXPECT_EQ(run.result, last);
+      } else {
+        EXPECT_EQ(run.result, ETIMEDOUT);
+      }
+      break;
+    default:
+      ADD_FAILURE() << "no end";
+  }
+  EXPECT_FALSE(is_to_be_reached(world, run)) << "failed although a live address was there";
+}
+
+class Dice {
+ public:
+  explicit Dice(unsigned seed) : random_(seed) {}
+  std::uint32_t below(std::uint32_t n) { return static_cast<std::uint32_t>(random_()) % n; }
+  bool one_in(std::uint32_t n) { return below(n) == 0; }
+
+ private:
+  std::mt19937 random_;
+};
+
+// The last one is no packet's, but may be made on purpose.
+constexpr int kErrors[] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH,  EHOSTDOWN,
+                           ENETUNREACH,  ENETDOWN,  EADDRNOTAVAIL, EACCES,
+                           EPERM,        EINVAL,    ENOBUFS,       ECONNRESET};
+
+World random_network(unsigned seed, Dice& dice) {
+  World world;
+  world.hosts.resize(1 + dice.below(seed % 10 == 0 ? 40 : 6));
+  for (Host& host : world.hosts) {
+    host.ipv6 = dice.one_in(2);
+    host.answers_after_ms = dice.one_in(3) ? 0 : dice.below(dice.one_in(2) ? 100 : 3000);
+    host.silent = dice.one_in(seed % 3 == 0 ? 1 : 3);
+    host.parked = seed % 2 == 0 && dice.one_in(3);
+    host.known_silent = seed % 4 == 0 && dice.one_in(3);
+    host.error = dice.one_in(2) || seed % 7 == 0 ? 0 : kErrors[dice.below(dice.one_in(4) ? 11 : 4)];
+    host.loses_first_syn = dice.one_in(8);
+    host.for_probes_only = dice.one_in(8);
+    if (dice.one_in(8)) host.up_after_ms = dice.below(3000);
+    if (dice.one_in(4)) {
+      host.distance.rtt_ms = std::max<std::uint32_t>(
+          1, static_cast<std::uint32_t>(host.answers_after_ms) + dice.below(20));
+    }
+    if (dice.one_in(8)) host.distance.silent_ms = dice.below(3000);
+  }
+  world.limits.attempt_delay_ms = dice.one_in(2) ? kDefaultAttemptDelayMs : 10 + dice.below(500);
+  world.limits.program_ms = dice.one_in(3) ? 1 + dice.below(3000) : 0;
+  world.limits.probes = !dice.one_in(5);
+  world.kernel_ms = kernel_patience_ms(static_cast<int>(1 + dice.below(6)));
+  world.requested = dice.below(static_cast<std::uint32_t>(world.hosts.size()));
+  world.waits = !dice.one_in(4);
+  return world;
+}
+
+Fault random_fault(Dice& dice) {
+  switch (dice.below(6)) {
+    case 0:
+      return {FaultAction::kRefuse, 2, 0};
+    case 1:
+      return {FaultAction::kSilent, 3, 0};
+    case 2:
+      return {FaultAction::kReset, 4, 0};
+    case 3:
+      return {FaultAction::kErrno, 5, static_cast<std::uint32_t>(kErrors[dice.below(12)])};
+    default:
+      return {FaultAction::kDelay, 6, dice.below(dice.one_in(2) ? 300 : 4000)};
+  }
+}
+
+void disturb(World& world, Dice& dice) {
+  for (Host& host : world.hosts) {
+    if (dice.one_in(4)) host.fault = random_fault(dice);
+    if (dice.one_in(8)) host.accepted = SocketPhase::kEnded;
+  }
+  if (dice.one_in(4)) world.kernel_ms = 1 + dice.below(3000);
+  if (dice.one_in(4)) world.shut_down_after_ms = dice.below(dice.one_in(2) ? 500 : 5000);
+  if (dice.one_in(6)) world.no_probe_from = dice.below(4);
+  world.error_is_stolen = dice.one_in(10);
+  world.nowhere = dice.one_in(10);
+  world.tells_the_truth = dice.one_in(8);
+  if (dice.one_in(4)) world.answered_when_taken_back = dice.below(4);
+  if (dice.one_in(10)) world.socket_lost_before = 1 + dice.below(4);
+  if (dice.one_in(10)) {
+    const auto position = dice.below(static_cast<std::uint32_t>(world.hosts.size()));
+    if (position != world.requested) world.forgotten = position;
+  }
+  if (dice.one_in(3)) world.signal_every_ms = 5 + dice.below(1000);
+  world.comes_back = static_cast<int>(dice.below(4));
+}
+
+TEST(Connect, TenThousandRandomNetworksKeepTheContract) {
+  for (unsigned seed = 0; seed < 10'000; ++seed) {
+    Dice dice(seed);
+    const World world = random_network(seed, dice);
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    check_contract(world, play(world));
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Connect, TenThousandDisturbedOnesKeepItToo) {
+  std::map<State, int> ends;
+  int answered_late = 0;
+  int told = 0;
+  for (unsigned seed = 0; seed < 10'000; ++seed) {
+    Dice dice(seed);
+    World world = random_network(seed, dice);
+    disturb(world, dice);
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Played run = play(world);
+    check_contract(world, run);
+    ++ends[run.end()];
+    answered_late += static_cast<int>(run.answered_late);
+    told += static_cast<int>(run.told);
+    if (HasFailure()) return;
+  }
+  // None of them is tested in vain.
+  for (const State end : {State::kConnected, State::kFailed, State::kLeft, State::kPaused}) {
+    EXPECT_GT(ends[end], 200);
+  }
+  EXPECT_GT(answered_late, 200);
+  EXPECT_GT(told, 200);
 }
 
 }  // namespace
