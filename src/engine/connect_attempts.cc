@@ -385,6 +385,13 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   const Lesson lesson = parks(error) ? Lesson::kFailed : Lesson::kNothing;
   if (!moves_on(error)) return deliver(requested_error_ != 0 ? requested_error_ : error, lesson);
   schedule_.drop(position_);
+  // The kernel has given the whole of its time to another address than the requested one, or once
+  // more: probes have asked the rest meanwhile, and only an answer is worth as much again.
+  const bool given_up = error == ETIMEDOUT && seen_phase_ == SocketPhase::kGivenUp;
+  const bool was_elsewhere = moves_ != 0 || position_ != requested_;
+  if (given_up && was_elsewhere && limits_.probes && best_ == PositionSet::kNone) {
+    return deliver(requested_error_ != 0 ? requested_error_ : error, lesson);
+  }
   return ask_next(lesson, now_ms);
 }
 
