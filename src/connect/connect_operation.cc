@@ -527,7 +527,7 @@ void ConnectOperation::leave_in_silence(const Action& action, const Address& lef
   if (asked == nullptr) return;
   asked->probe = probe(left);
   if (asked->probe.serial == 0) return forget(*asked);
-  probes::let_linger(asked->probe);
+  if (address_memory().usable()) probes::let_linger(asked->probe);
   attempts_.probing(action.about, {}, now_ms());
 }
 

@@ -32,8 +32,10 @@ namespace {
 
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::size_t kMost = 64;
-// So long what a probe has found out spares the next one.
+// So long what a probe has found out spares the next one. A server that refuses may be about to come
+// up, and a program may be waiting for that.
 constexpr std::uint64_t kFreshMs = 2000;
+constexpr std::uint64_t kRefusedMs = 200;
 
 // By which way an address is asked, besides its own family.
 struct Way {
@@ -202,7 +204,7 @@ bool begin(Probe& probe, const Endpoint& like) {
   }
   // Should nobody come back to it, the kernel ends it.
   set(probe.fd, IPPROTO_TCP, TCP_SYNCNT, 1);
-  set(probe.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kProbeMs - kProbeMs / 4);
+  set(probe.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kProbeMs);
   Endpoint to = like;
   to.address = probe.address;
   to.family = ipv4 ? AF_INET : AF_INET6;
@@ -327,7 +329,9 @@ Handle ask(int socket, const Address& address, const Endpoint& like,
     if (!is_same(probe, address, like.port, way)) continue;
     observe(probe);
     const std::uint64_t age = now - probe.began_ms;
-    const bool fresh = probe.found.state == State::kAsking || age < kFreshMs;
+    const bool failed = probe.found.state == State::kFailed;
+    const bool fresh =
+        probe.found.state == State::kAsking || age < (failed ? kRefusedMs : kFreshMs);
     if (!fresh) continue;
     ++probe.users;
     return handle_of(probe);

@@ -110,6 +110,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   answered_ = gone_to_ = {};
   best_ = PositionSet::kNone;
   probes_ = 0;
+  asked_ = 0;
   pass_ms_ = kSilentForMs;
   last_probe_ms_ = began_ms_;
   last_wait_ms_ = 0;
@@ -150,6 +151,7 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
 
 void ConnectAttempts::probing(std::size_t position, Distance distance, std::uint64_t now_ms) {
   if (probes_ < kMostProbes) probing_[probes_++] = static_cast<std::uint16_t>(position);
+  asked_ = static_cast<std::uint8_t>(std::min(asked_ + 1, UINT8_MAX));
   last_probe_ms_ = now_ms;
   next_look_ms_ = now_ms + look_every_ms(0);
   next_probe_ms_ = std::max(next_probe_ms_, now_ms + delay_after(distance, now_ms));
@@ -361,8 +363,16 @@ std::uint64_t ConnectAttempts::until_ms() const {
 
 // The connection attempt delay after an attempt or a probe that begins now.
 std::uint32_t ConnectAttempts::delay_after(Distance distance, std::uint64_t now_ms) const {
-  std::uint32_t delay =
-      distance.rtt_ms != 0 ? overdue_ms(distance.rtt_ms) : limits_.attempt_delay_ms;
+  std::uint32_t delay = limits_.attempt_delay_ms;
+  if (distance.rtt_ms != 0) {
+    delay = probe_delay_ms(distance.rtt_ms);
+  } else {
+    if (asked_ > 1) delay = delay * kLaterDelayPercent / 100;
+    // The addresses of a host are often as far as each other.
+    if (distance_.rtt_ms != 0) {
+      delay = std::max(delay, probe_delay_ms(distance_.rtt_ms));
+    }
+  }
   if (!limits_.probes) delay = std::max(delay, kSilentMs);
   // Each is asked even when there is little time, as by Go's dialer and curl.
   const std::uint64_t end = std::min(program_until(), last_wait_ms_ != 0 ? last_wait_ms_ : kNever);

@@ -280,6 +280,7 @@ class ConnectAttempts {
   std::uint16_t moves_ = 0;
   std::array<std::uint16_t, kMostProbes> probing_{};  // positions
   std::uint8_t probes_ = 0;                           // how many of them
+  std::uint8_t asked_ = 0;                            // how many there have been
   bool waits_ = false;
   bool planned_ = false;
   bool instead_ = false;  // in kPlanning: for elsewhere()

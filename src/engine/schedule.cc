@@ -9,6 +9,11 @@ std::uint32_t overdue_ms(std::uint32_t rtt_ms) {
   return std::clamp(rtt_ms + rtt_ms / 2 + kOverdueMarginMs, kShortestDelayMs, kLongestDelayMs);
 }
 
+std::uint32_t probe_delay_ms(std::uint32_t rtt_ms) {
+  const std::uint32_t expected = std::min(rtt_ms, kLongestDelayMs) + kOverdueMarginMs;
+  return std::min(overdue_ms(rtt_ms), std::max(expected, kLongestProbeDelayMs));
+}
+
 std::uint32_t kernel_patience_ms(int syn_retries) {
   constexpr std::uint32_t kLongestWaitMs = 120'000;  // TCP_RTO_MAX
   std::uint32_t total = 0;

@@ -21,7 +21,13 @@ inline constexpr std::uint32_t kDefaultAttemptDelayMs = 100;
 inline constexpr std::uint32_t kShortestDelayMs = 10;
 inline constexpr std::uint32_t kLongestDelayMs = 2000;
 // A round trip may take half as long again as it is known to, and so much more.
-inline constexpr std::uint32_t kOverdueMarginMs = 15;
+inline constexpr std::uint32_t kOverdueMarginMs = 30;
+// Where nothing is known of them, addresses after the second are asked by probes so many times
+// slower: at far hosts that are met for the first time probes would be many.
+inline constexpr std::uint32_t kLaterDelayPercent = 250;
+// The delay that RFC 8305 section 5 recommends: beyond it others are asked as soon as an answer
+// should have come, and not when it is overdue, since two more handshakes as far follow.
+inline constexpr std::uint32_t kLongestProbeDelayMs = 250;
 // After another address has answered, one whose round trip is not known is waited for as long as
 // that answer has taken, and no longer than this.
 inline constexpr std::uint32_t kLongestGraceMs = 100;
@@ -39,9 +45,12 @@ inline constexpr std::uint32_t kLastWaitMs = 1400;
 // Meanwhile the requested one is asked again so often: it may be about to come up.
 inline constexpr std::uint32_t kAskAgainMs = 400;
 
-// How long the answer of an address with this round trip may take before it is overdue; also the
-// connection attempt delay after it. In milliseconds; `rtt_ms` is not 0.
+// How long the answer of an address with this round trip may take before it is overdue. In
+// milliseconds; `rtt_ms` is not 0.
 std::uint32_t overdue_ms(std::uint32_t rtt_ms);
+// The connection attempt delay after it, which is the same for near addresses. A far one is not
+// waited for half as long again before others are asked.
+std::uint32_t probe_delay_ms(std::uint32_t rtt_ms);
 
 // How long the kernel itself would try one address with `syn_retries` retransmissions (tcp(7),
 // tcp_syn_retries): 1 + 2 + 4 .. seconds, each wait 120 at most. Linear time-outs

@@ -81,7 +81,7 @@ def plot_latencies(groups, results, path):
 def plot_delays(pairs, results, path):
     """What moving on sooner gains with a silent address, and what it costs with none."""
     figure, axes = pyplot.subplots(1, len(pairs), figsize=(4.2 * len(pairs), 4), sharex=True, squeeze=False)
-    cases = [case for case in results[pairs[0][0]] if case.startswith(("always", "auto"))]
+    cases = [case for case in results[pairs[0][0]] if case.startswith(("always", "unknown", "overdue")) or case == "nextaddr"]
     for axis, (healthy, silent) in zip(axes[0], pairs):
         for number, case in enumerate(cases):
             x, y = float(results[healthy][case]["needless_per_1000"]), float(results[silent][case]["p99_ms"])
