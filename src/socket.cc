@@ -152,7 +152,9 @@ bool was_never_connected(int fd) {
 
 std::uint32_t round_trip_us(int fd) {
   tcp_info info{};
-  return get_option(fd, IPPROTO_TCP, TCP_INFO, info) ? info.tcpi_rtt : 0;
+  // Of a SYN or an answer that was lost and sent again the kernel measures too much.
+  if (!get_option(fd, IPPROTO_TCP, TCP_INFO, info) || info.tcpi_total_retrans != 0) return 0;
+  return info.tcpi_rtt;
 }
 
 int pending_error(int fd) { return option_value(fd, SOL_SOCKET, SO_ERROR); }

@@ -536,16 +536,13 @@ void ConnectOperation::conclude() {
   error_ = attempts_.error();
   if (error_ == 0) {
     note_success(current_, requested_.port);
-    // Of a SYN or an answer that was lost and sent again the kernel measures too much.
-    if (now_ms() - attempts_.attempt_began_ms() < kSilentMs) {
-      note_rtt(current_, requested_.port, round_trip_us(socket_));
-    }
+    note_rtt(current_, requested_.port, round_trip_us(socket_));
   }
   let_go();
   if (!is_planned()) return;
   report();
   const bool elsewhere = error_ == 0 && current_ != requested_.address;
-  if (elsewhere) walk::note_given(current_, requested_.port, fd_, cookie_);
+  if (elsewhere) walk::note_given(requested_.address, current_, requested_.port, fd_, cookie_);
   if (run() != nullptr && elsewhere && attempts_.log().attempts() > 1) ++run()->failovers;
 }
 

@@ -32,8 +32,8 @@ namespace {
 
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::size_t kMost = 64;
-// So long what a probe has found out spares the next one. A server that refuses may be about to come
-// up, and a program may be waiting for that.
+// So long what a probe has found out spares the next one. A server that refuses may be about to
+// come up, and a program may be waiting for that.
 constexpr std::uint64_t kFreshMs = 2000;
 constexpr std::uint64_t kRefusedMs = 200;
 

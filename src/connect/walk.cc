@@ -74,7 +74,13 @@ void note_skipped(const Address& address, in_port_t port) {
 
 bool has_given() { return walk.has_given; }
 
-void note_given(const Address& address, in_port_t port, int fd, std::uint64_t cookie) {
+void note_given(const Address& asked, const Address& address, in_port_t port, int fd,
+                std::uint64_t cookie) {
+  // As long as nothing had failed nobody noted it.
+  const Step& before = last();
+  if (before.at_ms == 0 || before.given || before.port != port || before.address != asked) {
+    note_asked(asked, port);
+  }
   add(address, port, true);
   walk.has_given = true;
   walk.fd = fd;

@@ -22,8 +22,9 @@ void note_asked(const Address& address, in_port_t port);
 // It was not, because another one was asked instead.
 void note_skipped(const Address& address, in_port_t port);
 
-// A connect of this thread has ended at `address`, which it had not asked for, with this socket.
-void note_given(const Address& address, in_port_t port, int fd, std::uint64_t cookie);
+// A connect of this thread to `asked` has ended at `address`, with this socket.
+void note_given(const Address& asked, const Address& address, in_port_t port, int fd,
+                std::uint64_t cookie);
 
 // Something was given out in a walk of this thread, however long ago. A load.
 bool has_given();

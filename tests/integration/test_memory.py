@@ -759,7 +759,7 @@ CONTENTS = {
     "one byte": (b"n", True),
     "the beginning of our first word": (b"nextadd", True),
     "a text that begins as ours": (b"nextaddr memory leaks, as far as known\n".ljust(5000), True),
-    "a version and more": (HEADER.replace(b"1 ", b"1 of ours") + b"x" * 1000, True),
+    "a version and more": (HEADER.replace(b"2 ", b"2 of ours") + b"x" * 1000, True),
 }
 
 
@@ -1084,10 +1084,10 @@ def launcher(*words, path=labs.LAUNCHER, **options):
 def test_status_is_a_table_of_what_is_known(memory):
     now = wall_ms()
     records = [
-        Record("192.0.2.1", 443, 2, now + 45_000, 0, now, 30_400, "db.example.org"),
+        Record("192.0.2.1", 443, 2, now + 45_000, 0, now, 30_400, host="db.example.org"),
         Record("192.0.2.2", 443, 1, now - 5000, 0, now - 40_000),
         Record("192.0.2.3", 443, 1, now - 5000, now - 1000, now - 1000),
-        Record("[2001:db8::1]", 5432, 0, now + 9000, 0, now, 1_000_000, "-"),
+        Record("[2001:db8::1]", 5432, 0, now + 9000, 0, now, 1_000_000, host="-"),
     ]
     memory.path.write_bytes(HEADER + b"\0" * LINE * 3 + b"".join(each.line() for each in records))
     shown = launcher("--memory", memory.path, "--status")
