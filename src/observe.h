@@ -7,13 +7,18 @@
 
 namespace nextaddr {
 
+// Whether to wait for another process that is writing down what it looked up: an answer that is
+// not remembered is failed over less. kYes: some milliseconds, as a lookup may take anyway.
+// kNo: where an event loop would stand still.
+enum class MayWait : bool { kNo, kYes };
+
 // `family` is the one asked for (hints->ai_family, or AF_UNSPEC).
-void observe_addrinfo(const char* node, int family, const addrinfo* result);
+void observe_addrinfo(const char* node, int family, const addrinfo* result, MayWait may_wait);
 
 // A gaicb whose lookup has succeeded.
-void observe_request(const gaicb* request);
+void observe_request(const gaicb* request, MayWait may_wait);
 
 // gethostbyname and its kin. Null `entry`: nothing was found.
-void observe_hostent(const char* name, const hostent* entry);
+void observe_hostent(const char* name, const hostent* entry, MayWait may_wait);
 
 }  // namespace nextaddr
