@@ -135,6 +135,17 @@ std::uint32_t round_trip_us(int fd) {
   return get_option(fd, IPPROTO_TCP, TCP_INFO, info) ? info.tcpi_rtt : 0;
 }
 
+bool has_received(int fd) {
+  // Of struct tcp_info as the kernel has it: that of libc ends before tcpi_bytes_received.
+  struct {
+    char before[128];
+    std::uint64_t bytes_received;
+  } info{};
+  socklen_t length = sizeof info;
+  if (libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return true;
+  return length < sizeof info || info.bytes_received != 0;
+}
+
 int pending_error(int fd) { return option_value(fd, SOL_SOCKET, SO_ERROR); }
 
 void take_back(int fd, bool leave_ipv4_mode) {

@@ -59,6 +59,10 @@ SocketPhase socket_phase(int fd);
 // The round-trip time of the handshake as the kernel has measured it; 0: not told.
 std::uint32_t round_trip_us(int fd);
 
+// Whether data has ever arrived on this TCP connection; true also where the kernel does not tell
+// (Linux before 4.1).
+bool has_received(int fd);
+
 // SO_ERROR, which reading clears.
 int pending_error(int fd);
 

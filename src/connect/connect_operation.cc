@@ -11,6 +11,7 @@
 #include "faults.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "own_connections.h"
 #include "pin.h"
 #include "process.h"
 #include "report.h"
@@ -38,6 +39,24 @@ std::uint32_t milliseconds(const timeval& time) {
 bool leaves_untouched(int outcome) {
   return outcome == ENETUNREACH || outcome == EHOSTUNREACH || outcome == EINVAL ||
          outcome == EACCES;
+}
+
+// A port that the program has learnt from the server it asks, and that is this server's alone: a
+// connection to it is open and has had something to say, and nothing else accounts for the port.
+// (Had that been said only since this connect began, it would look the same: then the connect stays
+// where it need not.)
+bool is_learnt_port(const DestinationList& list, const Endpoint& requested) {
+  constexpr std::uint16_t kFirstUnreserved = 1024;
+  const std::uint16_t port = ntohs(requested.port);
+  if (port < kFirstUnreserved || host_table().names_port(list, port) ||
+      is_first_port(requested.address, requested.port)) {
+    return false;
+  }
+  const auto has_spoken = [](void* context, const OwnConnection& connection) {
+    return connection.has_received && connection.peer == *static_cast<const Address*>(context);
+  };
+  Address address = requested.address;
+  return may_have_connection(has_spoken, &address);
 }
 
 }  // namespace
@@ -214,6 +233,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
     list_.candidates.keep(list_.ipv6);
   }
   if (!list_.candidates.has(list_.requested) || list_.candidates.count() < 2) return false;
+  if (is_learnt_port(list_, requested_)) return false;
   const auto now = static_cast<std::uint32_t>(now_ms());
   if (table.walks_exhausted(list_, own_pid(), now)) {
     // A parked one has not been asked yet: the program's own connect is about to.
@@ -325,6 +345,7 @@ void ConnectOperation::remember(const Action& action) {
 void ConnectOperation::conclude() {
   error_ = attempts_.error();
   if (error_ == 0) {
+    note_connect_to(current_, requested_.port);
     note_success(current_, requested_.port);
     note_rtt(current_, requested_.port, round_trip_us(socket_));
   }

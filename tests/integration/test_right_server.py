@@ -1,10 +1,13 @@
 # No connect to an address that its own host does not have, nor to another service of one it has: not when memory is
 # short, not when processes die in the middle of a lookup, not when they have given up their rights.
 # The programs are short scripts for Python, which makes libc's calls; what each is given is in its environment.
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from textwrap import dedent
 
 import pytest
@@ -42,7 +45,7 @@ def start_script(host, script, resolve=None, shim=True, env=None, before=(), as_
         ours["NEXTADDR_RESOLVE"] = ";".join(f"{name}={','.join(to)}" for name, to in resolve.items())
     env = {**host.lab.environment(), **ours, "GIVEN": json.dumps(given), **(env or {})}
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    argv = [*before, PYTHON, "-S", "-c", PRELUDE + dedent(script)]
+    argv = [*before, PYTHON, "-S", "-c", PRELUDE + dedent(script).lstrip()]
     return Run(host.lab.spawn(argv, env=env, **streams, **(as_user or {})))
 
 
@@ -251,3 +254,133 @@ def test_a_holder_in_another_pid_namespace_is_alive(several):
     assert 2 < said["took"] < 20, "he is alive, and does hold it"
     assert said["while_held"] == host.live[0]
     assert said["after"] < 2 and said["then"] == host.live[0]
+
+
+# ---- Another service ----
+
+
+class FtpServer:
+    """X accepts the control connection, and its passive port refuses; Y, of the same name, has that port open for
+    another client."""
+
+    def __init__(self, x, y):
+        self.control = socket.create_server((x, 0))
+        self.port = self.control.getsockname()[1]
+        self.other = socket.create_server((y, 0))
+        self.passive = self.other.getsockname()[1]
+        self.taken = 0
+        for serve in (self._serve_control, self._serve_other):
+            threading.Thread(target=serve, daemon=True).start()
+
+    def close(self):
+        for listening in (self.control, self.other):
+            listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+
+    def _serve_control(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.control.accept()
+                threading.Thread(target=self._talk, args=[connection], daemon=True).start()
+
+    def _talk(self, connection):
+        high, low = divmod(self.passive, 256)
+        address = connection.getsockname()[0].replace(".", ",")
+        answers = {
+            "USER": "331 password", "PASS": "230 in", "PWD": '257 "/"', "TYPE": "200 type", "SIZE": "213 5", "CWD": "250 there",
+            "SYST": "215 UNIX Type: L8", "EPSV": f"229 passive (|||{self.passive}|)", "QUIT": "221 bye", "OPTS": "200 done",
+            "PASV": f"227 passive ({address},{high},{low})", "RETR": "425 no data connection", "LIST": "425 no data connection",
+        }  # fmt: skip
+        with contextlib.suppress(OSError), connection, connection.makefile("rw", encoding="latin-1", newline="\r\n") as lines:
+            print("220 ready", file=lines, flush=True)
+            for line in lines:
+                word = line.split()[0].upper()
+                print(answers.get(word, "226 given up" if "ABOR" in word else "502 unknown"), file=lines, flush=True)
+                if word == "QUIT":
+                    return
+
+    def _serve_other(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.other.accept()
+                self.taken += 1
+                connection.sendall(b"the other client's data\n")
+                connection.close()
+
+
+FTP_CLIENTS = {
+    "curl-epsv": ["curl", "-sS", "--max-time", "10", "ftp://{host}:{port}/file"],
+    "curl-pasv": ["curl", "-sS", "--max-time", "10", "--disable-epsv", "ftp://{host}:{port}/file"],
+    "wget": ["wget", "-q", "-O", "-", "-t", "1", "-T", "10", "ftp://{host}:{port}/file"],
+    "lftp": ["lftp", "-c", "set net:max-retries 1; set net:timeout 10; set cmd:fail-exit true; cat ftp://{host}:{port}/file"],
+    "python": [PYTHON, "-c", "import ftplib, sys; f = ftplib.FTP(); f.connect('{host}', {port}); f.login(); f.retrbinary('RETR file', print)"],
+}
+
+
+@pytest.mark.parametrize("client", FTP_CLIENTS)
+def test_a_passive_port_is_that_servers_alone(several, require, client):
+    require(FTP_CLIENTS[client][0])
+    host = several("refused", "refused")
+    x, y = host.addresses
+    server = FtpServer(x, y)
+    try:
+        argv = [word.format(host=HOST, port=server.port) for word in FTP_CLIENTS[client]]
+        result = host.run(argv, timeout=10)
+    finally:
+        server.close()
+    assert "the other client's data" not in result.stdout, result
+    assert server.taken == 0
+    # lftp says so, too, but then waits for more.
+    assert result.returncode != 0 and (client == "lftp" or not result.timed_out), result
+
+
+def test_a_control_connection_that_has_moved_on_is_asked_where_it_is(several, require):
+    # The name's first address is dead, and the server that accepts has its passive port open.
+    host = several("refused", "refused")
+    x, y = host.addresses
+    server = FtpServer(y, y)
+    try:
+        result = host.run([require("curl"), "-sS", "--max-time", "10", f"ftp://{HOST}:{server.port}/file"], timeout=40)
+    finally:
+        server.close()
+    assert server.taken == 1, result
+
+
+# What a script with two services of one host does: where the first is connected the second refuses, and moves on.
+TWO_SERVICES = """
+    first = socket.create_server((given["addresses"][0], 0))
+    second = socket.create_server((given["addresses"][1], 0))
+    ports = [each.getsockname()[1] for each in (first, second)]
+    {before}
+    look_up(given["host"])
+    a = connect(given["addresses"][0], ports[0], stay=True)
+    peer = first.accept()[0]
+    if given["speaks"]:
+        peer.sendall(b"hello")
+        a.recv(5)
+    if not given["stays"]:
+        a.close()
+    say(answer=connect(given["addresses"][0], ports[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    "before, speaks, stays, moves",
+    [
+        ("", True, True, False),
+        ("", False, True, True),
+        ("", True, False, True),
+        ("look_up(given['host'], ports[1])", True, True, True),
+        ("look_up(given['host'], ports[0])", True, True, False),
+        ("look_up('other.test', ports[1])", True, True, False),
+        ("connect(given['addresses'][0], ports[1])", True, True, False),
+        ("look_up(given['host']); connect(given['addresses'][0], ports[1])", True, True, True),
+    ],
+    ids=["learnt", "silent", "closed", "looked up", "another looked up", "of another host", "unknown then", "first connected to"],
+)
+def test_two_services_of_one_host(several, before, speaks, stays, moves):
+    host = several("refused", "refused")
+    x, y = host.addresses
+    resolve = {host.host: [x, y], "other.test": [host.lab.unused()]}
+    said = run_script(host, TWO_SERVICES.format(before=before), resolve, speaks=speaks, stays=stays)
+    assert said == {"answer": y if moves else "ECONNREFUSED"}
