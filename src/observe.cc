@@ -9,6 +9,7 @@
 #include "engine/address.h"
 #include "engine/host_table.h"
 #include "errno_kept.h"
+#include "found_names.h"
 #include "memory/memory.h"
 #include "process.h"
 #include "report.h"
@@ -64,12 +65,18 @@ class Answer {
   void learn(const char* host, LookupFamilies families, std::uint16_t port, MayWait may_wait) {
     if (!owns_memory() || list_.get()->size() == 0) return;
     AddressList& addresses = *list_.get();
+    const bool numeric = is_numeric(host);
+    if (numeric) may_wait = MayWait::kNo;
+    if (numeric && addresses.size() == 1 && repeats_found_address(addresses[0], port)) {
+      return report_debug("takes for that of a name found just now the number ", host);
+    }
     bool learned = false;
     {
       const WriteLock lock(host_table(), may_wait);
       learned = lock.held() && host_table().learn(host, addresses, families, config().filter, port);
     }
     if (!learned) host_table().shut(addresses);
+    if (!numeric) note_found_name(host, port);
     if (learned && addresses.size() > 1) refresh_memory();
     report_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ",
                  host);
@@ -81,8 +88,11 @@ class Answer {
 
 }  // namespace
 
-void observe_addrinfo(const char* node, int family, const addrinfo* result, MayWait may_wait) {
+void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,
+                      MayWait may_wait) {
   if (node == nullptr || !active()) return;
+  if (hints != nullptr && (hints->ai_flags & AI_PASSIVE) != 0) return;
+  const int family = hints != nullptr ? hints->ai_family : AF_UNSPEC;
   const ErrnoKept kept;
   Answer answer;
   if (!answer.usable()) return;
@@ -102,9 +112,7 @@ void observe_addrinfo(const char* node, int family, const addrinfo* result, MayW
 }
 
 void observe_request(const gaicb* request, MayWait may_wait) {
-  const addrinfo* hints = request->ar_request;
-  observe_addrinfo(request->ar_name, hints != nullptr ? hints->ai_family : AF_UNSPEC,
-                   request->ar_result, may_wait);
+  observe_addrinfo(request->ar_name, request->ar_request, request->ar_result, may_wait);
 }
 
 void observe_hostent(const char* name, const hostent* entry, MayWait may_wait) {

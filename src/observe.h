@@ -12,8 +12,9 @@ namespace nextaddr {
 // kNo: where an event loop would stand still.
 enum class MayWait : bool { kNo, kYes };
 
-// `family` is the one asked for (hints->ai_family, or AF_UNSPEC).
-void observe_addrinfo(const char* node, int family, const addrinfo* result, MayWait may_wait);
+// Null `hints`: none. A lookup made to bind (AI_PASSIVE) teaches nothing.
+void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,
+                      MayWait may_wait);
 
 // A gaicb whose lookup has succeeded.
 void observe_request(const gaicb* request, MayWait may_wait);

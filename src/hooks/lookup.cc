@@ -49,8 +49,7 @@ NEXTADDR_HOOK int getaddrinfo(const char* node, const char* service, const addri
   const int error = name_is_given(node) ? nextaddr::given_getaddrinfo(node, service, hints, result)
                                         : libc::getaddrinfo(node, service, hints, result);
   if (error == 0) {
-    nextaddr::observe_addrinfo(node, hints != nullptr ? hints->ai_family : AF_UNSPEC, *result,
-                               may_wait());
+    nextaddr::observe_addrinfo(node, hints, *result, may_wait());
   }
   return error;
 }

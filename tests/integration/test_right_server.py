@@ -384,3 +384,107 @@ def test_two_services_of_one_host(several, before, speaks, stays, moves):
     resolve = {host.host: [x, y], "other.test": [host.lab.unused()]}
     said = run_script(host, TWO_SERVICES.format(before=before), resolve, speaks=speaks, stays=stays)
     assert said == {"answer": y if moves else "ECONNREFUSED"}
+
+
+# ---- Numbers ----
+
+
+NUMBERS = {
+    # What is done between the lookup of the name and that of its first address as a number, and whether that is then
+    # the name's.
+    "handed on": ("", True),
+    "handed on as v4-mapped": ("number = '::ffff:' + number", True),
+    "in another thread": ("thread(look_up, given['host'])", True),
+    "twice": ("look_up(number)", True),
+    "twice, and connected between": ("look_up(number); connect(number)", True),
+    "for the same service": ("look_up(given['host'], port); service = port", True),
+    "the name for none": ("service = port", True),
+    "for another service": ("look_up(given['host'], port + 1); service = port", False),
+    "another of its addresses before": ("look_up(other)", False),
+    "another of its addresses long before": ("look_up(other); look_up(given['host'])", False),
+    "another of its addresses connected": ("s = connect(other, stay=True)", False),
+    "another of its addresses was connected": ("connect(other)", True),
+    "another host connected": ("s = connect(given['strange'], stay=True)", True),
+    "of two names": ("look_up('same.test')", True),
+    "of another name as well": ("look_up('alone.test')", False),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_a_number_that_repeats_what_was_found(several, case):
+    before, moves = NUMBERS[case]
+    host = several("refused", "live", "live")
+    first, live, strange = host.addresses
+    resolve = {host.host: [first, live], "same.test": [first, live], "alone.test": [first]}
+    script = dedent("""
+        import threading
+        def thread(*call):
+            other = threading.Thread(target=call[0], args=call[1:])
+            other.start()
+            other.join()
+        number, other, *_ = given["addresses"]
+        service = None
+        look_up(given["host"])
+        BEFORE
+        look_up(number, service)
+        say(answer=connect(given["addresses"][0]))
+    """).replace("BEFORE", before)
+    said = run_script(host, script, resolve, strange=strange)
+    assert said == {"answer": live if moves else "ECONNREFUSED"}
+
+
+def test_a_number_that_was_found_long_ago(several):
+    host = several("refused", "live")
+    script = """
+        look_up(given["host"])
+        time.sleep(10.5)
+        look_up(given["addresses"][0])
+        say(answer=connect(given["addresses"][0]))
+    """
+    assert run_script(host, script) == {"answer": "ECONNREFUSED"}
+
+
+def test_a_number_that_another_process_was_given(several):
+    # A child has looked the name up. The parent's number is a host of its own.
+    host = several("refused", "live")
+    script = """
+        if os.fork() == 0:
+            look_up(given["host"])
+            os._exit(0)
+        os.wait()
+        look_up(given["addresses"][0])
+        say(answer=connect(given["addresses"][0]))
+    """
+    assert run_script(host, script) == {"answer": "ECONNREFUSED"}
+
+
+def test_members_that_are_addressed_by_number(several):
+    # As of a Redis Cluster: the name leads to one of them, and that one tells of the others by their numbers.
+    host = several("live", "refused", "live")
+    seed, dead, other = host.addresses
+    script = """
+        seed, dead, other = look_up(given["host"], port)
+        first = connect(seed, stay=True)
+        first.recv(1)
+        answers = []
+        for member in (seed, dead, other):
+            look_up(member, port)
+            answers.append(connect(member))
+        say(answers=answers)
+    """
+    assert run_script(host, script) == {"answers": [seed, "ECONNREFUSED", other]}
+
+
+@pytest.mark.parametrize("node", ["number", "name"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_lookup_made_to_bind_counts_for_nothing(several, node, order):
+    host = several("refused", "live")
+    script = """
+        lookups = [lambda: look_up(given["host"]), lambda: look_up(given["to_bind"], port, flags=socket.AI_PASSIVE)]
+        for each in lookups[:: given["order"]]: each()
+        say(answer=connect(given["addresses"][0]))
+    """
+    first, live = host.addresses
+    to_bind = first if node == "number" else "to-bind.test"
+    said = run_script(host, script, {host.host: [first, live], "to-bind.test": [first]}, order=order, to_bind=to_bind)
+    assert said == {"answer": live}
