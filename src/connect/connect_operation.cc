@@ -86,7 +86,8 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   requested_fault_ = {};
   error_ = 0;
   waits_ = waits;
-  instead_ = untouched_ = interrupted_ = false;
+  port_before_ = 0;
+  instead_ = untouched_ = interrupted_ = steered_ = false;
   return cookie_ != 0;
 }
 
@@ -217,7 +218,7 @@ Action ConnectOperation::plan() {
   const ConnectAttempts::Limits limits{config().attempt_delay_ms, kernel_patience_of(socket_),
                                        waits_ ? milliseconds(settings_.send_timeout) : 0};
   return attempts_.planned(destinations, limits,
-                           own_attempt_delay(requested_.address, requested_.port), now);
+                           own_attempt_delay(socket_, requested_.address, requested_.port), now);
 }
 
 // False when there is no other address to ask, or the program walks a list that has just failed as
@@ -240,7 +241,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
     if (!instead_) table.note_walked(list_, now);
     return false;
   }
-  out = {list_.candidates, list_.ipv6, parked_among(table, list_, requested_.port),
+  out = {list_.candidates, list_.ipv6, parked_among(socket_, table, list_, requested_.port),
          list_.requested};
   if (instead_) out.parked.add(list_.requested);
   return true;
@@ -268,7 +269,7 @@ Action ConnectOperation::connect_to(const Action& action) {
   made.outcome = attempt(current_, made.fault);
   interrupted_ = made.outcome == EINTR;
   if (made.outcome == EINPROGRESS || interrupted_) {
-    made.own_delay_ms = own_attempt_delay(current_, requested_.port);
+    made.own_delay_ms = own_attempt_delay(socket_, current_, requested_.port);
   }
   untouched_ = !waits_ && leaves_untouched(made.outcome);
   return attempts_.started(made, now_ms());
@@ -292,6 +293,7 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(to, requested_, destination);
   const auto* address = reinterpret_cast<const sockaddr*>(&destination);
+  port_before_ = local_port(socket_);
   const int result = is_non_blocking(socket_)
                          ? connect_with_fault(socket_, address, length, fault)
                          : briefly_connect(socket_, address, length, send_timeout(socket_), fault);
@@ -333,12 +335,22 @@ bool ConnectOperation::restore() {
   return settings_.put_back(socket_);
 }
 
-// What the machine has learnt, told to the memory.
+// The network says EHOSTUNREACH for an address, but so does a route of this machine, by which the
+// attempt never got as far as to have a port.
+bool ConnectOperation::was_unreachable_from_here() const {
+  return attempts_.log().last_error() == EHOSTUNREACH &&
+         (untouched_ || local_port(socket_) == port_before_);
+}
+
+// What the machine has learnt, told to the memory: nothing of a socket that goes a way of its own.
 void ConnectOperation::remember(const Action& action) {
   if (action.lesson == Lesson::kNothing) return;
-  if (action.lesson == Lesson::kSilent) return note_silent(current_, requested_.port);
+  // By now the socket has been taken back, unless it is left in flight.
+  steered_ = steered_ || is_steered(socket_);
+  if (steered_ || was_unreachable_from_here()) return;
+  if (action.lesson == Lesson::kSilent) return note_silent(socket_, current_, requested_.port);
   NameBuffer host{};
-  note_failure(current_, requested_.port, host_table().host_name(list_, host));
+  note_failure(socket_, current_, requested_.port, host_table().host_name(list_, host));
 }
 
 // The connect has come to its end, at `current_` or nowhere.
@@ -346,18 +358,20 @@ void ConnectOperation::conclude() {
   error_ = attempts_.error();
   if (error_ == 0) {
     note_connect_to(current_, requested_.port);
-    note_success(current_, requested_.port);
-    note_rtt(current_, requested_.port, round_trip_us(socket_));
+    if (!steered_) {
+      note_success(socket_, current_, requested_.port);
+      note_rtt(socket_, current_, requested_.port, round_trip_us(socket_));
+    }
   }
   if (!is_planned()) return;
-  if (error_ == 0) {
+  if (error_ == 0 && !steered_) {
     // Silence alone may be the network's: only when another address has answered is it theirs.
     NameBuffer host{};
     const PositionSet& silent = attempts_.left_in_silence();
     for (std::size_t i = silent.next(0); i != PositionSet::kNone; i = silent.next(i + 1)) {
       Address address;
       if (address_at(i, address)) {
-        note_failure(address, requested_.port, host_table().host_name(list_, host));
+        note_failure(socket_, address, requested_.port, host_table().host_name(list_, host));
       }
     }
   }

@@ -40,7 +40,7 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
     return libc::connect(fd, address, length);
   }
   std::optional<int> error;
-  if (claim_or_parked(requested.address, requested.port)) error = starting.elsewhere();
+  if (claim_or_parked(fd, requested.address, requested.port)) error = starting.elsewhere();
   if (!error) {
     const Fault fault = draw_fault(fd, requested.address, requested);
     const int result = connect_with_fault(fd, address, length, fault);

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "memory/file.h"
 #include "process.h"
+#include "socket.h"
 
 namespace nextaddr {
 namespace {
@@ -20,13 +21,32 @@ constexpr std::uint64_t kSilentMs = 3000;
 constexpr std::uint32_t kConnectsPerRtt = 16;
 
 // What is known, or a new entry.
-AddressEntry entry_of(const Address& address, in_port_t port) {
+AddressEntry entry_of(const AddressKey& key) {
   AddressEntry entry;
-  if (address_memory().find(address, ntohs(port), entry)) return entry;
+  if (address_memory().find(key, entry)) return entry;
   entry = {};
-  entry.address = address;
-  entry.port = ntohs(port);
+  entry.key = key;
   return entry;
+}
+
+// False where the socket's network is not known: nothing is remembered of it.
+bool make_key(int fd, const Address& address, in_port_t port, AddressKey& out) {
+  if (!address_memory().usable()) return false;
+  out = {address, ntohs(port), network_of(fd)};
+  return out.network != 0;
+}
+
+bool find_failing(int fd, const Address& address, in_port_t port, AddressEntry& out) {
+  AddressKey key;
+  return address_memory().may_hold_failures() &&
+         address_memory().knows_failing(address, ntohs(port)) && make_key(fd, address, port, key) &&
+         address_memory().find(key, out) && out.health.failures != 0;
+}
+
+bool find_entry(int fd, const Address& address, in_port_t port, AddressEntry& out) {
+  AddressKey key;
+  return address_memory().knows(address, ntohs(port)) && make_key(fd, address, port, key) &&
+         address_memory().find(key, out);
 }
 
 // Differs enough from what the file has to be worth writing once more.
@@ -54,10 +74,9 @@ void refresh_memory() {
   if (address_memory().usable()) read_memory_file(address_memory());
 }
 
-bool claim_or_parked(const Address& address, in_port_t port) {
-  if (!address_memory().may_hold_failures()) return false;
+bool claim_or_parked(int fd, const Address& address, in_port_t port) {
   AddressEntry entry;
-  if (!address_memory().find(address, ntohs(port), entry)) return false;
+  if (!find_failing(fd, address, port, entry)) return false;
   const std::uint64_t now = wall_ms();
   const AskOrder order = ask_order_of(entry.health, now);
   if (order != AskOrder::kClaim) return order == AskOrder::kLast;
@@ -73,16 +92,18 @@ bool claim_or_parked(const Address& address, in_port_t port) {
   return !ours && latest != AskOrder::kUsual;
 }
 
-PositionSet parked_among(const HostTable& table, const DestinationList& list, in_port_t port) {
+PositionSet parked_among(int fd, const HostTable& table, const DestinationList& list,
+                         in_port_t port) {
   PositionSet parked;
   if (!address_memory().may_hold_failures()) return parked;
+  AddressKey key;
+  if (!make_key(fd, {}, port, key)) return parked;
   const std::uint64_t now = wall_ms();
   for (std::size_t i = list.candidates.next(0); i != PositionSet::kNone;
        i = list.candidates.next(i + 1)) {
-    Address address;
     AddressEntry entry;
-    if (i != list.requested && table.address_at(list, i, address) &&
-        address_memory().find(address, ntohs(port), entry) &&
+    if (i != list.requested && table.address_at(list, i, key.address) &&
+        address_memory().find(key, entry) &&
         (ask_order_of(entry.health, now) != AskOrder::kUsual || now_ms() < entry.silent_until_ms)) {
       parked.add(i);
     }
@@ -90,9 +111,10 @@ PositionSet parked_among(const HostTable& table, const DestinationList& list, in
   return parked;
 }
 
-void note_failure(const Address& address, in_port_t port, std::string_view host) {
-  if (!address_memory().usable()) return;
-  AddressEntry entry = entry_of(address, port);
+void note_failure(int fd, const Address& address, in_port_t port, std::string_view host) {
+  AddressKey key;
+  if (!make_key(fd, address, port, key)) return;
+  AddressEntry entry = entry_of(key);
   const std::uint64_t now = wall_ms();
   // One failure for each parking: a program that tries again and again does not make it longer.
   const auto is_parked_already = [&] {
@@ -110,32 +132,32 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   address_memory().store(entry);
 }
 
-void note_silent(const Address& address, in_port_t port) {
-  if (!address_memory().usable()) return;
-  AddressEntry entry = entry_of(address, port);
+void note_silent(int fd, const Address& address, in_port_t port) {
+  AddressKey key;
+  if (!make_key(fd, address, port, key)) return;
+  AddressEntry entry = entry_of(key);
   entry.silent_until_ms = now_ms() + kSilentMs;
   address_memory().store(entry);
 }
 
-bool is_failing(const Address& address, in_port_t port) {
+bool is_failing(int fd, const Address& address, in_port_t port) {
   AddressEntry entry;
-  return address_memory().may_hold_failures() &&
-         address_memory().find(address, ntohs(port), entry) && entry.health.failures != 0;
+  return find_failing(fd, address, port, entry);
 }
 
-void note_success(const Address& address, in_port_t port) {
-  if (!is_failing(address, port)) return;
-  AddressEntry entry = entry_of(address, port);
+void note_success(int fd, const Address& address, in_port_t port) {
+  AddressEntry entry;
+  if (!find_failing(fd, address, port, entry)) return;
   const MemoryFile file(entry);
   succeed(entry.health, wall_ms());
   file.write(entry);
   address_memory().store(entry);
 }
 
-std::uint32_t own_attempt_delay(const Address& address, in_port_t port) {
-  if (config().fixed_attempt_delay || !address_memory().usable()) return 0;
+std::uint32_t own_attempt_delay(int fd, const Address& address, in_port_t port) {
   AddressEntry entry;
-  return address_memory().find(address, ntohs(port), entry) ? attempt_delay_ms(entry.health) : 0;
+  if (config().fixed_attempt_delay || !find_entry(fd, address, port, entry)) return 0;
+  return attempt_delay_ms(entry.health);
 }
 
 std::uint32_t shortest_attempt_delay() {
@@ -149,9 +171,10 @@ bool wants_rtt() {
          connects.fetch_add(1, std::memory_order_relaxed) % kConnectsPerRtt == 0;
 }
 
-void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us) {
-  if (!address_memory().usable() || took_us == 0) return;
-  AddressEntry entry = entry_of(address, port);
+void note_rtt(int fd, const Address& address, in_port_t port, std::uint64_t took_us) {
+  AddressKey key;
+  if (took_us == 0 || !make_key(fd, address, port, key)) return;
+  AddressEntry entry = entry_of(key);
   const auto rtt = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_us, UINT32_MAX));
   if (!note_rtt(entry.health, rtt, wall_ms())) return;
   address_memory().store(entry);

@@ -39,7 +39,7 @@ WAYS = [("connect_first", {}), ("events_poll", {"how": "poll"}), ("events_epoll"
 
 LINE = 256
 LINES = 1 + 128 * 8
-HEADER = b"nextaddr memory 1".ljust(LINE - 1) + b"\n"
+HEADER = b"nextaddr memory 2".ljust(LINE - 1) + b"\n"
 
 
 def check_of(text):
@@ -62,16 +62,18 @@ class Record:
     updated: int = 0
     rtt: int = 0
     host: str = HOST
+    network: int = 1
 
     def line(self):
-        numbers = (self.port, self.failures, self.until, self.claimed, self.updated, self.rtt)
+        numbers = (self.port, self.network, self.failures, self.until, self.claimed, self.updated, self.rtt)
         text = b" ".join(str(word).encode() for word in (self.address, *numbers, self.host)) + b" "
         return (text + check_of(text)).ljust(LINE - 1) + b"\n"
 
 
 def parse(line):
     words = line.decode().split()
-    record = Record(words[0], *map(int, words[1:7]), host=words[7])
+    port, network, *rest = map(int, words[1:8])
+    record = Record(words[0], port, *rest, host=words[8], network=network)
     assert record.line() == line
     return record
 
@@ -276,7 +278,7 @@ def test_the_next_program_goes_straight_on(several, memory, require, tmp_path, k
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way[0])
-@pytest.mark.parametrize("kind", ["refused-first", "silent-first", "unreachable-first"])
+@pytest.mark.parametrize("kind", ["refused-first", "silent-first"])
 def test_names_of_a_real_resolver(namespace, memory, require, tmp_path, kind, way):
     name, arguments = way
     trace = tmp_path / "trace"
@@ -694,6 +696,10 @@ def test_what_the_program_did_meanwhile_is_no_round_trip(several, memory):
 def calls_of_connect(trace):
     """The system calls from socket(2) on to the close(2) of the socket, without what they were told."""
     calls = [re.sub(r"\(0x\w+", "(", line.split(maxsplit=1)[1]) for line in trace.read_text().splitlines()]
+    # A connect that is measured, as the first one of a process is, asks which network it was in.
+    asked = [call for call in calls if "SO_NETNS_COOKIE" in call]
+    assert len(asked) <= 1
+    calls = [call for call in calls if call not in asked]
     first = max(i for i, call in enumerate(calls) if call.startswith("socket(AF_INET, SOCK_STREAM"))
     last = next(i for i, call in enumerate(calls) if i > first and call.startswith("close(3)"))
     return [re.match(r"\w+\(\w*", call)[0] for call in calls[first:last]]
@@ -747,7 +753,7 @@ CONTENTS = {
     "a header without its last byte": (HEADER[:-1], True),
     "half a record": (valid_file()[:-LINE // 2], False),
     "a record without its last byte": (valid_file()[:-1], False),
-    "an older version": (HEADER.replace(b"1", b"0") + b"x" * 1000, False),
+    "an older version": (HEADER.replace(b"2", b"1") + b"x" * 1000, False),
     "a line edited by hand": (replaced(valid_file(), LINE * 9 + 14, b"9"), False),
     "garbage below the header": (HEADER + random.Random(8305).randbytes(LINE * (LINES - 1)), False),
     "lines below the header": (HEADER + b"\n" * 5000, False),
@@ -757,7 +763,7 @@ CONTENTS = {
     "one byte": (b"n", True),
     "the beginning of our first word": (b"nextadd", True),
     "a text that begins as ours": (b"nextaddr memory leaks, as far as known\n".ljust(5000), True),
-    "a version and more": (HEADER.replace(b"1 ", b"1 of ours") + b"x" * 1000, True),
+    "a version and more": (HEADER.replace(b"2 ", b"2 of ours") + b"x" * 1000, True),
 }
 
 
@@ -1143,7 +1149,7 @@ def test_nothing_is_remembered(memory, option):
 
 @pytest.mark.parametrize("option", ["--status", "--forget"])
 def test_what_is_no_memory_file_is_neither_shown_nor_removed(memory, option):
-    for text in ("secret\n", "", "nextaddr-memory\n" * 100, "x\nnextaddr memory 1\n"):
+    for text in ("secret\n", "", "nextaddr-memory\n" * 100, "x\nnextaddr memory 2\n"):
         memory.path.write_text(text)
         done = launcher("--memory", memory.path, option)
         assert (done.returncode, done.stdout) == (125, ""), done
