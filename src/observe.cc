@@ -5,7 +5,6 @@
 #include "borrowed_list.h"
 #include "clock.h"
 #include "config.h"
-#include "death_notice.h"
 #include "engine/address.h"
 #include "engine/host_table.h"
 #include "errno_kept.h"
@@ -13,45 +12,9 @@
 #include "memory/memory.h"
 #include "process.h"
 #include "report.h"
-#include "signals.h"
 
 namespace nextaddr {
 namespace {
-
-// The table is written for microseconds at a time (a compaction: some milliseconds), but the writer
-// may lose its processor meanwhile, or be stopped. So long a lookup waits for it.
-constexpr std::uint64_t kLockPatienceUs = 3'000;
-// Where it may not wait: as many looks as the usual writer needs to be done, some microseconds.
-constexpr int kQuickLooks = 100;
-
-// The writer's lock of the host table, shared with forked processes. Neither a handler that jumps
-// out, nor a fork in one, nor a cancellation may leave it behind. Only a SIGKILL can, and of that
-// the kernel tells whoever comes next.
-class WriteLock {
- public:
-  WriteLock(HostTable& table, MayWait may_wait) : table_(table), notice_(table.lock_word()) {
-    for (int looks = 0; !(held_ = table_.try_lock(notice_.owner())) && looks < kQuickLooks;
-         ++looks) {
-    }
-    if (held_ || may_wait == MayWait::kNo) return;
-    const std::uint64_t start = now_us();
-    while (!(held_ = table_.try_lock(notice_.owner())) && now_us() - start < kLockPatienceUs) {
-      sleep_briefly();
-    }
-  }
-  ~WriteLock() {
-    if (held_) table_.unlock(notice_.owner());
-  }
-  WriteLock(const WriteLock&) = delete;
-  WriteLock& operator=(const WriteLock&) = delete;
-  [[nodiscard]] bool held() const { return held_; }
-
- private:
-  const Uninterrupted uninterrupted_;
-  HostTable& table_;
-  const DeathNotice notice_;
-  bool held_ = false;
-};
 
 // Gathers the addresses of one answer. Those that there is no room for are failed over no more,
 // because it would be forgotten whose they are.
@@ -72,7 +35,7 @@ class Answer {
     }
     bool learned = false;
     {
-      const WriteLock lock(host_table(), may_wait);
+      const TableLock lock(host_table(), may_wait);
       learned = lock.held() && host_table().learn(host, addresses, families, config().filter, port);
     }
     if (!learned) host_table().shut(addresses);

@@ -5,12 +5,9 @@
 
 #include <netdb.h>
 
-namespace nextaddr {
+#include "table_lock.h"
 
-// Whether to wait for another process that is writing down what it looked up: an answer that is
-// not remembered is failed over less. kYes: some milliseconds, as a lookup may take anyway.
-// kNo: where an event loop would stand still.
-enum class MayWait : bool { kNo, kYes };
+namespace nextaddr {
 
 // Null `hints`: none. A lookup made to bind (AI_PASSIVE) teaches nothing.
 void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,

@@ -100,6 +100,8 @@ bool active() {
   return now == kNew && start();
 }
 
+void become_inert() { state.store(kInert, std::memory_order_release); }
+
 bool owns_memory() {
   const auto pid = static_cast<std::uint32_t>(getpid());
   std::uint32_t known = own_page->pid.load(std::memory_order_relaxed);

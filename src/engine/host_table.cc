@@ -42,6 +42,9 @@ constexpr std::uint32_t kLeftAlone = 2;  // --only or --skip exclude it on every
 // A mark that no set of addresses has: whoever had this address, it is failed over no more.
 constexpr std::uint32_t kShut = ~std::uint32_t{0};
 
+// In the place of how many hosts there are: nothing that is learned counts.
+constexpr std::uint32_t kAllClosed = ~std::uint32_t{0};
+
 // What the kernel makes of a futex whose owner has died (FUTEX_OWNER_DIED).
 constexpr std::uint32_t kOwnerDied = 0x4000'0000;
 
@@ -145,6 +148,13 @@ class alignas(64) HostTable::Doorway {
   }
   [[nodiscard]] bool has_any() const { return doors_[0].load(std::memory_order_acquire) != 0; }
 
+  void copy_from(const Doorway& other) {
+    for (std::size_t i = 0; i < kDoors; ++i) {
+      const std::uint64_t door = other.doors_[i].load(std::memory_order_acquire);
+      if (door != 0) doors_[i].store(door, std::memory_order_relaxed);
+    }
+  }
+
  private:
   using Door = std::atomic<std::uint64_t>;
   // No tag is 0.
@@ -166,10 +176,15 @@ struct HostTable::Memory {
   Word published;  // generation to read
   Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
   Word seed;       // of prints
+  Word marks;      // 1 once a door has been closed
   Half halves[2];
   Doorway doorways[kDoorways];
 
   Doorway& doorway(const Address& address) { return doorways[hash_of(address) % kDoorways]; }
+  void close_door(const Address& address, std::uint32_t print) {
+    marks.store(1, std::memory_order_relaxed);
+    doorway(address).close(tag(address), print);
+  }
   [[nodiscard]] std::uint32_t tag(const Address& address) const {
     return as_mark(print_of(seed.load(std::memory_order_relaxed), address));
   }
@@ -524,8 +539,7 @@ class HostTable::Writer : public HostTable::Reader {
   void close_doors(Offset record) const {
     const std::uint32_t print = as_mark(at(record + kPrint));
     for (std::size_t i = 0; i < count(record); ++i) {
-      const Address each = address(entry(record, i));
-      memory_.doorway(each).close(memory_.tag(each), print);
+      memory_.close_door(address(entry(record, i)), print);
     }
   }
 
@@ -539,6 +553,38 @@ std::size_t HostTable::memory_size() { return sizeof(Memory); }
 
 [[gnu::cold]] void HostTable::set_seed(std::uint32_t seed) {
   memory_->seed.store(seed, std::memory_order_relaxed);
+}
+
+[[gnu::cold]] void HostTable::copy_from(const HostTable& other) {
+  const auto copy = [](Word& to, const Word& from) {
+    const std::uint32_t value = from.load(std::memory_order_acquire);
+    if (value != 0) to.store(value, std::memory_order_relaxed);
+  };
+  Memory& from = *other.memory_;
+  copy(memory_->building, from.building);
+  copy(memory_->published, from.published);
+  copy(memory_->hosts, from.hosts);
+  copy(memory_->seed, from.seed);
+  copy(memory_->marks, from.marks);
+  for (std::size_t i = 0; i < std::size(from.halves); ++i) {
+    Memory::Half& half = memory_->halves[i];
+    const Memory::Half& old = from.halves[i];
+    copy(half.used, old.used);
+    // To look at pages that nobody has used would make memory of them.
+    const Offset used = std::min<Offset>(half.used.load(std::memory_order_relaxed), kHalfWords);
+    if (used == 0) continue;
+    for (std::size_t k = 0; k < kBuckets; ++k) {
+      copy(half.address_buckets[k], old.address_buckets[k]);
+      copy(half.host_buckets[k], old.host_buckets[k]);
+    }
+    for (Offset k = 0; k < used; ++k) copy(half.words[k], old.words[k]);
+  }
+  if (memory_->marks.load(std::memory_order_relaxed) == 0) return;
+  for (std::size_t i = 0; i < kDoorways; ++i) memory_->doorways[i].copy_from(from.doorways[i]);
+}
+
+[[gnu::cold]] void HostTable::close_all() {
+  memory_->hosts.store(kAllClosed, std::memory_order_release);
 }
 
 bool HostTable::try_lock(std::uint32_t owner) {
@@ -558,13 +604,11 @@ std::uint32_t* HostTable::lock_word() const {
 
 [[gnu::cold]] void HostTable::shut(const AddressList& answer) const {
   const std::uint32_t print = print_of(memory_->seed.load(std::memory_order_relaxed), answer);
-  for (std::size_t i = 0; i < answer.size(); ++i) {
-    memory_->doorway(answer[i]).close(memory_->tag(answer[i]), print);
-  }
+  for (std::size_t i = 0; i < answer.size(); ++i) memory_->close_door(answer[i], print);
 }
 
 [[gnu::cold]] void HostTable::shut(const Address& address) const {
-  memory_->doorway(address).close(memory_->tag(address), kShut);
+  memory_->close_door(address, kShut);
 }
 
 [[gnu::cold]] bool HostTable::learn(std::string_view host, AddressList& answer,
@@ -612,7 +656,8 @@ std::uint32_t* HostTable::lock_word() const {
     learned = fresh.replace(host, hash, bits, answer, ports);
     memory_->published.store(next, std::memory_order_release);
   }
-  if (learned) memory_->hosts.store(1, std::memory_order_release);
+  std::uint32_t none = 0;
+  if (learned) memory_->hosts.compare_exchange_strong(none, 1, std::memory_order_release);
   return learned;
 }
 
@@ -632,7 +677,8 @@ bool HostTable::walk_holders(const Address& address, Walk walk) const {
 
 bool HostTable::may_fail_over(const Address& address) const {
   // One page is touched until the first lookup has been remembered.
-  if (memory_->hosts.load(std::memory_order_acquire) == 0) return false;
+  const std::uint32_t hosts = memory_->hosts.load(std::memory_order_acquire);
+  if (hosts == 0 || hosts == kAllClosed) return false;
   return walk_holders(address, [&](const Reader& reader, Offset first, Effort& effort) {
     const Offset entry = reader.holder(first, address, effort.steps);
     if (entry == 0) return false;
@@ -645,6 +691,7 @@ bool HostTable::may_fail_over(const Address& address) const {
 
 bool HostTable::destinations(const Address& requested, std::uint16_t port, const HostFilter& filter,
                              DestinationList& out) const {
+  if (memory_->hosts.load(std::memory_order_relaxed) == kAllClosed) return false;
   return walk_holders(requested, [&](const Reader& reader, Offset first, Effort& effort) {
     return reader.destinations(first, requested, port, filter, effort, out);
   });

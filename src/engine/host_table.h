@@ -55,6 +55,12 @@ class HostTable {
   constexpr HostTable() = default;
   explicit HostTable(Memory* memory) : memory_(memory) {}
   [[nodiscard]] bool usable() const { return memory_ != nullptr; }
+  [[nodiscard]] Memory* memory() const { return memory_; }
+
+  // Makes of an empty table one that knows all that `other` does, whose lock is held.
+  void copy_from(const HostTable& other);
+  // Nothing is failed over any more, whatever is looked up.
+  void close_all();
 
   // Marks are made with this, so that nobody who answers a lookup can have two sets of addresses
   // that look alike. Once, before the first lookup.

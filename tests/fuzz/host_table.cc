@@ -25,7 +25,7 @@ namespace {
 
 // ---- The memory: of the layout that src/engine/host_table.cc gives it ----
 
-constexpr std::size_t kHeader = 5;  // lock, building, published, hosts, seed
+constexpr std::size_t kHeader = 6;  // lock, building, published, hosts, seed, marks
 constexpr std::size_t kPublished = 2;
 constexpr std::size_t kBuckets = std::size_t{1} << 16;
 constexpr std::size_t kHalfWords = std::size_t{2} << 20;

@@ -448,6 +448,38 @@ TEST_F(HostTableTest, AWriterThatIsKilledLeavesNoWayToAStranger) {
   }
 }
 
+// ---- A process that leaves the sharing ----
+
+TEST_F(HostTableTest, ACopyKnowsAllThatTheTableDoes) {
+  learn("b", {ipv4(0x0b000001)});
+  learn_others(150'000);
+  learn("a", {ipv4(1), ipv4(2), ipv6(3)}, {}, {}, 8080);
+  learn("c", {ipv4(0x0b000001), ipv4(0x0b000002)});
+  DestinationList list;
+  ASSERT_TRUE(table_.destinations(ipv4(1), 80, {}, list));
+  ASSERT_TRUE(table_.try_lock(5));
+  void* memory = mmap(nullptr, HostTable::memory_size(), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  HostTable copy(static_cast<HostTable::Memory*>(memory));
+  copy.copy_from(table_);
+  table_ = copy;
+  std::swap(memory, memory_);
+  munmap(memory, HostTable::memory_size());
+  EXPECT_EQ(reach(ipv4(1)), (Addresses{ipv4(1), ipv4(2), ipv6(3)}));
+  EXPECT_TRUE(table_.names_port(list, 8080)) << "what was held before goes on";
+  EXPECT_TRUE(table_.may_fail_over(ipv4(2)));
+  EXPECT_TRUE(reach(ipv4(0x0b000001)).empty()) << "b was forgotten";
+  EXPECT_TRUE(learn("d", {ipv4(7), ipv4(8)})) << "the lock is nobody's";
+  EXPECT_EQ(reach(ipv4(7)).size(), 2u);
+}
+
+TEST_F(HostTableTest, WhatIsAllClosedStaysClosed) {
+  table_.close_all();
+  EXPECT_TRUE(learn("a", {ipv4(1), ipv4(2)}));
+  EXPECT_FALSE(table_.may_fail_over(ipv4(1)));
+  EXPECT_TRUE(reach(ipv4(1)).empty());
+}
+
 // ---- The services that were looked up ----
 
 TEST_F(HostTableTest, PortsThatLookupsNamed) {
@@ -516,11 +548,11 @@ TEST_F(HostTableTest, DamagedMemoryNeitherCrashesNorHangs) {
   for (int round = 0; round < 300; ++round) {
     // Where the header, the buckets and the first records are, and anywhere.
     for (int i = 0; i < 200; ++i) {
-      const std::size_t near = 5 + random() % (2u << 16);
-      const std::size_t records = 6 + (2u << 16) + random() % 8192;
+      const std::size_t near = 6 + random() % (2u << 16);
+      const std::size_t records = 7 + (2u << 16) + random() % 8192;
       words[i % 3 == 0   ? near
             : i % 3 == 1 ? records
-                         : 5 + random() % (count - 5)] =
+                         : 6 + random() % (count - 6)] =
           random() % 2 == 0 ? static_cast<std::uint32_t>(random()) : random() % 8192;
     }
     for (std::uint32_t i = 0; i < 200; ++i) {
@@ -545,7 +577,7 @@ TEST_F(HostTableTest, AConnectIsNotHeldUpByAChainThatLoops) {
   ASSERT_TRUE(learn("a", all));
   // The first entry of its chain becomes the next one too: words of the address, its scope, the
   // link.
-  auto* records = static_cast<std::uint32_t*>(memory_) + 6 + (2u << 16);
+  auto* records = static_cast<std::uint32_t*>(memory_) + 7 + (2u << 16);
   std::uint32_t first = 1;
   while (std::memcmp(records + first, all[0].words.data(), sizeof all[0].words) != 0) ++first;
   ASSERT_EQ(records[first + 5], 0u);
