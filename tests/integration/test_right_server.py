@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from textwrap import dedent
 
 import pytest
 
+from lab import LAUNCHER
 from programs.harness import HOST, Run, address_lab, preload, several
 
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
@@ -719,3 +721,51 @@ def test_others_go_on_writing_after_one_has_left(several):
     """)
     resolve = {"a.test": [host.lab.unused()], host.host: host.addresses}
     assert run_script(host, script, resolve) == {"answer": host.live[0], "quick": True}
+
+
+# ---- Probers ----
+
+PLUGINS = "/usr/lib/nagios/plugins"
+PROBERS = {
+    "nmap": ["nmap", "-sT", "-Pn", "-n", "-oG", "-", "-p", "{port}", "{host}"],
+    "nping": ["nping", "--tcp-connect", "-c", "1", "-p", "{port}", "{host}"],
+    "check_tcp": [f"{PLUGINS}/check_tcp", "-H", "{host}", "-p", "{port}"],
+    "check_http": [f"{PLUGINS}/check_http", "-H", "{host}", "-p", "{port}", "-t", "5"],
+}
+
+
+def report_of(result):
+    """What it has found, without times."""
+    found = re.findall(r"\d+/(?:open|closed)|refused|OK|CRITICAL|(?:Failed|Successful) connections: \d+", result.stdout)
+    return result.returncode, found
+
+
+@pytest.mark.parametrize("prober", PROBERS)
+def test_a_prober_tells_the_truth(namespace, require, prober):
+    require(PROBERS[prober][0])
+    with namespace.scenario("refused-first") as host:
+        argv = [word.format(host=host.host, port=host.port) for word in PROBERS[prober]]
+        bare = host.run(argv, shim=False)
+        shim = host.run(argv)
+        assert report_of(bare)[1], bare
+        assert report_of(shim) == report_of(bare), (shim, bare)
+        # Whoever wants it otherwise says so.
+        named = host.run(argv, env={"NEXTADDR_ONLY_PROGRAMS": prober})
+        assert host.connections(host.live[0]) >= 1, named
+        assert report_of(named) != report_of(bare) or prober.startswith("check"), named
+
+
+@pytest.mark.parametrize("name", ["nmap", "nping", "masscan", "check_tcp", "check_anything", "keepalived", "monit"])
+def test_check_says_that_a_prober_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_bytes(open("/bin/true", "rb").read())
+    (tmp_path / name).chmod(0o755)
+
+    def check(**env):
+        env = {**{k: v for k, v in os.environ.items() if not k.startswith("NEXTADDR_")}, **env}
+        return subprocess.run([LAUNCHER, "--check", tmp_path / name], capture_output=True, text=True, env=env)
+
+    for env in {}, {"NEXTADDR_SKIP_PROGRAMS": "curl"}:
+        result = check(**env)
+        assert result.returncode == 1 and result.stdout.count("tells about one address") == 1, result
+        assert "NEXTADDR_ONLY_PROGRAMS names" in result.stdout.splitlines()[-1]
+    assert check(NEXTADDR_ONLY_PROGRAMS=f"curl,{name}").stdout.splitlines()[-1] == "can be helped"
