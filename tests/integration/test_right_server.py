@@ -257,6 +257,52 @@ def test_a_holder_in_another_pid_namespace_is_alive(several):
     assert said["after"] < 2 and said["then"] == host.live[0]
 
 
+# LOOKUPS=1000000 for as many as the contract says; a busy machine takes minutes.
+LOOKUPS = int(os.environ.get("LOOKUPS", 200_000))
+
+
+def test_very_many_lookups_while_workers_are_killed(several):
+    # Of three hosts two share their refusing address with one that has nothing else; nobody may ever come to theirs.
+    host = several("refused", "live", "live")
+    shared, of_a, of_c = host.addresses
+    script = OTHERS + dedent("""
+        import random
+        look_up("b.test")
+        wrong, slow, done, workers = set(), 0, 0, []
+        def work(number):
+            for first in range(number * 20000, 10 ** 9, 500):
+                look_up_others(first % 2500000, 500)
+                look_up("a.test")
+                look_up("c.test")
+                os.write(report[1], b"5")
+        report = os.pipe()
+        os.set_blocking(report[0], False)
+        for number in range(2):
+            workers.append(os.fork())
+            if workers[-1] == 0: work(number)
+        while done * 500 < given["lookups"]:
+            number = done
+            time.sleep(random.random() / 5)
+            victim = workers.pop(0)
+            os.kill(victim, signal.SIGKILL)  # reaped by nobody
+            workers.append(os.fork())
+            if workers[-1] == 0: work(number)
+            look_up(random.choice(["a.test", "c.test"]))
+            wrong.add(connect(given["addresses"][0]))
+            try:
+                done += len(os.read(report[0], 100))
+            except BlockingIOError:
+                pass
+        for worker in workers: os.kill(worker, signal.SIGKILL)
+        say(wrong=sorted(wrong), lookups=done * 500)
+    """)
+    resolve = {"a.test": [shared, of_a], "b.test": [shared], "c.test": [of_c, shared]}
+    said = run_script(host, script, resolve, within=600, lookups=LOOKUPS)
+    assert said["lookups"] >= LOOKUPS
+    assert said["wrong"] == ["ECONNREFUSED"]
+    assert_untouched(host, of_a, of_c)
+
+
 # ---- Another service ----
 
 
