@@ -58,7 +58,7 @@ bool is_first_port(const Address& address, in_port_t port) {
 
 [[gnu::cold]] bool may_have_connection(ConnectionTest test, void* context) {
   const ErrnoKept errno_kept;
-  if (sandbox() == Sandbox::kCertain) return true;
+  if (sandbox() != Sandbox::kNone) return true;
   const int size = descriptor_table_size();
   if (size == 0 || size > kMostDescriptors) return true;
   for (int fd = 0; fd < size; ++fd) {

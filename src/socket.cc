@@ -170,6 +170,8 @@ std::uint64_t network_of(int fd) {
 
 bool is_steered(int fd) {
   if (option_value(fd, SOL_SOCKET, SO_MARK) != 0 || bound_device(fd) != 0) return true;
+  // There the next call may be the last one.
+  if (sandbox() != Sandbox::kNone) return false;
   sockaddr_storage local;
   socklen_t length = sizeof local;
   Endpoint bound;
@@ -184,6 +186,7 @@ bool is_steered(int fd) {
 }
 
 in_port_t local_port(int fd) {
+  if (sandbox() != Sandbox::kNone) return 0;
   sockaddr_in6 local{};
   socklen_t length = sizeof local;
   getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length);

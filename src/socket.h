@@ -68,10 +68,11 @@ bool has_received(int fd);
 std::uint64_t network_of(int fd);
 
 // This socket does not go the way that others go: by its mark, its device or the source address it
-// is bound to. The last can be told only of one that is not connected.
+// is bound to. The last can be told only of one that is not connected. In a sandbox it is taken for
+// granted.
 bool is_steered(int fd);
 
-// The port that this socket has, or has had.
+// The port that this socket has, or has had; 0 in a sandbox.
 in_port_t local_port(int fd);
 
 // SO_ERROR, which reading clears.
