@@ -21,6 +21,15 @@ constinit Config the_config{};
 
 constexpr std::uint32_t kLongestSetDelayMs = 10'000;
 
+// Programs that tell about one address, and for which to move on to another would be to tell what
+// is not so. They are left alone, unless NEXTADDR_ONLY_PROGRAMS says which are not. On it are
+// scanners, the plugins of Nagios and its kin (of which all names begin so), and watchers that act
+// on what they find: of each it is known that it asks one address, and reports or switches by the
+// answer. What also serves others than its own question (haproxy, nginx) is not.
+constexpr std::string_view kProbers =
+    "nmap,nping,masscan,zmap,unicornscan,hping3,tcping,tcptraceroute,"
+    "check_*,keepalived,monit,ldirectord,blackbox_exporter";
+
 // Copies of the texts, in one place that lives as long as the process.
 class TextStore {
  public:
@@ -151,7 +160,10 @@ void read_config() {
   const char* skip_programs = source.value("NEXTADDR_SKIP_PROGRAMS");
   // A name of a program is matched as one of a host is.
   const HostFilter programs(view(only_programs), view(skip_programs));
-  the_config.off = is_on(source.value("NEXTADDR_OFF")) || programs.leaves_alone(program_name(), 0);
+  const HostFilter probers({}, only_programs == nullptr ? kProbers : std::string_view{});
+  the_config.off = is_on(source.value("NEXTADDR_OFF")) ||
+                   programs.leaves_alone(program_name(), 0) ||
+                   probers.leaves_alone(program_name(), 0);
   if (the_config.off) return;
   Config read;
   if (const char* level = source.value("NEXTADDR_LOG")) {

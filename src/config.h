@@ -18,7 +18,7 @@ enum class LogLevel : std::uint8_t { kOff, kError, kInfo, kDebug };
 
 struct Config {
   // NEXTADDR_OFF=1, or this program is not among NEXTADDR_ONLY_PROGRAMS, or among
-  // NEXTADDR_SKIP_PROGRAMS. Nothing else is read then.
+  // NEXTADDR_SKIP_PROGRAMS, or, without the former, a prober. Nothing else is read then.
   bool off = false;
   LogLevel log_level = LogLevel::kOff;                      // NEXTADDR_LOG
   const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr

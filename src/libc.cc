@@ -139,6 +139,15 @@ constinit Next<decltype(libc::gethostbyname2_r)> next_gethostbyname2_r{"gethostb
 
 // Variadic, as libc declares it: that may be another way to be called.
 constinit Next<int(int, ...)> next_prctl{"prctl"};
+constinit Next<decltype(libc::setuid)> next_setuid{"setuid"};
+constinit Next<decltype(libc::seteuid)> next_seteuid{"seteuid"};
+constinit Next<decltype(libc::setreuid)> next_setreuid{"setreuid"};
+constinit Next<decltype(libc::setresuid)> next_setresuid{"setresuid"};
+constinit Next<decltype(libc::setgid)> next_setgid{"setgid"};
+constinit Next<decltype(libc::setegid)> next_setegid{"setegid"};
+constinit Next<decltype(libc::setregid)> next_setregid{"setregid"};
+constinit Next<decltype(libc::setresgid)> next_setresgid{"setresgid"};
+constinit Next<decltype(libc::capset)> next_capset{"capset"};
 
 #ifdef NEXTADDR_HAS_TIME64
 constinit Next<decltype(libc::ppoll64)> next_ppoll64{"__ppoll64"};
@@ -383,6 +392,20 @@ int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer,
   return next != nullptr ? next(name, family, entry, buffer, size, result, error) : ENOSYS;
 }
 
+int setuid(uid_t user) { return call(next_setuid, user); }
+int seteuid(uid_t effective) { return call(next_seteuid, effective); }
+int setreuid(uid_t real, uid_t effective) { return call(next_setreuid, real, effective); }
+int setresuid(uid_t real, uid_t effective, uid_t saved) {
+  return call(next_setresuid, real, effective, saved);
+}
+int setgid(gid_t group) { return call(next_setgid, group); }
+int setegid(gid_t effective) { return call(next_setegid, effective); }
+int setregid(gid_t real, gid_t effective) { return call(next_setregid, real, effective); }
+int setresgid(gid_t real, gid_t effective, gid_t saved) {
+  return call(next_setresgid, real, effective, saved);
+}
+int capset(void* header, const void* data) { return call(next_capset, header, data); }
+
 int prctl(int option, unsigned long second, unsigned long third, unsigned long fourth,
           unsigned long fifth) {
   auto* next = next_prctl.get();
@@ -465,6 +488,15 @@ void resolve_signal_safe() {
   next_setsockopt.get();
   next_prctl.get();
   connect_is_plain.store(is_connect_plain(), std::memory_order_relaxed);
+  next_setuid.get();
+  next_seteuid.get();
+  next_setreuid.get();
+  next_setresuid.get();
+  next_setgid.get();
+  next_setegid.get();
+  next_setregid.get();
+  next_setresgid.get();
+  next_capset.get();
 #ifdef NEXTADDR_HAS_TIME64
   next_ppoll64.get();
   next_select64.get();

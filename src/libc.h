@@ -83,6 +83,17 @@ void closefrom(int first);
 int prctl(int option, unsigned long second, unsigned long third, unsigned long fourth,
           unsigned long fifth);
 
+// Changes of credentials.
+int setuid(uid_t user);
+int seteuid(uid_t effective);
+int setreuid(uid_t real, uid_t effective);
+int setresuid(uid_t real, uid_t effective, uid_t saved);
+int setgid(gid_t group);
+int setegid(gid_t effective);
+int setregid(gid_t real, gid_t effective);
+int setresgid(gid_t real, gid_t effective, gid_t saved);
+int capset(void* header, const void* data);
+
 // Ends the program as glibc's fortified functions do (__chk_fail); no function of libc's interface.
 [[noreturn]] void buffer_overflow_detected();
 

@@ -1,7 +1,6 @@
 #include "observe.h"
 
-#include <cerrno>
-#include <csignal>
+#include <netinet/in.h>
 
 #include "borrowed_list.h"
 #include "clock.h"
@@ -9,66 +8,58 @@
 #include "engine/address.h"
 #include "engine/host_table.h"
 #include "errno_kept.h"
+#include "found_names.h"
 #include "memory/memory.h"
 #include "process.h"
 #include "report.h"
-#include "signals.h"
 
 namespace nextaddr {
 namespace {
 
-// The table is written for microseconds at a time (a compaction: some milliseconds), but the writer
-// may lose its processor meanwhile.
-constexpr std::uint64_t kLockPatienceMs = 200;
-
-// The writer's lock of the host table, shared with forked processes. Neither a handler that jumps
-// out, nor a fork in one, nor a cancellation may leave it behind. Only a SIGKILL can, and then it
-// is taken over.
-class WriteLock {
+// Gathers the addresses of one answer. Those that there is no room for are failed over no more,
+// because it would be forgotten whose they are.
+class Answer {
  public:
-  explicit WriteLock(HostTable& table) : table_(table) {
-    const std::uint64_t start = now_ms();
-    while (!(held_ = table_.try_lock(own_pid()))) {
-      if (now_ms() - start >= kLockPatienceMs) {
-        const std::uint32_t owner = table_.lock_owner();
-        const bool dead = owner != 0 && kill(static_cast<pid_t>(owner), 0) != 0 && errno == ESRCH;
-        held_ = dead && table_.take_over(owner, own_pid());
-        break;
-      }
-      sleep_briefly();
+  [[nodiscard]] bool usable() const { return list_.get() != nullptr; }
+  void add(const Address& address) {
+    if (!list_.get()->add(address)) host_table().shut(address);
+  }
+
+  void learn(const char* host, LookupFamilies families, std::uint16_t port, MayWait may_wait) {
+    if (!owns_memory() || list_.get()->size() == 0) return;
+    AddressList& addresses = *list_.get();
+    const bool numeric = is_numeric(host);
+    if (numeric) may_wait = MayWait::kNo;
+    if (numeric && addresses.size() == 1 && repeats_found_address(addresses[0], port)) {
+      return report_debug("takes for that of a name found just now the number ", host);
     }
+    bool learned = false;
+    {
+      const TableLock lock(host_table(), may_wait);
+      learned = lock.held() && host_table().learn(host, addresses, families, config().filter, port);
+    }
+    if (!learned) host_table().shut(addresses);
+    if (!numeric) note_found_name(host, port);
+    if (learned && addresses.size() > 1) refresh_memory();
+    report_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ",
+                 host);
   }
-  ~WriteLock() {
-    if (held_) table_.unlock();
-  }
-  WriteLock(const WriteLock&) = delete;
-  WriteLock& operator=(const WriteLock&) = delete;
-  [[nodiscard]] bool held() const { return held_; }
 
  private:
-  const Uninterrupted uninterrupted_;
-  HostTable& table_;
-  bool held_ = false;
+  const BorrowedList list_;
 };
-
-void learn(const char* host, AddressList& addresses, LookupFamilies families) {
-  if (!owns_memory()) return;
-  bool learned = false;
-  {
-    const WriteLock lock(host_table());
-    learned = lock.held() && host_table().learn(host, addresses, families, config().filter);
-  }
-  if (learned && addresses.size() > 1) refresh_memory();
-  report_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ", host);
-}
 
 }  // namespace
 
-void observe_addrinfo(const char* node, int family, const addrinfo* result) {
+void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,
+                      MayWait may_wait) {
   if (node == nullptr || !active()) return;
+  if (hints != nullptr && (hints->ai_flags & AI_PASSIVE) != 0) return;
+  const int family = hints != nullptr ? hints->ai_family : AF_UNSPEC;
   const ErrnoKept kept;
-  const BorrowedList addresses;
-  if (addresses.get() == nullptr) return;
+  Answer answer;
+  if (!answer.usable()) return;
+  in_port_t port = 0;
   LookupFamilies families{family != AF_INET6, family != AF_INET};
   for (const addrinfo* entry = result; entry != nullptr; entry = entry->ai_next) {
     Endpoint endpoint;
@@ -77,28 +68,27 @@ void observe_addrinfo(const char* node, int family, const addrinfo* result) {
     }
     // An AF_INET6 lookup with AI_V4MAPPED tells of IPv4 as well, when it answers with it.
     if (endpoint.address.is_ipv4()) families.ipv4 = true;
-    if (!addresses.get()->add(endpoint.address)) break;
+    port = endpoint.port;
+    answer.add(endpoint.address);
   }
-  learn(node, *addresses.get(), families);
+  answer.learn(node, families, ntohs(port), may_wait);
 }
 
-void observe_request(const gaicb* request) {
-  const addrinfo* hints = request->ar_request;
-  observe_addrinfo(request->ar_name, hints != nullptr ? hints->ai_family : AF_UNSPEC,
-                   request->ar_result);
+void observe_request(const gaicb* request, MayWait may_wait) {
+  observe_addrinfo(request->ar_name, request->ar_request, request->ar_result, may_wait);
 }
 
-void observe_hostent(const char* name, const hostent* entry) {
+void observe_hostent(const char* name, const hostent* entry, MayWait may_wait) {
   if (name == nullptr || entry == nullptr || !active()) return;
   const ErrnoKept kept;
-  const BorrowedList addresses;
-  if (addresses.get() == nullptr) return;
+  Answer answer;
+  if (!answer.usable()) return;
   for (char* const* bytes = entry->h_addr_list; bytes != nullptr && *bytes != nullptr; ++bytes) {
     const Address address =
         entry->h_addrtype == AF_INET ? address_from_ipv4(*bytes) : address_from_ipv6(*bytes, 0);
-    if (!addresses.get()->add(address)) break;
+    answer.add(address);
   }
-  learn(name, *addresses.get(), {entry->h_addrtype == AF_INET, entry->h_addrtype == AF_INET6});
+  answer.learn(name, {entry->h_addrtype == AF_INET, entry->h_addrtype == AF_INET6}, 0, may_wait);
 }
 
 }  // namespace nextaddr

@@ -5,15 +5,18 @@
 
 #include <netdb.h>
 
+#include "table_lock.h"
+
 namespace nextaddr {
 
-// `family` is the one asked for (hints->ai_family, or AF_UNSPEC).
-void observe_addrinfo(const char* node, int family, const addrinfo* result);
+// Null `hints`: none. A lookup made to bind (AI_PASSIVE) teaches nothing.
+void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,
+                      MayWait may_wait);
 
 // A gaicb whose lookup has succeeded.
-void observe_request(const gaicb* request);
+void observe_request(const gaicb* request, MayWait may_wait);
 
 // gethostbyname and its kin. Null `entry`: nothing was found.
-void observe_hostent(const char* name, const hostent* entry);
+void observe_hostent(const char* name, const hostent* entry, MayWait may_wait);
 
 }  // namespace nextaddr

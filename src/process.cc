@@ -7,6 +7,7 @@
 
 #include <atomic>
 
+#include "clock.h"
 #include "config.h"
 #include "errno_kept.h"
 #include "faults.h"
@@ -42,11 +43,15 @@ bool map_memory() {
   if (page == MAP_FAILED) return false;
   madvise(page, static_cast<std::size_t>(page_size), MADV_WIPEONFORK);
   own_page = static_cast<OwnPage*>(page);
-  // MAP_NORESERVE: 18 MB of addresses, of which only what lookups fill is ever memory.
+  // MAP_NORESERVE: 26 MB of addresses, of which only what lookups fill is ever memory.
   void* shared = mmap(nullptr, HostTable::memory_size(), PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (shared == MAP_FAILED) return false;
   table = HostTable(static_cast<HostTable::Memory*>(shared));
+  auto seed = static_cast<std::uint32_t>(now_us());
+  constexpr unsigned kNonBlock = 1;  // GRND_NONBLOCK
+  static_cast<void>(kernel::getrandom(&seed, sizeof seed, kNonBlock));
+  table.set_seed(seed);
   if (config().memory_file == nullptr) return true;
   shared = mmap(nullptr, AddressMemory::memory_size(), PROT_READ | PROT_WRITE,
                 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -94,6 +99,8 @@ bool active() {
   if (now == kActive) return true;
   return now == kNew && start();
 }
+
+void become_inert() { state.store(kInert, std::memory_order_release); }
 
 bool owns_memory() {
   const auto pid = static_cast<std::uint32_t>(getpid());

@@ -32,6 +32,9 @@ std::uint32_t own_pid();
 // (glibc 2.32).
 bool has_other_threads();
 
+// From now on active() is false: nothing new begins.
+void become_inert();
+
 // A program that forbids itself system calls (seccomp(2)) is ended by one too many, and to ask the
 // kernel whether it has done so may be that one. kPossible: it has taken the step before
 // (PR_SET_NO_NEW_PRIVS), which some take for its own sake; nothing is left for its end to do then.
@@ -47,7 +50,8 @@ Sandbox sandbox();
 // Async-signal-safe.
 int open_unless_sandboxed(const char* path, int flags, mode_t mode = 0);
 
-// What lookups taught us, shared with forked children; not usable() when there was no memory for
+// What lookups taught us, shared with forked children of the same
+// credentials (sharing.h); not usable() when there was no memory for
 // it.
 HostTable& host_table();
 

@@ -4,11 +4,13 @@
 #include <netinet/tcp.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "engine/schedule.h"
 #include "errno_kept.h"
 #include "kernel.h"
 #include "libc.h"
+#include "process.h"
 #include "signals.h"
 #include "steering.h"
 
@@ -34,6 +36,18 @@ void disconnect(int fd) {
   nowhere.ss_family = AF_UNSPEC;
   // The length of an in6 sockaddr: an AF_INET6 socket refuses less.
   libc::connect(fd, reinterpret_cast<const sockaddr*>(&nowhere), sizeof(sockaddr_in6));
+}
+
+// Before Linux 5.14, and where it is emulated, the namespace of a socket is not told. That of its
+// process is, by an inode. Whatever is made in another one than the first is not known.
+[[gnu::cold]] std::uint64_t network_of_process() {
+  static constinit std::atomic<std::uint64_t> first{0};
+  if (sandbox() != Sandbox::kNone) return 0;
+  struct stat status {};
+  if (kernel::stat("/proc/thread-self/ns/net", status) != 0) return 0;
+  std::uint64_t known = 0;
+  first.compare_exchange_strong(known, status.st_ino, std::memory_order_relaxed);
+  return known == 0 || known == status.st_ino ? status.st_ino : 0;
 }
 
 }  // namespace
@@ -155,6 +169,50 @@ std::uint32_t round_trip_us(int fd) {
   // Of a SYN or an answer that was lost and sent again the kernel measures too much.
   if (!get_option(fd, IPPROTO_TCP, TCP_INFO, info) || info.tcpi_total_retrans != 0) return 0;
   return info.tcpi_rtt;
+}
+
+bool has_received(int fd) {
+  // Of struct tcp_info as the kernel has it: that of libc ends before tcpi_bytes_received.
+  struct {
+    char before[128];
+    std::uint64_t bytes_received;
+  } info{};
+  socklen_t length = sizeof info;
+  if (libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return true;
+  return length < sizeof info || info.bytes_received != 0;
+}
+
+std::uint64_t network_of(int fd) {
+  constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE
+  const ErrnoKept errno_kept;
+  std::uint64_t cookie = 0;
+  if (get_option(fd, SOL_SOCKET, kNetnsCookie, cookie)) return cookie;
+  return network_of_process();
+}
+
+bool is_steered(int fd) {
+  if (option_value(fd, SOL_SOCKET, SO_MARK) != 0 || bound_device(fd) != 0) return true;
+  // There the next call may be the last one.
+  if (sandbox() != Sandbox::kNone) return false;
+  sockaddr_storage local;
+  socklen_t length = sizeof local;
+  Endpoint bound;
+  const SocketPhase phase = socket_phase(fd);
+  if (phase != SocketPhase::kClosed && phase != SocketPhase::kEnded) return false;
+  auto* address = reinterpret_cast<sockaddr*>(&local);
+  if (getsockname(fd, address, &length) != 0 || !read_sockaddr(address, length, bound)) {
+    return true;
+  }
+  const std::uint32_t last = bound.address.words[3];
+  return bound.address.is_ipv4() ? last != 0 : bound.address != Address{};
+}
+
+in_port_t local_port(int fd) {
+  if (sandbox() != Sandbox::kNone) return 0;
+  sockaddr_in6 local{};
+  socklen_t length = sizeof local;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length);
+  return local.sin6_port;  // at the same place in both families
 }
 
 int pending_error(int fd) { return option_value(fd, SOL_SOCKET, SO_ERROR); }

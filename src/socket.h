@@ -2,6 +2,7 @@
 // here. All are async-signal-safe. errno is what the step's own system calls leave.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -62,6 +63,21 @@ bool was_never_connected(int fd);
 
 // The round-trip time of the handshake as the kernel has measured it; 0: not told.
 std::uint32_t round_trip_us(int fd);
+
+// Whether data has ever arrived on this TCP connection; true also where the kernel does not tell
+// (Linux before 4.1).
+bool has_received(int fd);
+
+// Stands for the network namespace of this socket, for all processes of the machine; 0: not told.
+std::uint64_t network_of(int fd);
+
+// This socket does not go the way that others go: by its mark, its device or the source address it
+// is bound to. The last can be told only of one that is not connected. In a sandbox it is taken for
+// granted.
+bool is_steered(int fd);
+
+// The port that this socket has, or has had; 0 in a sandbox.
+in_port_t local_port(int fd);
 
 // SO_ERROR, which reading clears.
 int pending_error(int fd);

@@ -238,7 +238,7 @@ class Scenario:
             if kind == "live":
                 self._connections[address] = 0
                 self._received[address] = []
-                listener.listen(128)
+                listener.listen(1024)
                 self._waiting.register(listener, select.POLLIN)
                 threading.Thread(target=self._accept, args=(listener, address), daemon=True).start()
             elif kind != "refused":

@@ -127,7 +127,7 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   {
     // A signal that comes between two steps must not be lost: it ends the next wait.
     const SignalsBlocked blocked;
-    const Request request = look_up_request(requested);
+    const Request request = look_up_request(fd, requested);
     if (request.goes_elsewhere()) {
       const auto result = connect_elsewhere(fd, requested, settings, blocked.before(), request);
       if (result) return *result;
@@ -135,8 +135,8 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
     fault = draw_fault(fd, requested.address, requested);
     const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
     if (briefly_connect(fd, address, length, settings.send_timeout, fault) == 0) {
-      note_success(requested.address, requested.port);
-      if (began_us != 0) note_rtt(requested.address, requested.port, now_us() - began_us);
+      note_success(fd, requested.address, requested.port);
+      if (began_us != 0) note_rtt(fd, requested.address, requested.port, now_us() - began_us);
       return 0;
     }
     first = errno;

@@ -12,6 +12,7 @@
 #include "faults.h"
 #include "libc.h"
 #include "memory/memory.h"
+#include "own_connections.h"
 #include "pin.h"
 #include "process.h"
 #include "report.h"
@@ -39,6 +40,24 @@ std::uint32_t milliseconds(const timeval& time) {
 bool leaves_untouched(int outcome) {
   return outcome == ENETUNREACH || outcome == EHOSTUNREACH || outcome == EINVAL ||
          outcome == EACCES;
+}
+
+// A port that the program has learnt from the server it asks, and that is this server's alone: a
+// connection to it is open and has had something to say, and nothing else accounts for the port.
+// (Had that been said only since this connect began, it would look the same: then the connect stays
+// where it need not.)
+bool is_learnt_port(const DestinationList& list, const Endpoint& requested) {
+  constexpr std::uint16_t kFirstUnreserved = 1024;
+  const std::uint16_t port = ntohs(requested.port);
+  if (port < kFirstUnreserved || host_table().names_port(list, port) ||
+      is_first_port(requested.address, requested.port)) {
+    return false;
+  }
+  const auto has_spoken = [](void* context, const OwnConnection& connection) {
+    return connection.has_received && connection.peer == *static_cast<const Address*>(context);
+  };
+  Address address = requested.address;
+  return may_have_connection(has_spoken, &address);
 }
 
 }  // namespace
@@ -69,7 +88,8 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   error_ = 0;
   asked_ = 0;
   waits_ = waits;
-  instead_ = was_given_ = untouched_ = interrupted_ = false;
+  port_before_ = 0;
+  instead_ = was_given_ = untouched_ = interrupted_ = steered_ = false;
   return cookie_ != 0;
 }
 
@@ -231,8 +251,8 @@ Action ConnectOperation::plan() {
   limits.probes = probes::can_be_made();
   // Also with probes: perhaps one cannot be made.
   limits.kernel_ms = kernel_patience_of(socket_);
-  return attempts_.planned(destinations, limits, distance_of(requested_.address, requested_.port),
-                           now);
+  return attempts_.planned(destinations, limits,
+                           distance_of(socket_, requested_.address, requested_.port), now);
 }
 
 // False when there is no other address to ask, or the program walks a list that has just failed as
@@ -248,6 +268,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
     list_.candidates.keep(list_.ipv6);
   }
   if (!list_.candidates.has(list_.requested) || list_.candidates.count() < 2) return false;
+  if (is_learnt_port(list_, requested_)) return false;
   const auto now = static_cast<std::uint32_t>(now_ms());
   if (table.walks_exhausted(list_, own_pid(), now)) {
     // A parked one has not been asked yet: the program's own connect is about to.
@@ -257,7 +278,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   out.candidates = list_.candidates;
   out.ipv6 = list_.ipv6;
   out.requested = list_.requested;
-  find_bad_ones(table, list_, requested_.port, out.parked, out.silent);
+  find_bad_ones(socket_, table, list_, requested_.port, out.parked, out.silent);
   // What the program has seen of this host comes after what it has not.
   const PositionSet touched = walk::touched(table, list_, requested_.port);
   PositionSet fresh = out.candidates;
@@ -298,7 +319,7 @@ Action ConnectOperation::connect_to(const Action& action) {
   made.outcome = attempt(current_, made.fault);
   interrupted_ = made.outcome == EINTR;
   if (made.outcome == EINPROGRESS || interrupted_) {
-    made.distance = distance_of(current_, requested_.port);
+    made.distance = distance_of(socket_, current_, requested_.port);
   }
   untouched_ = !waits_ && leaves_untouched(made.outcome);
   return attempts_.started(made, now_ms());
@@ -322,6 +343,7 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(to, requested_, destination);
   const auto* address = reinterpret_cast<const sockaddr*>(&destination);
+  port_before_ = local_port(socket_);
   const int result = is_non_blocking(socket_)
                          ? connect_with_fault(socket_, address, length, fault)
                          : briefly_connect(socket_, address, length, send_timeout(socket_), fault);
@@ -416,7 +438,7 @@ Action ConnectOperation::ask(const Action& action) {
     }
   }
   if (is_made) {
-    attempts_.probing(position, distance_of(address, requested_.port), now_ms());
+    attempts_.probing(position, distance_of(socket_, address, requested_.port), now_ms());
     // A route that is missing is found missing at once.
     look_at_probes();
   } else {
@@ -429,13 +451,14 @@ Action ConnectOperation::ask(const Action& action) {
 probes::Findings ConnectOperation::findings_of(Asked& asked) {
   using probes::State;
   const auto took = static_cast<std::uint32_t>(now_ms() - asked.began_ms);
-  const probes::Findings silent{took < kProbeMs ? State::kAsking : State::kOver, 0, took, false};
+  const probes::Findings silent{took < kProbeMs ? State::kAsking : State::kOver, 0, took, false,
+                                false};
   Address address;
   switch (asked.fault.action) {
     case FaultAction::kRefuse:
-      return {State::kFailed, ECONNREFUSED, took, false};
+      return {State::kFailed, ECONNREFUSED, took, false, false};
     case FaultAction::kErrno:
-      return {State::kFailed, static_cast<int>(asked.fault.argument), took, false};
+      return {State::kFailed, static_cast<int>(asked.fault.argument), took, false, false};
     case FaultAction::kDelay:
       if (took < asked.fault.argument || !address_at(asked.position, address)) return silent;
       asked.fault = {};
@@ -460,7 +483,8 @@ void ConnectOperation::look_at_probes() {
     const std::uint16_t position = asked.position;
     const probes::Findings found = findings_of(asked);
     const auto tell = [&](Probe what) {
-      remember(attempts_.probed(position, what, found.error, found.ms, now_ms()));
+      const Action learnt = attempts_.probed(position, what, found.error, found.ms, now_ms());
+      if (!found.is_local) remember(learnt);
     };
     Address address;
     switch (found.state) {
@@ -473,7 +497,7 @@ void ConnectOperation::look_at_probes() {
         asked.answered = true;
         probes::release(asked.probe);
         if (found.exact && address_at(position, address)) {
-          note_rtt(address, requested_.port, std::uint64_t{1000} * found.ms);
+          note_rtt(socket_, address, requested_.port, std::uint64_t{1000} * found.ms);
         }
         tell(Probe::kAnswered);
         break;
@@ -504,17 +528,28 @@ Fault ConnectOperation::fault_for(std::size_t position) {
 
 // ---- The memory, and the log ----
 
-// What the machine has learnt, told to the memory.
+// The network says EHOSTUNREACH for an address, but so does a route of this machine, by which the
+// attempt never got as far as to have a port.
+bool ConnectOperation::was_unreachable_from_here() const {
+  return attempts_.log().last_error() == EHOSTUNREACH &&
+         (untouched_ || local_port(socket_) == port_before_);
+}
+
+// What the machine has learnt, told to the memory: nothing of a socket that goes a way of its own.
 void ConnectOperation::remember(const Action& action) {
   if (action.lesson == Lesson::kNothing) return;
+  // By now the socket has been taken back, unless it is left in flight.
+  steered_ = steered_ || is_steered(socket_);
+  const bool is_of_socket = !is_planned() || action.about == attempts_.position();
+  if (steered_ || (is_of_socket && was_unreachable_from_here())) return;
   Address address = current_;
-  if (is_planned() && action.about != attempts_.position() && !address_at(action.about, address)) {
-    return;
-  }
+  if (!is_of_socket && !address_at(action.about, address)) return;
   NameBuffer buffer{};
   const std::string_view host = host_table().host_name(list_, buffer);
-  if (action.lesson == Lesson::kFailed) return note_failure(address, requested_.port, host);
-  note_silence(address, requested_.port, action.silent_ms, host);
+  if (action.lesson == Lesson::kFailed) {
+    return note_failure(socket_, address, requested_.port, host);
+  }
+  note_silence(socket_, address, requested_.port, action.silent_ms, host);
   if (action.lesson == Lesson::kLeft) leave_in_silence(action, address);
 }
 
@@ -522,7 +557,7 @@ void ConnectOperation::remember(const Action& action) {
 // if that is silent as well is it parked; should it answer, its distance is known from then on.
 void ConnectOperation::leave_in_silence(const Action& action, const Address& left) {
   // It is silent on purpose, and what is remembered is for later connects of the same run.
-  if (connects_have_faults()) return note_failure(left, requested_.port, {});
+  if (connects_have_faults()) return note_failure(socket_, left, requested_.port, {});
   Asked* asked = place_for(action.about);
   if (asked == nullptr) return;
   asked->probe = probe(left);
@@ -535,8 +570,11 @@ void ConnectOperation::leave_in_silence(const Action& action, const Address& lef
 void ConnectOperation::conclude() {
   error_ = attempts_.error();
   if (error_ == 0) {
-    note_success(current_, requested_.port);
-    note_rtt(current_, requested_.port, round_trip_us(socket_));
+    note_connect_to(current_, requested_.port);
+    if (!steered_) {
+      note_success(socket_, current_, requested_.port);
+      note_rtt(socket_, current_, requested_.port, round_trip_us(socket_));
+    }
   }
   let_go();
   if (!is_planned()) return;

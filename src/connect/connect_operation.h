@@ -126,6 +126,7 @@ class ConnectOperation {
   bool address_at(std::size_t position, Address& out) const;
   bool take_back_for(const Address& next);
   bool restore();
+  [[nodiscard]] bool was_unreachable_from_here() const;
   void remember(const Action& action);
   void conclude();
   void report() const;
@@ -148,6 +149,8 @@ class ConnectOperation {
   bool was_given_;  // the requested address, in the place of another
   bool untouched_;  // the last attempt failed before it had changed anything on the socket
   bool interrupted_;
+  bool steered_;           // by its mark, device or source address: it teaches nothing of others
+  in_port_t port_before_;  // of the socket, before the last attempt
 };
 
 }  // namespace nextaddr

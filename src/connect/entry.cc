@@ -12,6 +12,7 @@
 #include "descriptors.h"
 #include "faults.h"
 #include "libc.h"
+#include "own_connections.h"
 #include "process.h"
 #include "program_settings.h"
 #include "socket.h"
@@ -51,6 +52,7 @@ bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& request
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested) {
+  note_connect_to(requested.address, requested.port);
   // It will be bound to the device of that address: whether the program had bound it to that, too,
   // could not be told afterwards.
   if (is_link_local(requested.address) && bound_device(fd) != 0) {

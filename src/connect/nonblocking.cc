@@ -41,7 +41,7 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
     return libc::connect(fd, address, length);
   }
   std::optional<int> error;
-  const Request request = look_up_request(requested);
+  const Request request = look_up_request(fd, requested);
   if (request.goes_elsewhere()) error = starting.elsewhere(request.to_be_probed, request.was_given);
   if (!error) {
     const Fault fault = draw_fault(fd, requested.address, requested);

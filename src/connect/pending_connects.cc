@@ -667,11 +667,11 @@ void learn_from_first(const FirstAttempt::Values& first, int fd) {
   constexpr std::uint64_t kLong = 50'000;
   const Endpoint& requested = first.requested;
   const std::uint64_t took_us = wants_rtt() ? now_us() - first.began_us : 0;
-  const bool failing = is_failing(requested.address, requested.port);
+  const bool failing = is_failing(fd, requested.address, requested.port);
   if ((failing || took_us > kNear) && socket_cookie(fd) != first.cookie) return;
-  if (failing) note_success(requested.address, requested.port);
+  if (failing) note_success(fd, requested.address, requested.port);
   if (took_us == 0) return;
-  note_rtt(requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
+  note_rtt(fd, requested.address, requested.port, took_us < kLong ? took_us : round_trip_us(fd));
 }
 
 }  // namespace

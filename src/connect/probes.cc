@@ -216,7 +216,7 @@ bool begin(Probe& probe, const Endpoint& like) {
   const int error = result == 0 ? 0 : errno;
   end(probe);
   if (!moves_on(error)) return false;
-  probe.found = {State::kFailed, error, 0, true};
+  probe.found = {State::kFailed, error, 0, true, error == EHOSTUNREACH};
   return true;
 }
 
@@ -245,7 +245,8 @@ void observe(Probe& probe) {
   } else {
     return;
   }
-  end(probe);
+  // What lingers has yet to teach, which it does by its socket.
+  if (!probe.lingers) end(probe);
 }
 
 bool is_same(const Probe& probe, const Address& address, in_port_t port, const Way& way) {
@@ -284,15 +285,15 @@ Probe* take_place(std::uint64_t now) {
 void teach(const Probe& probe) {
   switch (probe.found.state) {
     case State::kAnswered:
-      note_success(probe.address, probe.port);
+      note_success(probe.fd, probe.address, probe.port);
       if (probe.found.exact)
-        note_rtt(probe.address, probe.port, std::uint64_t{1000} * probe.found.ms);
+        note_rtt(probe.fd, probe.address, probe.port, std::uint64_t{1000} * probe.found.ms);
       break;
     case State::kFailed:
-      if (parks(probe.found.error)) note_failure(probe.address, probe.port, {});
+      if (parks(probe.found.error)) note_failure(probe.fd, probe.address, probe.port, {});
       break;
     default:
-      if (probe.found.ms >= kSilentMs) note_failure(probe.address, probe.port, {});
+      if (probe.found.ms >= kSilentMs) note_failure(probe.fd, probe.address, probe.port, {});
       break;
   }
 }
@@ -344,7 +345,8 @@ Handle ask(int socket, const Address& address, const Endpoint& like,
   probe->way = way;
   probe->began_ms = probe->looked_ms = now;
   probe->fd = -1;
-  probe->found = {State::kAsking, 0, 0, false};
+  probe->found = {};
+  probe->found.state = State::kAsking;
   if (!begin(*probe, like)) return {};
   probe->serial = ++last_serial != 0 ? last_serial : ++last_serial;
   probe->users = 1;
@@ -402,10 +404,11 @@ std::uint64_t look_after_lingering() {
       next = std::min(next, next_look(probe, now));
       continue;
     }
-    teach(probe);
+    if (is_own(probe) && !probe.found.is_local) teach(probe);
     probe.lingers = false;
     lingering.fetch_sub(1, std::memory_order_relaxed);
     note_errand(false);
+    if (probe.found.state != State::kAsking) end(probe);
     if (probe.users == 0) forget(probe);
   }
   return next;

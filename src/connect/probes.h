@@ -36,6 +36,8 @@ struct Findings {
   std::uint32_t ms = 0;  // how long it took, or takes
   // The answer was met soon enough to tell how far the address is.
   bool exact = false;
+  // The error is this machine's own: there is no route.
+  bool is_local = false;
 };
 
 // True where probes can be made at all: not with NEXTADDR_PROBES=0, in a sandbox, or where another

@@ -18,12 +18,13 @@ struct Request {
 };
 
 // A connect to it is about to begin: ask once for each. Some loads while nothing has failed.
-inline Request look_up_request(const Endpoint& requested) {
+inline Request look_up_request(int fd, const Endpoint& requested) {
   Request request;
   request.was_given = walk::was_given(requested.address, requested.port);
   if (!address_memory().may_hold_failures() && !walk::has_given()) return request;
   walk::note_asked(requested.address, requested.port);
-  const Standing standing = standing_of(requested.address, requested.port, probes::can_be_made());
+  const Standing standing =
+      standing_of(fd, requested.address, requested.port, probes::can_be_made());
   request.is_asked_last = standing != Standing::kWell;
   request.to_be_probed = standing == Standing::kToBeProbed;
   return request;

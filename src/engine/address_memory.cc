@@ -46,21 +46,17 @@ void AddressEntry::catch_up(const AddressEntry& other) {
   host = other.host;
 }
 
-bool AddressEntry::is_of(const Address& wanted, std::uint16_t wanted_port) const {
-  return port == wanted_port && address == wanted;
-}
-
 std::size_t bucket_of(const Address& address, std::uint16_t port) {
   return (hash_of(address) ^ port * 0x9e3779b1u >> 16) % kMemoryBuckets;
 }
 
-std::size_t place_in(const AddressBucket& bucket, const Address& address, std::uint16_t port) {
+std::size_t place_in(const AddressBucket& bucket, const AddressKey& key) {
   std::size_t best = 0;
   for (std::size_t i = 0; i < bucket.size(); ++i) {
-    if (bucket[i].is_of(address, port)) return i;
+    if (bucket[i].key == key) return i;
     const auto worth = [](const AddressEntry& entry) {
       // Free, not failing, failing; then by age.
-      const std::uint64_t kind = entry.port == 0 ? 0 : entry.health.failures == 0 ? 1 : 2;
+      const std::uint64_t kind = entry.key.port == 0 ? 0 : entry.health.failures == 0 ? 1 : 2;
       return kind << 62 | (entry.health.updated_ms & ~std::uint64_t{0} >> 2);
     };
     if (worth(bucket[i]) < worth(bucket[best])) best = i;
@@ -128,26 +124,47 @@ void AddressMemory::read_bucket(std::size_t bucket, AddressBucket& out) const {
   }
 }
 
-bool AddressMemory::find(const Address& address, std::uint16_t port, AddressEntry& out) const {
+template <typename Test>
+bool AddressMemory::find(const Address& address, std::uint16_t port, AddressEntry& out,
+                         Test test) const {
   if (memory_ == nullptr || port == 0) return false;
   const std::size_t first = bucket_of(address, port) * kBucketEntries;
   for (std::size_t i = 0; i < kBucketEntries; ++i) {
-    if (read(first + i, out) && out.is_of(address, port)) return true;
+    if (read(first + i, out) && test(out)) return true;
   }
   return false;
 }
 
+bool AddressMemory::find(const AddressKey& key, AddressEntry& out) const {
+  return find(key.address, key.port, out,
+              [&](const AddressEntry& each) { return each.key == key; });
+}
+
+bool AddressMemory::knows(const Address& address, std::uint16_t port) const {
+  AddressEntry entry;
+  return find(address, port, entry, [&](const AddressEntry& each) {
+    return each.key.port == port && each.key.address == address;
+  });
+}
+
+bool AddressMemory::knows_failing(const Address& address, std::uint16_t port) const {
+  AddressEntry entry;
+  return find(address, port, entry, [&](const AddressEntry& each) {
+    return each.key.port == port && each.key.address == address && each.health.failures != 0;
+  });
+}
+
 bool AddressMemory::store(const AddressEntry& entry) const {
-  if (memory_ == nullptr || entry.port == 0) return false;
-  const std::size_t bucket = bucket_of(entry.address, entry.port);
+  if (memory_ == nullptr || entry.key.port == 0) return false;
+  const std::size_t bucket = bucket_of(entry.key.address, entry.key.port);
   AddressBucket entries;
   read_bucket(bucket, entries);
-  return write(bucket * kBucketEntries + place_in(entries, entry.address, entry.port), entry);
+  return write(bucket * kBucketEntries + place_in(entries, entry.key), entry);
 }
 
 void AddressMemory::adopt(const AddressEntry& entry) const {
   AddressEntry known;
-  if (!find(entry.address, entry.port, known)) known = entry;
+  if (!find(entry.key, known)) known = entry;
   known.catch_up(entry);
   store(known);
 }

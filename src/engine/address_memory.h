@@ -1,4 +1,5 @@
-// the health of all addresses this process knows of, by address and port. Pure: works on memory
+// the health of all addresses this process knows of, by address, port and network: what one network
+// namespace cannot reach another may. Pure: works on memory
 // it is given, which a process shares with its forked children; makes no system call, allocates
 // nothing.
 //
@@ -17,10 +18,17 @@
 
 namespace nextaddr {
 
+// What is known is known of this.
+struct AddressKey {
+  Address address{};
+  std::uint16_t port = 0;     // host order
+  std::uint64_t network = 0;  // stands for a network namespace
+  friend bool operator==(const AddressKey&, const AddressKey&) = default;
+};
+
 // Copied in pieces of 64 bits, also where these need less alignment.
 struct alignas(8) AddressEntry {
-  Address address{};
-  std::uint16_t port = 0;       // host order; 0: the entry is free
+  AddressKey key;               // port 0: the entry is free
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
   AddressHealth health{};
   // Of this process only, not in the memory file:
@@ -30,8 +38,6 @@ struct alignas(8) AddressEntry {
   void set_host_name(std::string_view name);
   // Takes over what another process knows of the same address, where that is newer.
   void catch_up(const AddressEntry& other);
-  // Same address and port.
-  [[nodiscard]] bool is_of(const Address& wanted, std::uint16_t wanted_port) const;
 };
 
 // Entries live in buckets; the memory file has the same buckets (src/memory/file.h).
@@ -39,11 +45,12 @@ inline constexpr std::size_t kMemoryBuckets = 128;
 inline constexpr std::size_t kBucketEntries = 8;
 using AddressBucket = std::array<AddressEntry, kBucketEntries>;
 
+// One for all networks of an address.
 std::size_t bucket_of(const Address& address, std::uint16_t port);
 
-// The entry of a bucket that is of this address, or the one to make room: a free one, else the one
+// The entry of a bucket that has this key, or the one to make room: a free one, else the one
 // changed longest ago, those that are not failing first.
-std::size_t place_in(const AddressBucket& bucket, const Address& address, std::uint16_t port);
+std::size_t place_in(const AddressBucket& bucket, const AddressKey& key);
 
 class AddressMemory {
  public:
@@ -54,6 +61,7 @@ class AddressMemory {
   constexpr AddressMemory() = default;
   explicit AddressMemory(Memory* memory) : memory_(memory) {}
   [[nodiscard]] bool usable() const { return memory_ != nullptr; }
+  [[nodiscard]] Memory* memory() const { return memory_; }
 
   // One atomic load: false as long as no failing or silent entry has ever been stored.
   [[nodiscard]] bool may_hold_failures() const;
@@ -61,8 +69,12 @@ class AddressMemory {
   // The same for entries with an RTT.
   [[nodiscard]] bool may_hold_rtts() const;
 
+  // Something is known of this address and port, or that it is failing, in some network: then it is
+  // worth the system call that tells in which one the program is.
+  [[nodiscard]] bool knows(const Address& address, std::uint16_t port) const;
+  [[nodiscard]] bool knows_failing(const Address& address, std::uint16_t port) const;
   // False when nothing is known, or the entry is being written.
-  bool find(const Address& address, std::uint16_t port, AddressEntry& out) const;
+  bool find(const AddressKey& key, AddressEntry& out) const;
   // False when another writer is at it right now.
   bool store(const AddressEntry& entry) const;
   // Stores what another process knew, unless what is known here is newer.
@@ -73,12 +85,14 @@ class AddressMemory {
     AddressEntry entry;
     for (std::size_t bucket = 0; bucket < kMemoryBuckets; ++bucket) {
       for (std::size_t i = 0; i < kBucketEntries && is_used(bucket); ++i) {
-        if (read(bucket * kBucketEntries + i, entry) && entry.port != 0) each(entry);
+        if (read(bucket * kBucketEntries + i, entry) && entry.key.port != 0) each(entry);
       }
     }
   }
 
  private:
+  template <typename Test>
+  bool find(const Address& address, std::uint16_t port, AddressEntry& out, Test test) const;
   [[nodiscard]] bool is_used(std::size_t bucket) const;
   bool read(std::size_t index, AddressEntry& out) const;
   bool write(std::size_t index, const AddressEntry& entry) const;

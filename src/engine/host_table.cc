@@ -13,6 +13,10 @@ using Offset = std::uint32_t;  // index of a word in a half; 0 means none
 // 8 MiB a half: about 60,000 hosts with two addresses each. Untouched pages cost nothing.
 constexpr std::size_t kHalfWords = std::size_t{2} << 20;
 constexpr std::size_t kBuckets = std::size_t{1} << 16;
+// 8 MiB of marks, of which only those that were made cost memory: room for half a million
+// addresses. Beyond that some are failed over less than they might be.
+constexpr std::size_t kDoorways = std::size_t{1} << 17;
+constexpr std::size_t kDoors = 8;  // of one doorway, a cache line
 
 // A record: these words, then the name, the set of walked positions, and one entry for each
 // address.
@@ -24,7 +28,9 @@ enum RecordWord : Offset {
   kNextHost,
   kWalkPid,
   kWalkTime,
-  kRecordHeader
+  kPrint,  // of the set of its addresses
+  kPorts,  // those that lookups of the host named, two in a word
+  kRecordHeader = kPorts + 2
 };
 // An entry: four words of address, then these.
 enum EntryWord : Offset { kScope = 4, kNextEntry, kOwner, kEntryWords };
@@ -32,6 +38,18 @@ enum EntryWord : Offset { kScope = 4, kNextEntry, kOwner, kEntryWords };
 // kState bits.
 constexpr std::uint32_t kLive = 1;       // not superseded by a newer lookup
 constexpr std::uint32_t kLeftAlone = 2;  // --only or --skip exclude it on every port
+
+// A mark that no set of addresses has: whoever had this address, it is failed over no more.
+constexpr std::uint32_t kShut = ~std::uint32_t{0};
+
+// In the place of how many hosts there are: nothing that is learned counts.
+constexpr std::uint32_t kAllClosed = ~std::uint32_t{0};
+
+// What the kernel makes of a futex whose owner has died (FUTEX_OWNER_DIED).
+constexpr std::uint32_t kOwnerDied = 0x4000'0000;
+
+constexpr std::size_t kMaxPorts = std::size_t{kRecordHeader - kPorts} * 2;
+using Ports = std::array<std::uint16_t, kMaxPorts>;
 
 // Uses are told apart this finely, so that a host in steady use is written to rarely.
 constexpr std::size_t kUseSteps = 256;
@@ -64,6 +82,21 @@ std::uint32_t hash_of(std::string_view host) {
   return hash;
 }
 
+// Of one address; those of a set add up to its print, in whatever order they come.
+std::uint32_t print_of(std::uint32_t seed, const Address& address) {
+  for (const std::uint32_t word : address.words) seed = mix(seed, word);
+  return mix(seed, address.scope);
+}
+
+// Neither 0, which marks nothing, nor kShut.
+constexpr std::uint32_t as_mark(std::uint32_t sum) { return sum == 0 || sum == kShut ? 1 : sum; }
+
+std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < addresses.size(); ++i) sum += print_of(seed, addresses[i]);
+  return as_mark(sum);
+}
+
 constexpr Offset words_for_bytes(std::size_t bytes) { return static_cast<Offset>((bytes + 3) / 4); }
 constexpr Offset words_for_bits(std::size_t bits) { return static_cast<Offset>((bits + 31) / 32); }
 
@@ -78,6 +111,59 @@ constexpr Offset record_words(std::size_t count, std::size_t name_length) {
 
 }  // namespace
 
+// The marks of the addresses with one hash: in each door the tag of an address, and below it its
+// mark. They are filled from the first on, and never emptied.
+class alignas(64) HostTable::Doorway {
+ public:
+  // A host that had this address, in a set with this print, is known no more. By whoever comes,
+  // without a lock.
+  void close(std::uint32_t tag, std::uint32_t print) {
+    for (Door& door : doors_) {
+      std::uint64_t before = door.load(std::memory_order_relaxed);
+      for (;;) {
+        if (before == kAllShut) return;
+        const bool mine = before >> 32 == tag;
+        if (before != 0 && !mine) break;
+        if (mine && (mark_of(before) == print || mark_of(before) == kShut)) return;
+        const std::uint64_t after = std::uint64_t{tag} << 32 | (mine ? kShut : print);
+        if (door.compare_exchange_weak(before, after, std::memory_order_release,
+                                       std::memory_order_relaxed)) {
+          return;
+        }
+      }
+    }
+    doors_[kDoors - 1].store(kAllShut, std::memory_order_release);
+  }
+
+  // Nobody who had this address has been forgotten, or only such as had it in a set with this
+  // print.
+  [[nodiscard]] bool is_open(std::uint32_t tag, std::uint32_t print) const {
+    if (doors_[kDoors - 1].load(std::memory_order_acquire) == kAllShut) return false;
+    for (const Door& door : doors_) {
+      const std::uint64_t here = door.load(std::memory_order_acquire);
+      if (here == 0) return true;
+      if (here >> 32 == tag) return mark_of(here) == print;
+    }
+    return true;
+  }
+  [[nodiscard]] bool has_any() const { return doors_[0].load(std::memory_order_acquire) != 0; }
+
+  void copy_from(const Doorway& other) {
+    for (std::size_t i = 0; i < kDoors; ++i) {
+      const std::uint64_t door = other.doors_[i].load(std::memory_order_acquire);
+      if (door != 0) doors_[i].store(door, std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  using Door = std::atomic<std::uint64_t>;
+  // No tag is 0.
+  static constexpr std::uint64_t kAllShut = kShut;
+  static std::uint32_t mark_of(std::uint64_t door) { return static_cast<std::uint32_t>(door); }
+
+  Door doors_[kDoors];
+};
+
 struct HostTable::Memory {
   struct Half {
     Word used;  // words taken; word 0 is never used, so that offset 0 means none
@@ -85,11 +171,23 @@ struct HostTable::Memory {
     Word host_buckets[kBuckets];
     Word words[kHalfWords];
   };
-  Word lock;       // the writer's id
+  Word lock;       // the writer's thread id
   Word building;   // generation being written; differs from `published` only during compaction
   Word published;  // generation to read
   Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
+  Word seed;       // of prints
+  Word marks;      // 1 once a door has been closed
   Half halves[2];
+  Doorway doorways[kDoorways];
+
+  Doorway& doorway(const Address& address) { return doorways[hash_of(address) % kDoorways]; }
+  void close_door(const Address& address, std::uint32_t print) {
+    marks.store(1, std::memory_order_relaxed);
+    doorway(address).close(tag(address), print);
+  }
+  [[nodiscard]] std::uint32_t tag(const Address& address) const {
+    return as_mark(print_of(seed.load(std::memory_order_relaxed), address));
+  }
 };
 
 // Bounded access to one half. Nothing read through it is assumed to be consistent.
@@ -166,6 +264,22 @@ class HostTable::Reader {
     return 0;
   }
 
+  // Nobody who had this address has been forgotten, or only such as had the same addresses as the
+  // host of this record.
+  [[nodiscard]] bool is_open(const Address& address, Offset record) const {
+    const Doorway& doorway = memory_.doorway(address);
+    return !doorway.has_any() || doorway.is_open(memory_.tag(address), at(record + kPrint));
+  }
+
+  [[nodiscard]] Ports ports(Offset record) const {
+    Ports ports{};
+    for (std::size_t i = 0; i < kMaxPorts; ++i) {
+      const std::uint32_t two = at(record + kPorts + static_cast<Offset>(i / 2));
+      ports[i] = static_cast<std::uint16_t>(two >> (i % 2 * 16));
+    }
+    return ports;
+  }
+
   void note_use(Offset record) const {
     const Offset used = half_.used.load(std::memory_order_relaxed);
     if (used - at(record + kLastUse) < kUseStep || !valid()) return;
@@ -205,6 +319,7 @@ class HostTable::Reader {
       if ((state(other) & kLeftAlone) != 0 || filter.leaves_alone(name(other, buffer), port)) {
         return false;
       }
+      note_use(other);
       if (record == 0) {
         record = other;
         const std::size_t addresses = count(record);
@@ -219,7 +334,8 @@ class HostTable::Reader {
         return false;
       }
     }
-    if (record == 0 || effort.steps >= kMaxSteps || !out.candidates.has(out.requested)) {
+    if (record == 0 || effort.steps >= kMaxSteps || !out.candidates.has(out.requested) ||
+        !is_open(requested, record)) {
       return false;
     }
     out.generation = generation_;
@@ -233,7 +349,9 @@ class HostTable::Reader {
   std::uint32_t generation_;
 };
 
-// The lock holder's view. Every store leaves the structure walkable: link first, unlink afterwards.
+// The lock holder's view. Every store leaves the structure walkable, and what was known before
+// known: a record is written, then counted, then linked, and only then the one that it replaces is
+// unlinked. Whoever is killed in between leaves a host known twice at worst.
 class HostTable::Writer : public HostTable::Reader {
  public:
   using Reader::Reader;
@@ -243,12 +361,15 @@ class HostTable::Writer : public HostTable::Reader {
   }
   static void link(Word& place, Offset target) { place.store(target, std::memory_order_release); }
 
-  [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash) const {
+  // The record of this host that was linked last, or 0; of others than `except`.
+  [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash, Offset except = 0) const {
     NameBuffer buffer{};
     std::uint32_t steps = 0;
     for (Offset record = host_bucket(hash).load(std::memory_order_relaxed);
          record != 0 && steps++ < kMaxSteps; record = at(record + kNextHost)) {
-      if (at(record + kHash) == hash && same_host(name(record, buffer), host)) return record;
+      if (record != except && at(record + kHash) == hash && same_host(name(record, buffer), host)) {
+        return record;
+      }
     }
     return 0;
   }
@@ -265,24 +386,43 @@ class HostTable::Writer : public HostTable::Reader {
     return true;
   }
 
-  // Room for `words`, or 0.
-  [[nodiscard]] Offset allocate(Offset words) const {
+  // Room for `words`, or 0. It is taken by take() when what belongs there has been written.
+  [[nodiscard]] Offset room_for(Offset words) const {
     const Offset used = std::max<Offset>(half_.used.load(std::memory_order_relaxed), 1);
-    if (words > kHalfWords - std::min<std::size_t>(used, kHalfWords)) return 0;
-    half_.used.store(used + words, std::memory_order_relaxed);
-    return used;
+    return words > kHalfWords - std::min<std::size_t>(used, kHalfWords) ? 0 : used;
+  }
+  void take(Offset room, Offset words) const {
+    half_.used.store(room + words, std::memory_order_release);
   }
 
-  bool append(std::string_view host, std::uint32_t hash, std::uint32_t state_bits,
-              const AddressList& addresses) const {
+  // Remembers the host instead of what was known of it. False when there is no room.
+  bool replace(std::string_view host, std::uint32_t hash, std::uint32_t state_bits,
+               const AddressList& addresses, const Ports& ports) const {
+    const Offset record = append(host, hash, state_bits, addresses, ports);
+    // More than one only when a writer was killed at this.
+    constexpr int kMostKnown = 4;
+    for (int i = 0; record != 0 && i < kMostKnown; ++i) {
+      const Offset known = find(host, hash, record);
+      if (known == 0) break;
+      forget(known);
+    }
+    return record != 0;
+  }
+
+  // The new record, or 0.
+  [[nodiscard]] Offset append(std::string_view host, std::uint32_t hash, std::uint32_t state_bits,
+                              const AddressList& addresses, const Ports& ports) const {
     const std::size_t count = addresses.size();
-    const Offset record = allocate(record_words(count, host.size()));
-    if (record == 0) return false;
+    const Offset words = record_words(count, host.size());
+    const Offset record = room_for(words);
+    if (record == 0) return 0;
     set(record + kHash, hash);
     set(record + kShape, shape(count, host.size()));
     set(record + kState, state_bits);
     set(record + kLastUse, record);
     set(record + kWalkPid, 0);
+    set(record + kPrint, print_of(memory_.seed.load(std::memory_order_relaxed), addresses));
+    set_ports(record, ports);
     for (std::size_t i = 0; i < host.size(); i += 4) {
       std::uint32_t four = 0;
       for (std::size_t k = i; k < std::min(i + 4, host.size()); ++k) {
@@ -297,8 +437,16 @@ class HostTable::Writer : public HostTable::Reader {
       set(e + kScope, address.scope);
       set(e + kOwner, record);
     }
+    take(record, words);
     link_record(record);
-    return true;
+    return record;
+  }
+
+  void set_ports(Offset record, const Ports& ports) const {
+    for (std::size_t i = 0; i < kMaxPorts; i += 2) {
+      const std::uint32_t two = ports[i] | std::uint32_t{ports[i + 1]} << 16;
+      set(record + kPorts + static_cast<Offset>(i / 2), two);
+    }
   }
 
   void link_record(Offset record) const {
@@ -354,8 +502,8 @@ class HostTable::Writer : public HostTable::Reader {
     }
   }
 
-  // Copies the live records of `from`, the most recently used ones when not all fit. Half of this
-  // half stays free, or the next compaction would come at once.
+  // Copies the live records of `from`, the most recently used ones when not all fit: the doors of
+  // the others are closed. Half of this half stays free, or the next compaction would come at once.
   void copy_live(const Writer& from) const {
     std::array<std::size_t, kUseSteps> words_by_use{};
     const auto step = [&from](Offset record) {
@@ -367,17 +515,32 @@ class HostTable::Writer : public HostTable::Reader {
     while (oldest_kept > 0 && kept + words_by_use[oldest_kept - 1] <= kHalfWords / 2) {
       kept += words_by_use[--oldest_kept];
     }
+    // Of those that were used a little longer ago as many as there is room for.
+    std::size_t room = kHalfWords / 2 - kept;
     from.for_each_live([&](Offset record, Offset words) {
-      const Offset copy = step(record) >= oldest_kept ? allocate(words) : 0;
-      if (copy == 0) return;
+      bool keep = step(record) >= oldest_kept;
+      if (step(record) + 1 == oldest_kept && words <= room) {
+        room -= words;
+        keep = true;
+      }
+      const Offset copy = keep ? room_for(words) : 0;
+      if (copy == 0) return from.close_doors(record);
       for (Offset i = 0; i < words; ++i) set(copy + i, from.at(record + i));
       // In proportion, so that the order of uses stays what it was.
       const std::uint64_t use = from.at(record + kLastUse);
       set(copy + kLastUse,
           static_cast<std::uint32_t>(use * kept / std::max<Offset>(from.end(), 1)));
       for (std::size_t i = 0; i < count(copy); ++i) set(entry(copy, i) + kOwner, copy);
+      take(copy, words);
       link_record(copy);
     });
+  }
+
+  void close_doors(Offset record) const {
+    const std::uint32_t print = as_mark(at(record + kPrint));
+    for (std::size_t i = 0; i < count(record); ++i) {
+      memory_.close_door(address(entry(record, i)), print);
+    }
   }
 
   [[nodiscard]] Offset end() const {
@@ -388,37 +551,80 @@ class HostTable::Writer : public HostTable::Reader {
 // What is marked cold is built for size: a healthy connect does not come there.
 std::size_t HostTable::memory_size() { return sizeof(Memory); }
 
-bool HostTable::try_lock(std::uint32_t owner) {
-  std::uint32_t free = 0;
-  return memory_->lock.compare_exchange_strong(free, owner, std::memory_order_acquire);
+[[gnu::cold]] void HostTable::set_seed(std::uint32_t seed) {
+  memory_->seed.store(seed, std::memory_order_relaxed);
 }
 
-void HostTable::unlock() { memory_->lock.store(0, std::memory_order_release); }
-
-std::uint32_t HostTable::lock_owner() const {
-  return memory_->lock.load(std::memory_order_relaxed);
-}
-
-[[gnu::cold]] bool HostTable::take_over(std::uint32_t dead_owner, std::uint32_t owner) {
-  if (!memory_->lock.compare_exchange_strong(dead_owner, owner, std::memory_order_acquire)) {
-    return false;
+[[gnu::cold]] void HostTable::copy_from(const HostTable& other) {
+  const auto copy = [](Word& to, const Word& from) {
+    const std::uint32_t value = from.load(std::memory_order_acquire);
+    if (value != 0) to.store(value, std::memory_order_relaxed);
+  };
+  Memory& from = *other.memory_;
+  copy(memory_->building, from.building);
+  copy(memory_->published, from.published);
+  copy(memory_->hosts, from.hosts);
+  copy(memory_->seed, from.seed);
+  copy(memory_->marks, from.marks);
+  for (std::size_t i = 0; i < std::size(from.halves); ++i) {
+    Memory::Half& half = memory_->halves[i];
+    const Memory::Half& old = from.halves[i];
+    copy(half.used, old.used);
+    // To look at pages that nobody has used would make memory of them.
+    const Offset used = std::min<Offset>(half.used.load(std::memory_order_relaxed), kHalfWords);
+    if (used == 0) continue;
+    for (std::size_t k = 0; k < kBuckets; ++k) {
+      copy(half.address_buckets[k], old.address_buckets[k]);
+      copy(half.host_buckets[k], old.host_buckets[k]);
+    }
+    for (Offset k = 0; k < used; ++k) copy(half.words[k], old.words[k]);
   }
-  const std::uint32_t next = std::max(memory_->building.load(std::memory_order_relaxed),
-                                      memory_->published.load(std::memory_order_relaxed)) +
-                             1;
-  memory_->building.store(next, std::memory_order_seq_cst);
-  Writer(*memory_, next).clear();
-  memory_->published.store(next, std::memory_order_release);
-  return true;
+  if (memory_->marks.load(std::memory_order_relaxed) == 0) return;
+  for (std::size_t i = 0; i < kDoorways; ++i) memory_->doorways[i].copy_from(from.doorways[i]);
+}
+
+[[gnu::cold]] void HostTable::close_all() {
+  memory_->hosts.store(kAllClosed, std::memory_order_release);
+}
+
+bool HostTable::try_lock(std::uint32_t owner) {
+  std::uint32_t before = memory_->lock.load(std::memory_order_relaxed);
+  const bool free = before == 0 || (before & kOwnerDied) != 0;
+  return free && memory_->lock.compare_exchange_strong(before, owner, std::memory_order_acquire);
+}
+
+void HostTable::unlock(std::uint32_t owner) {
+  memory_->lock.compare_exchange_strong(owner, 0, std::memory_order_release);
+}
+
+std::uint32_t* HostTable::lock_word() const {
+  static_assert(sizeof(Word) == sizeof(std::uint32_t));
+  return reinterpret_cast<std::uint32_t*>(&memory_->lock);
+}
+
+[[gnu::cold]] void HostTable::shut(const AddressList& answer) const {
+  const std::uint32_t print = print_of(memory_->seed.load(std::memory_order_relaxed), answer);
+  for (std::size_t i = 0; i < answer.size(); ++i) memory_->close_door(answer[i], print);
+}
+
+[[gnu::cold]] void HostTable::shut(const Address& address) const {
+  memory_->close_door(address, kShut);
 }
 
 [[gnu::cold]] bool HostTable::learn(std::string_view host, AddressList& answer,
-                                    LookupFamilies families, const HostFilter& filter) {
+                                    LookupFamilies families, const HostFilter& filter,
+                                    std::uint16_t port) {
   if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
   if (host.empty() || host.size() > kMaxName || answer.size() == 0) return false;
   const std::uint32_t hash = hash_of(host);
   Writer writer(*memory_);
-  Offset known = writer.find(host, hash);
+  const Offset known = writer.find(host, hash);
+  Ports ports{};
+  if (known != 0) ports = writer.ports(known);
+  if (port != 0 && std::find(ports.begin(), ports.end(), port) == ports.end()) {
+    const auto free = std::find(ports.begin(), ports.end(), 0);
+    if (free != ports.end()) *free = port;
+  }
   if (known != 0) {
     const std::size_t before = writer.count(known);
     for (std::size_t i = 0; i < before; ++i) {
@@ -433,12 +639,13 @@ std::uint32_t HostTable::lock_owner() const {
     // Otherwise it is remembered anew, so that its order is the one that counts.
     if (same && writer.is_newest_holder(known)) {
       writer.set(known + kWalkPid, 0);
+      writer.set_ports(known, ports);
       writer.note_use(known);
       return true;
     }
   }
   const std::uint32_t bits = kLive | (filter.leaves_alone(host, 0) ? kLeftAlone : 0);
-  bool learned = writer.append(host, hash, bits, answer);
+  bool learned = writer.replace(host, hash, bits, answer, ports);
   if (!learned) {
     // Full: carry what is in use over into the other half.
     const std::uint32_t next = writer.generation() + 1;
@@ -446,14 +653,11 @@ std::uint32_t HostTable::lock_owner() const {
     const Writer fresh(*memory_, next);
     fresh.clear();
     fresh.copy_live(writer);
-    const Offset moved = fresh.find(host, hash);
-    learned = fresh.append(host, hash, bits, answer);
-    if (moved != 0) fresh.forget(moved);
+    learned = fresh.replace(host, hash, bits, answer, ports);
     memory_->published.store(next, std::memory_order_release);
-  } else if (known != 0) {
-    writer.forget(known);
   }
-  if (learned) memory_->hosts.store(1, std::memory_order_release);
+  std::uint32_t none = 0;
+  if (learned) memory_->hosts.compare_exchange_strong(none, 1, std::memory_order_release);
   return learned;
 }
 
@@ -473,19 +677,21 @@ bool HostTable::walk_holders(const Address& address, Walk walk) const {
 
 bool HostTable::may_fail_over(const Address& address) const {
   // One page is touched until the first lookup has been remembered.
-  if (memory_->hosts.load(std::memory_order_acquire) == 0) return false;
+  const std::uint32_t hosts = memory_->hosts.load(std::memory_order_acquire);
+  if (hosts == 0 || hosts == kAllClosed) return false;
   return walk_holders(address, [&](const Reader& reader, Offset first, Effort& effort) {
     const Offset entry = reader.holder(first, address, effort.steps);
     if (entry == 0) return false;
     const Offset record = reader.at(entry + kOwner);
     if (reader.count(record) < 2 || (reader.state(record) & kLeftAlone) != 0) return false;
     reader.note_use(record);
-    return true;
+    return reader.is_open(address, record);
   });
 }
 
 bool HostTable::destinations(const Address& requested, std::uint16_t port, const HostFilter& filter,
                              DestinationList& out) const {
+  if (memory_->hosts.load(std::memory_order_relaxed) == kAllClosed) return false;
   return walk_holders(requested, [&](const Reader& reader, Offset first, Effort& effort) {
     return reader.destinations(first, requested, port, filter, effort, out);
   });
@@ -513,6 +719,13 @@ bool HostTable::address_at(const DestinationList& list, std::size_t position, Ad
   const Reader reader(*memory_, list.generation);
   out = reader.address(reader.entry(list.record, position));
   return reader.valid();
+}
+
+[[gnu::cold]] bool HostTable::names_port(const DestinationList& list, std::uint16_t port) const {
+  if (list.record == 0 || port == 0) return false;
+  const Reader reader(*memory_, list.generation);
+  const Ports ports = reader.ports(list.record);
+  return std::find(ports.begin(), ports.end(), port) != ports.end() && reader.valid();
 }
 
 std::string_view HostTable::host_name(const DestinationList& list, NameBuffer& buffer) const {

@@ -7,7 +7,12 @@
 // Records are immutable once linked. One writer at a time holds the lock; readers take none: they
 // walk what is linked and check afterwards that it was not being rewritten. Memory is two halves:
 // when one is full, the hosts still in use are copied to the other (least recently used ones are
-// forgotten).
+// forgotten). A writer may be killed at any moment: each of its stores leaves a table that knows at
+// least what it knew before, so that the next writer goes on with it as it is.
+//
+// Forgetting closes the door: beside the halves is a mark for each address of a host that was
+// forgotten, cut off or could not be remembered. A marked address is failed over only within the
+// very set of addresses that the forgotten host had.
 #pragma once
 
 #include <array>
@@ -50,21 +55,40 @@ class HostTable {
   constexpr HostTable() = default;
   explicit HostTable(Memory* memory) : memory_(memory) {}
   [[nodiscard]] bool usable() const { return memory_ != nullptr; }
+  [[nodiscard]] Memory* memory() const { return memory_; }
+
+  // Makes of an empty table one that knows all that `other` does, whose lock is held.
+  void copy_from(const HostTable& other);
+  // Nothing is failed over any more, whatever is looked up.
+  void close_all();
+
+  // Marks are made with this, so that nobody who answers a lookup can have two sets of addresses
+  // that look alike. Once, before the first lookup.
+  void set_seed(std::uint32_t seed);
 
   // --- the writer's side: takes the lock first ---
 
-  // `owner` is a non-zero id of the caller (its pid).
+  // `owner` is the id of the calling thread as the kernel knows it. Also takes the lock that a
+  // dead thread has left behind: the kernel marks it (robust futexes, set_robust_list(2)).
   bool try_lock(std::uint32_t owner);
-  void unlock();
-  [[nodiscard]] std::uint32_t lock_owner() const;
-  // Takes the lock over from an owner known to be dead. What it was writing may be half done: all
-  // is forgotten.
-  bool take_over(std::uint32_t dead_owner, std::uint32_t owner);
+  // Nothing unless it is `owner` who holds it.
+  void unlock(std::uint32_t owner);
+  // The word that the kernel is to mark when its owner dies.
+  [[nodiscard]] std::uint32_t* lock_word() const;
 
   // Remembers the answer of one lookup, replacing what was known of the host for these families.
-  // False when there is no room (the host is then not known). `answer` is used as scratch space.
+  // `port` (host order) is the service that was looked up with it; 0: none. False when it cannot be
+  // remembered: then shut() is due. `answer` is used as scratch space.
   bool learn(std::string_view host, AddressList& answer, LookupFamilies families,
-             const HostFilter& filter);
+             const HostFilter& filter, std::uint16_t port = 0);
+
+  // --- without the lock ---
+
+  // A lookup with this answer was not remembered: none of its addresses is failed over any more,
+  // unless within this very set.
+  void shut(const AddressList& answer) const;
+  // This address of an answer was cut off: it is failed over no more.
+  void shut(const Address& address) const;
 
   // --- the reader's side: no lock, async-signal-safe ---
 
@@ -85,6 +109,10 @@ class HostTable {
   using HolderTest = bool (*)(void* context, std::string_view host, std::size_t position);
   bool any_holder(const Address& address, HolderTest test, void* context) const;
 
+  // Some lookup of this host has named the port (host order). Of those that name very many only
+  // the first are known.
+  [[nodiscard]] bool names_port(const DestinationList& list, std::uint16_t port) const;
+
   // The host's name, for the log: a view of `buffer`, empty when the list has been forgotten.
   std::string_view host_name(const DestinationList& list, NameBuffer& buffer) const;
 
@@ -100,6 +128,7 @@ class HostTable {
   void note_walked(const DestinationList& list, std::uint32_t now_ms);
 
  private:
+  class Doorway;
   class Reader;
   class Writer;
   template <typename Walk>

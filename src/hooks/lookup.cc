@@ -4,17 +4,30 @@
 
 #include <cerrno>
 
+#include "connect/pending_connects.h"
 #include "faults.h"
 #include "hooks/hook.h"
 #include "libc.h"
 #include "names.h"
 #include "observe.h"
+#include "process.h"
 
 namespace libc = nextaddr::libc;
+using nextaddr::MayWait;
 using nextaddr::name_is_given;
-using nextaddr::observe_hostent;
 
 namespace {
+
+// A program with one thread that waits for connects is an event loop, and this lookup one of those
+// that need no network (or it is not much of a loop).
+MayWait may_wait() {
+  const bool in_a_loop = nextaddr::any_pending() && !nextaddr::has_other_threads();
+  return in_a_loop ? MayWait::kNo : MayWait::kYes;
+}
+
+void observe_hostent(const char* name, const hostent* entry) {
+  if (entry != nullptr) nextaddr::observe_hostent(name, entry, may_wait());
+}
 
 hostent* static_failure(int error) {
   h_errno = error;
@@ -36,7 +49,7 @@ NEXTADDR_HOOK int getaddrinfo(const char* node, const char* service, const addri
   const int error = name_is_given(node) ? nextaddr::given_getaddrinfo(node, service, hints, result)
                                         : libc::getaddrinfo(node, service, hints, result);
   if (error == 0) {
-    nextaddr::observe_addrinfo(node, hints != nullptr ? hints->ai_family : AF_UNSPEC, *result);
+    nextaddr::observe_addrinfo(node, hints, *result, may_wait());
   }
   return error;
 }
@@ -45,7 +58,9 @@ NEXTADDR_HOOK int getaddrinfo_a(int mode, gaicb* list[], int count, sigevent* ev
   const int error = libc::getaddrinfo_a(mode, list, count, event);
   if (error == 0 && mode == GAI_WAIT) {
     for (int i = 0; i < count; ++i) {
-      if (list[i] != nullptr && libc::gai_error(list[i]) == 0) nextaddr::observe_request(list[i]);
+      if (list[i] != nullptr && libc::gai_error(list[i]) == 0) {
+        nextaddr::observe_request(list[i], MayWait::kYes);
+      }
     }
   }
   return error;
@@ -54,7 +69,7 @@ NEXTADDR_HOOK int getaddrinfo_a(int mode, gaicb* list[], int count, sigevent* ev
 // How a program learns that a GAI_NOWAIT lookup is done, before it may read the result.
 NEXTADDR_HOOK int gai_error(gaicb* request) noexcept {
   const int error = libc::gai_error(request);
-  if (error == 0) nextaddr::observe_request(request);
+  if (error == 0) nextaddr::observe_request(request, MayWait::kNo);
   return error;
 }
 

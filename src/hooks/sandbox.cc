@@ -7,6 +7,7 @@
 #include "hooks/hook.h"
 #include "libc.h"
 #include "process.h"
+#include "sharing.h"
 
 NEXTADDR_HOOK int prctl(int option, ...) {
   // As libc does: four, however many there are.
@@ -18,6 +19,7 @@ NEXTADDR_HOOK int prctl(int option, ...) {
   const auto fifth = va_arg(arguments, unsigned long);
   va_end(arguments);
   // Before the call: after it even getpid(2) may be forbidden.
+  if (option == PR_SET_NO_NEW_PRIVS) nextaddr::leave_sharing();
   if (option == PR_SET_NO_NEW_PRIVS) nextaddr::note_sandbox(nextaddr::Sandbox::kPossible);
   if (option == PR_SET_SECCOMP) nextaddr::note_sandbox(nextaddr::Sandbox::kCertain);
   return nextaddr::libc::prctl(option, second, third, fourth, fifth);

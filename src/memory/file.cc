@@ -112,7 +112,7 @@ void read_memory_file(const AddressMemory& memory) {
     for (std::size_t bucket = 0; bucket < kMemoryBuckets; ++bucket) {
       read_bucket(fd, bucket, entries);
       for (const AddressEntry& entry : entries) {
-        if (entry.port != 0) memory.adopt(entry);
+        if (entry.key.port != 0) memory.adopt(entry);
       }
     }
   }
@@ -124,12 +124,12 @@ MemoryFile::MemoryFile(AddressEntry& entry) {
   fd_ = open_file(true, status);
   if (fd_ < 0) return;
   locked_ = lock(fd_, F_WRLCK);
-  bucket_ = bucket_of(entry.address, entry.port);
+  bucket_ = bucket_of(entry.key.address, entry.key.port);
   AddressBucket entries;
   read_bucket(fd_, bucket_, entries);
-  place_ = place_in(entries, entry.address, entry.port);
+  place_ = place_in(entries, entry.key);
   const AddressEntry& there = entries[place_];
-  if (there.is_of(entry.address, entry.port)) entry.catch_up(there);
+  if (there.key == entry.key) entry.catch_up(there);
 }
 
 MemoryFile::~MemoryFile() {

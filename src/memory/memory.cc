@@ -9,6 +9,7 @@
 #include "config.h"
 #include "memory/file.h"
 #include "process.h"
+#include "socket.h"
 
 namespace nextaddr {
 namespace {
@@ -18,13 +19,34 @@ constinit std::atomic<std::uint32_t> connects{0};
 constexpr std::uint32_t kConnectsPerRtt = 16;
 
 // What is known, or a new entry.
-AddressEntry entry_of(const Address& address, in_port_t port) {
+AddressEntry entry_of(const AddressKey& key) {
   AddressEntry entry;
-  if (address_memory().find(address, ntohs(port), entry)) return entry;
+  if (address_memory().find(key, entry)) return entry;
   entry = {};
-  entry.address = address;
-  entry.port = ntohs(port);
+  entry.key = key;
   return entry;
+}
+
+// False where the socket's network is not known: nothing is remembered of it.
+bool make_key(int fd, const Address& address, in_port_t port, AddressKey& out) {
+  if (!address_memory().usable()) return false;
+  out = {address, ntohs(port), network_of(fd)};
+  return out.network != 0;
+}
+
+bool is_bad(const AddressHealth& health) { return health.failures != 0 || health.silent_ms != 0; }
+
+bool find_failing(int fd, const Address& address, in_port_t port, AddressEntry& out) {
+  AddressKey key;
+  return address_memory().may_hold_failures() &&
+         address_memory().knows_failing(address, ntohs(port)) && make_key(fd, address, port, key) &&
+         address_memory().find(key, out) && is_bad(out.health);
+}
+
+bool find_entry(int fd, const Address& address, in_port_t port, AddressEntry& out) {
+  AddressKey key;
+  return address_memory().knows(address, ntohs(port)) && make_key(fd, address, port, key) &&
+         address_memory().find(key, out);
 }
 
 // Differs enough from what the file has to be worth writing once more.
@@ -52,10 +74,9 @@ void refresh_memory() {
   if (address_memory().usable()) read_memory_file(address_memory());
 }
 
-Standing standing_of(const Address& address, in_port_t port, bool probes) {
-  if (!address_memory().may_hold_failures()) return Standing::kWell;
+Standing standing_of(int fd, const Address& address, in_port_t port, bool probes) {
   AddressEntry entry;
-  if (!address_memory().find(address, ntohs(port), entry)) return Standing::kWell;
+  if (!find_failing(fd, address, port, entry)) return Standing::kWell;
   const std::uint64_t now = wall_ms();
   const Standing silent = was_silent(entry.health, now) ? Standing::kAskedLast : Standing::kWell;
   const auto wants_claim = [&](AskOrder order) {
@@ -76,16 +97,16 @@ Standing standing_of(const Address& address, in_port_t port, bool probes) {
   return probes && order == AskOrder::kClaim ? Standing::kToBeProbed : Standing::kWell;
 }
 
-void find_bad_ones(const HostTable& table, const DestinationList& list, in_port_t port,
+void find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port,
                    PositionSet& parked, PositionSet& silent) {
-  if (!address_memory().may_hold_failures()) return;
+  AddressKey key;
+  if (!address_memory().may_hold_failures() || !make_key(fd, {}, port, key)) return;
   const std::uint64_t now = wall_ms();
   for (std::size_t i = list.candidates.next(0); i != PositionSet::kNone;
        i = list.candidates.next(i + 1)) {
-    Address address;
     AddressEntry entry;
-    if (i == list.requested || !table.address_at(list, i, address) ||
-        !address_memory().find(address, ntohs(port), entry)) {
+    if (i == list.requested || !table.address_at(list, i, key.address) ||
+        !address_memory().find(key, entry)) {
       continue;
     }
     if (ask_order_of(entry.health, now) != AskOrder::kUsual || was_silent(entry.health, now)) {
@@ -95,9 +116,10 @@ void find_bad_ones(const HostTable& table, const DestinationList& list, in_port_
   }
 }
 
-void note_failure(const Address& address, in_port_t port, std::string_view host) {
-  if (!address_memory().usable()) return;
-  AddressEntry entry = entry_of(address, port);
+void note_failure(int fd, const Address& address, in_port_t port, std::string_view host) {
+  AddressKey key;
+  if (!make_key(fd, address, port, key)) return;
+  AddressEntry entry = entry_of(key);
   const std::uint64_t now = wall_ms();
   // One failure for each parking: a program that tries again and again does not make it longer.
   const auto is_parked_already = [&] {
@@ -115,10 +137,11 @@ void note_failure(const Address& address, in_port_t port, std::string_view host)
   address_memory().store(entry);
 }
 
-void note_silence(const Address& address, in_port_t port, std::uint32_t silent_ms,
+void note_silence(int fd, const Address& address, in_port_t port, std::uint32_t silent_ms,
                   std::string_view host) {
-  if (!address_memory().usable()) return;
-  AddressEntry entry = entry_of(address, port);
+  AddressKey key;
+  if (!make_key(fd, address, port, key)) return;
+  AddressEntry entry = entry_of(key);
   const std::uint64_t now = wall_ms();
   AddressHealth known = entry.health;
   if (!nextaddr::note_silence(known, silent_ms, now)) return;
@@ -129,28 +152,23 @@ void note_silence(const Address& address, in_port_t port, std::uint32_t silent_m
   address_memory().store(entry);
 }
 
-bool is_failing(const Address& address, in_port_t port) {
+bool is_failing(int fd, const Address& address, in_port_t port) {
   AddressEntry entry;
-  return address_memory().may_hold_failures() &&
-         address_memory().find(address, ntohs(port), entry) &&
-         (entry.health.failures != 0 || entry.health.silent_ms != 0);
+  return find_failing(fd, address, port, entry);
 }
 
-void note_success(const Address& address, in_port_t port) {
-  if (!is_failing(address, port)) return;
-  AddressEntry entry = entry_of(address, port);
+void note_success(int fd, const Address& address, in_port_t port) {
+  AddressEntry entry;
+  if (!find_failing(fd, address, port, entry)) return;
   const MemoryFile file(entry);
   succeed(entry.health, wall_ms());
   file.write(entry);
   address_memory().store(entry);
 }
 
-ConnectAttempts::Distance distance_of(const Address& address, in_port_t port) {
+ConnectAttempts::Distance distance_of(int fd, const Address& address, in_port_t port) {
   AddressEntry entry;
-  if (config().fixed_attempt_delay || !address_memory().usable() ||
-      !address_memory().find(address, ntohs(port), entry)) {
-    return {};
-  }
+  if (config().fixed_attempt_delay || !find_entry(fd, address, port, entry)) return {};
   return {(entry.health.rtt_us + 999) / 1000, entry.health.silent_ms};
 }
 
@@ -164,9 +182,10 @@ bool wants_rtt() {
          connects.fetch_add(1, std::memory_order_relaxed) % kConnectsPerRtt == 0;
 }
 
-void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us) {
-  if (!address_memory().usable() || took_us == 0) return;
-  AddressEntry entry = entry_of(address, port);
+void note_rtt(int fd, const Address& address, in_port_t port, std::uint64_t took_us) {
+  AddressKey key;
+  if (took_us == 0 || !make_key(fd, address, port, key)) return;
+  AddressEntry entry = entry_of(key);
   const auto rtt = static_cast<std::uint32_t>(std::min<std::uint64_t>(took_us, UINT32_MAX));
   if (!note_rtt(entry.health, rtt, wall_ms())) return;
   address_memory().store(entry);

@@ -2,8 +2,11 @@
 // point of the rules (engine/parking.h), this process's entries (engine/address_memory.h), the file
 // all processes share (file.h) and the clock. Nothing is remembered with NEXTADDR_MEMORY=off.
 //
-// As long as nothing is failing a connect pays a few atomic operations here, and no system call.
-// Async-signal-safe, no lock.
+// Each function that is about an address is given the socket that asks it, `fd`: what is known is
+// known of its network. Nothing is known or noted where that cannot be told.
+//
+// As long as nothing is failing a connect pays a few atomic operations here, and no system call,
+// but for one where its round trip is measured. Async-signal-safe, no lock.
 #pragma once
 
 #include <cstdint>
@@ -29,36 +32,36 @@ enum class Standing : std::uint8_t {
 
 // `probes`: the caller can make some; else who has claimed an address asks it in its place. Ports
 // in network order, as in a sockaddr.
-Standing standing_of(const Address& address, in_port_t port, bool probes);
+Standing standing_of(int fd, const Address& address, in_port_t port, bool probes);
 
 // The others of the list that are to be asked last, and those among them that have been silent for
 // so long that they are not to be asked by probes.
-void find_bad_ones(const HostTable& table, const DestinationList& list, in_port_t port,
+void find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port,
                    PositionSet& parked, PositionSet& silent);
 
 // This address has failed in a way that parks it: refused, unreachable, or silent by
 // its own. `host`: its name, for people; empty: as known.
-void note_failure(const Address& address, in_port_t port, std::string_view host);
+void note_failure(int fd, const Address& address, in_port_t port, std::string_view host);
 
 // It has been silent for so long: others are asked before it for kSilentForMs.
-void note_silence(const Address& address, in_port_t port, std::uint32_t silent_ms,
+void note_silence(int fd, const Address& address, in_port_t port, std::uint32_t silent_ms,
                   std::string_view host);
 
 // True when this address is known to be failing, so that note_success() has something to do. One
 // load where none is.
-bool is_failing(const Address& address, in_port_t port);
+bool is_failing(int fd, const Address& address, in_port_t port);
 
 // This address was connected to: it is not failing.
-void note_success(const Address& address, in_port_t port);
+void note_success(int fd, const Address& address, in_port_t port);
 
 // What is known of how far it is; nothing with a delay that the user has set.
-ConnectAttempts::Distance distance_of(const Address& address, in_port_t port);
+ConnectAttempts::Distance distance_of(int fd, const Address& address, in_port_t port);
 
 // No address has a shorter connection attempt delay. Costs no search.
 std::uint32_t shortest_attempt_delay();
 
 // True for a few connects of many: the round trip of this one is worth measuring.
 bool wants_rtt();
-void note_rtt(const Address& address, in_port_t port, std::uint64_t took_us);
+void note_rtt(int fd, const Address& address, in_port_t port, std::uint64_t took_us);
 
 }  // namespace nextaddr

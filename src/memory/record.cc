@@ -94,15 +94,15 @@ bool is_memory_file_header(std::string_view line) {
 
 RecordText format_record(const AddressEntry& entry) {
   char address[kAddressTextSize];
-  const std::size_t length = format_address(entry.address, address);
+  const std::size_t length = format_address(entry.key.address, address);
   const std::string_view host = entry.host_name();
   const AddressHealth& health = entry.health;
   RecordLine line;
-  line << std::string_view(address, length) << " " << std::uint64_t{entry.port} << " "
-       << std::uint64_t{health.failures} << " " << health.until_ms << " " << health.claimed_ms
-       << " " << health.updated_ms << " " << std::uint64_t{health.rtt_us} << " "
-       << std::uint64_t{health.silent_ms} << " " << health.silent_at_ms << " "
-       << (fits_in_a_word(host) ? host : "-") << " ";
+  line << std::string_view(address, length) << " " << std::uint64_t{entry.key.port} << " "
+       << entry.key.network << " " << std::uint64_t{health.failures} << " " << health.until_ms
+       << " " << health.claimed_ms << " " << health.updated_ms << " "
+       << std::uint64_t{health.rtt_us} << " " << std::uint64_t{health.silent_ms} << " "
+       << health.silent_at_ms << " " << (fits_in_a_word(host) ? host : "-") << " ";
   char check[kCheckDigits];
   write_check(hash_of(line.so_far()), check);
   return (line << std::string_view(check, kCheckDigits)).end();
@@ -114,7 +114,9 @@ bool parse_record(std::string_view line, AddressEntry& out) {
   std::string_view rest = line;
   out = {};
   AddressHealth& health = out.health;
-  const bool numbers = take_address(rest, out.address) && take_number(rest, 65535, out.port) &&
+  const bool numbers = take_address(rest, out.key.address) &&
+                       take_number(rest, 65535, out.key.port) &&
+                       take_number(rest, UINT64_MAX, out.key.network) &&
                        take_number(rest, UINT32_MAX, health.failures) &&
                        take_number(rest, UINT64_MAX, health.until_ms) &&
                        take_number(rest, UINT64_MAX, health.claimed_ms) &&
@@ -122,7 +124,7 @@ bool parse_record(std::string_view line, AddressEntry& out) {
                        take_number(rest, UINT32_MAX, health.rtt_us) &&
                        take_number(rest, UINT32_MAX, health.silent_ms) &&
                        take_number(rest, UINT64_MAX, health.silent_at_ms);
-  if (!numbers || out.port == 0) return false;
+  if (!numbers || out.key.port == 0) return false;
   const std::string_view host = take_until(rest, ' ');
   if (host != "-") out.set_host_name(host);
   out.saved_rtt_us = health.rtt_us;

@@ -1,12 +1,14 @@
 // One line of the memory file: an address and its health, as text of a fixed length that tells
 // whether it is whole. Pure.
 //
-//   ADDRESS PORT FAILURES UNTIL CLAIMED UPDATED RTT SILENT SILENT_AT HOST CHECK, padded with
-//   spaces, and a newline
+//   ADDRESS PORT NETWORK FAILURES UNTIL CLAIMED UPDATED RTT SILENT SILENT_AT HOST CHECK, padded
+//   with spaces, and a newline
 //
-// Times are milliseconds since 1970, RTT microseconds, SILENT milliseconds; HOST is "-" when it is
-// not known. CHECK is a hash of all before it, so that a line cut off, torn between two writers or
-// edited by hand is no record. Must never take anything for one that it would not write itself.
+// NETWORK is the cookie of the network namespace (SO_NETNS_COOKIE), which no other one has had
+// since the machine was started. Times are milliseconds since 1970, RTT microseconds, SILENT
+// milliseconds; HOST is "-" when it is not known. CHECK is a hash of all before it, so that a line
+// cut off, torn between two writers or edited by hand is no record. Must never take anything for
+// one that it would not write itself.
 #pragma once
 
 #include <array>

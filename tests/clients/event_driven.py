@@ -50,6 +50,26 @@ puts TCPSocket.new(ARGV[0], ARGV[1]).gets
 """
 
 
+# As Rails connects: it looks the name up itself, and hands libpq the numbers.
+RUBY_PG = """
+require "pg"
+settings = { user: "lab", dbname: "lab", sslmode: "disable", gssencmode: "disable" }
+puts PG.connect(host: ARGV[0], port: ARGV[1], **settings).exec("select 1").getvalue(0, 0)
+"""
+
+# It looks the name up in a thread, and hands libpq the first number.
+PSYCOPG_ASYNC = """
+import asyncio, sys
+import psycopg
+async def main():
+    host, port = sys.argv[1:]
+    settings = {"user": "lab", "dbname": "lab", "sslmode": "disable", "gssencmode": "disable"}
+    connection = await psycopg.AsyncConnection.connect(host=host, port=port, autocommit=True, **settings)
+    print((await (await connection.execute("select 1")).fetchone())[0])
+    await connection.close()
+asyncio.run(main())
+"""
+
 RUBY_HTTP = """
 require "net/http"
 puts Net::HTTP.get(URI(ARGV[0]))
@@ -258,9 +278,8 @@ CLIENTS = [
     Client("lftp", "lftp", "http", lftp),
     Client("lynx", "lynx", "http", fetch("lynx", "-dump")),
     Client("links", "links", "http", fetch("links", "-dump")),  # leaves an address after 3 s
-    # By default aria2c has a resolver of its own. It looks each address up once more, as a number, and so asks for that
-    # address and no other.
-    Client("aria2c", "aria2c", "http", saved("aria2c", "--async-dns=false", "-q", "-o", "answer"), unhelped=SILENT),
+    # By default aria2c has a resolver of its own. It looks each address up once more, as a number.
+    Client("aria2c", "aria2c", "http", saved("aria2c", "--async-dns=false", "-q", "-o", "answer")),
     Client("git http", "git", "http", lambda h, p: ["git", "ls-remote", f"{url(h, p)}it.git"]),
     Client("rsync", "rsync", "rsync", rsync),
     Client("ncat", "ncat", "greeting", plain("ncat")),
@@ -302,6 +321,14 @@ CLIENTS = [
     # Another program, which it has executed, looks names up for it.
     Client("erlang", "erl", "greeting", plain("erl", "-noshell", "-eval", ERLANG, "-extra"), unhelped=SILENT),
     Client("psql", "psql", "postgres", psql),
+    Client("ruby pg", "ruby", "postgres", plain("ruby", "-e", RUBY_PG), probe=("ruby", "-e", "require 'pg'")),
+    Client(
+        "python3 psycopg async",
+        sys.executable,
+        "postgres",
+        plain(sys.executable, "-c", PSYCOPG_ASYNC),
+        probe=(sys.executable, "-c", "import psycopg"),
+    ),
     Client("redis-cli", "redis-cli", "redis", redis_cli, first_only=True),
     # memccat and memcstat leave an address after 4 s.
     Client("memccat", "memccat", "memcached", memcached("memccat", "key")),

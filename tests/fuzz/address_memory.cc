@@ -20,10 +20,7 @@ constexpr std::size_t kEntryWords = 1 + sizeof(AddressEntry) / 8;
 constexpr std::size_t kEntries = kMemoryBuckets * kBucketEntries;
 constexpr std::size_t kWords = kHeadWords + kEntries * kEntryWords;
 
-struct Key {
-  Address address;
-  std::uint16_t port;
-};
+using Key = AddressKey;
 
 // Twelve addresses of each of two buckets, so that they make room for each other.
 std::vector<Key> make_keys() {
@@ -31,7 +28,8 @@ std::vector<Key> make_keys() {
   for (const std::size_t bucket : {std::size_t{0}, kMemoryBuckets - 1}) {
     for (std::uint32_t i = 0, found = 0; found < 12; ++i) {
       const std::uint32_t bytes = htonl(0x0a000000 + i);
-      const Key key{address_from_ipv4(&bytes), static_cast<std::uint16_t>(i % 3 == 0 ? 443 : 80)};
+      const Key key{address_from_ipv4(&bytes), static_cast<std::uint16_t>(i % 3 == 0 ? 443 : 80),
+                    1 + i % 2};
       if (bucket_of(key.address, key.port) != bucket) continue;
       keys.push_back(key);
       ++found;
@@ -47,13 +45,13 @@ class Bucket {
 
   Place* find(const Key& key) {
     for (Place& place : places_) {
-      if (place && place->is_of(key.address, key.port)) return &place;
+      if (place && place->key == key) return &place;
     }
     return nullptr;
   }
 
   void store(const AddressEntry& entry) {
-    Place* place = find({entry.address, entry.port});
+    Place* place = find(entry.key);
     for (Place& other : places_) {
       if (place == nullptr || (!is_same(place, entry) && makes_room_before(other, *place)))
         place = &other;
@@ -70,7 +68,7 @@ class Bucket {
 
  private:
   static bool is_same(const Place* place, const AddressEntry& entry) {
-    return *place && (*place)->is_of(entry.address, entry.port);
+    return *place && (*place)->key == entry.key;
   }
   // Those that do not fail before those that do, the longest unchanged first.
   static bool makes_room_before(const Place& one, const Place& other) {
@@ -85,7 +83,7 @@ class Bucket {
 };
 
 bool same(const AddressEntry& a, const AddressEntry& b) {
-  return a.is_of(b.address, b.port) && a.health == b.health && a.host == b.host &&
+  return a.key == b.key && a.health == b.health && a.host == b.host &&
          a.saved_rtt_us == b.saved_rtt_us;
 }
 
@@ -127,8 +125,7 @@ class Play {
 
   AddressEntry an_entry(std::size_t key) {
     AddressEntry entry;
-    entry.address = keys_[key].address;
-    entry.port = keys_[key].port;
+    entry.key = keys_[key];
     entry.health.updated_ms = 1000 + choices_.below(256);
     entry.health.failures = choices_.below(3);
     entry.health.rtt_us = choices_.below(3) * 1000;
@@ -145,7 +142,7 @@ class Play {
     note_flags(entry);
     bucket_with(key).store(entry);
     AddressEntry found;
-    require(memory_.find(entry.address, entry.port, found) && same(found, entry));
+    require(memory_.find(entry.key, found) && same(found, entry));
   }
 
   // What the memory file says, where that is newer.
@@ -169,12 +166,13 @@ class Play {
 
   void find(std::size_t key) {
     AddressEntry found;
-    const bool known = memory_.find(keys_[key].address, keys_[key].port, found);
-    if (known) require(found.is_of(keys_[key].address, keys_[key].port));
+    const bool known = memory_.find(keys_[key], found);
+    if (known) require(found.key == keys_[key]);
     if (known) require(found.host_name().size() <= found.host.size());
     if (hostile_) return;
     const Bucket::Place* place = bucket_with(key).find(keys_[key]);
     require(known == (place != nullptr));
+    require(!known || memory_.knows(keys_[key].address, keys_[key].port));
     if (known) require(same(found, **place));
   }
 
@@ -209,8 +207,8 @@ class Play {
     std::size_t known = 0;
     memory_.for_each([&](const AddressEntry& entry) {
       ++known;
-      const std::size_t of = bucket_of(entry.address, entry.port) == 0 ? 0 : 1;
-      const Bucket::Place* place = buckets_[of].find({entry.address, entry.port});
+      const std::size_t of = bucket_of(entry.key.address, entry.key.port) == 0 ? 0 : 1;
+      const Bucket::Place* place = buckets_[of].find(entry.key);
       require(place != nullptr && same(**place, entry));
     });
     require(known == buckets_[0].count() + buckets_[1].count());

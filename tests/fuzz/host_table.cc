@@ -1,8 +1,8 @@
 // libFuzzer: the host table, played by a script of lookups, connects and walks, against a plain
-// model of what it promises; and with another process that writes anything anywhere into its
-// memory. Must never lead to a stranger, nor pass over an address all holders have; written over by
-// others it may answer anything, but never crash, never leave its memory, never hang, and be as new
-// once taken over.
+// model of what it promises; with writers that die; and with another process that writes anything
+// anywhere into its memory. Must never lead to a stranger, be hosts forgotten or not remembered at
+// all; nor, as long as none is, pass over an address all holders have. Written over by others it
+// may answer anything, but never crash, never leave its memory, and never hang.
 #include "engine/host_table.h"
 
 #include <sys/mman.h>
@@ -25,7 +25,7 @@ namespace {
 
 // ---- The memory: of the layout that src/engine/host_table.cc gives it ----
 
-constexpr std::size_t kHeader = 4;  // lock, building, published, hosts
+constexpr std::size_t kHeader = 6;  // lock, building, published, hosts, seed, marks
 constexpr std::size_t kPublished = 2;
 constexpr std::size_t kBuckets = std::size_t{1} << 16;
 constexpr std::size_t kHalfWords = std::size_t{2} << 20;
@@ -36,9 +36,18 @@ constexpr std::size_t kRecords = kHostBuckets + kBuckets;
 // Of a record, words that say how long it is and whether it counts.
 constexpr std::size_t kShape = 1;
 constexpr std::size_t kState = 2;
+constexpr std::size_t kLastUse = 3;
+constexpr std::size_t kRecordHeader = 10;
 constexpr std::uint32_t kLongestShape = 1024u << 16 | 255;
-constexpr std::size_t kLongestRecord = 7 + 64 + 32 + 1024 * 7;
-constexpr std::size_t kShortestRecord = 7;
+constexpr std::size_t kLongestRecord = kRecordHeader + 64 + 32 + 1024 * 7;
+constexpr std::uint32_t kNamedShape = 255;  // a name without an address
+constexpr std::size_t kNamedRecord = kRecordHeader + 64;
+constexpr std::size_t kShortestRecord = kRecordHeader;
+// Behind the halves: the marks of what was forgotten.
+constexpr std::size_t kDoors = std::size_t{8} << 20;
+
+// What the kernel makes of the lock of a thread that has died (FUTEX_OWNER_DIED).
+constexpr std::uint32_t kOwnerDied = 0x4000'0000;
 
 class SharedMemory {
  public:
@@ -51,7 +60,7 @@ class SharedMemory {
     start_ = static_cast<char*>(all) + kGuard;
     require(mprotect(start_, size_, PROT_READ | PROT_WRITE) == 0);
     madvise(start_, size_, MADV_NOHUGEPAGE);
-    require(HostTable::memory_size() == 4 * (kHeader + 2 * kHalf));
+    require(HostTable::memory_size() == (4 * (kHeader + 2 * kHalf) + 63) / 64 * 64 + kDoors);
   }
   // Zeros again. Only pages that were touched cost anything.
   void forget() const { require(madvise(start_, size_, MADV_DONTNEED) == 0); }
@@ -168,10 +177,25 @@ class Model {
   // No record fits any more: the next that is new moves all to the other half.
   void fill() { full_ = true; }
 
-  void forget_all() {
-    answers_.clear();
-    ++generation_;
-    full_ = false;
+  // The program has this answer, but the table may have forgotten it, now or before.
+  void learn_in_vain(std::string name, const Addresses& addresses) {
+    forgets_ = true;
+    if (name.size() > 1 && name.back() == '.') name.pop_back();
+    auto answer = std::make_shared<Answer>();
+    answer->name = name;
+    answer->addresses = addresses;
+    in_vain_.push_back(answer);
+  }
+
+  // From now on the table may know less than this model, but must lead nowhere else.
+  void forget() { forgets_ = true; }
+  [[nodiscard]] bool forgets() const { return forgets_; }
+
+  // What the table says of a host that holds an address: one of those that it was told.
+  [[nodiscard]] std::shared_ptr<Answer> named(std::string_view name) const {
+    const auto found = std::find_if(answers_.rbegin(), answers_.rend(),
+                                    [&](const auto& answer) { return answer->name == name; });
+    return found == answers_.rend() ? nullptr : *found;
   }
 
   [[nodiscard]] std::shared_ptr<Answer> newest_with(const Address& address) const {
@@ -190,9 +214,11 @@ class Model {
 
   // Every host that has the one has the other too.
   [[nodiscard]] bool is_shared(const Address& requested, const Address& other) const {
-    return std::all_of(answers_.begin(), answers_.end(), [&](const auto& answer) {
+    const auto allows = [&](const auto& answer) {
       return !has(answer->addresses, requested) || has(answer->addresses, other);
-    });
+    };
+    return std::all_of(answers_.begin(), answers_.end(), allows) &&
+           std::all_of(in_vain_.begin(), in_vain_.end(), allows);
   }
 
   // Calls each(name, position) for the hosts that have it, the newest first.
@@ -229,8 +255,10 @@ class Model {
 
   const HostFilter* filter_;
   Answers answers_;  // oldest first
+  Answers in_vain_;  // not remembered
   std::uint32_t generation_;
   bool full_ = false;
+  bool forgets_ = false;
 };
 
 // ---- One script ----
@@ -301,8 +329,12 @@ class Play {
       }
       case 'f':
         return fill();
+      case 'F':
+        return crowd();
+      case 's':
+        return learn(false);
       case 'o':
-        return take_over();
+        return die();
       case '!':
         return write_anything();
       default:  // spaces and newlines, for instance
@@ -314,7 +346,8 @@ class Play {
   Connect& a_connect() { return connects_[choices_.below(std::size(connects_))]; }
   [[nodiscard]] bool is_modelled() const { return !hostile_; }
 
-  void learn() {
+  // In vain: another process holds the lock for too long.
+  void learn(bool remembered = true) {
     const std::string& name = host_named(choices_.below(36));
     const char asked = choices_.next();
     const LookupFamilies families{asked != '6', asked != '4'};
@@ -329,13 +362,16 @@ class Play {
         if (!has(addresses, address)) addresses.push_back(address);
       }
     }
-    // Somebody has written over the lock.
-    if (!table_.try_lock(1)) {
-      take_over();
-      require(table_.try_lock(1));
+    if (!remembered) {
+      table_.shut(list);
+      if (is_modelled() && !addresses.empty()) model_.learn_in_vain(name, addresses);
+      return;
     }
+    // Somebody has written over the lock.
+    if (hostile_) *table_.lock_word() = 0;
+    require(table_.try_lock(1));
     const bool learned = table_.learn(name, list, families, filter_);
-    table_.unlock();
+    table_.unlock(1);
     if (is_modelled()) require(learned == model_.learn(name, addresses, families));
   }
 
@@ -367,6 +403,7 @@ class Play {
     if (known) require(list.candidates.has(list.requested));
     const Holders holders = holders_of(requested);
     if (!is_modelled()) return;
+    if (model_.forgets()) return only_to_its_own(connect, requested);
     Holders expected;
     model_.for_each_holder(requested, [&](const std::string& name, std::size_t position) {
       expected.emplace_back(name, position);
@@ -389,6 +426,22 @@ class Play {
     }
     require(list.generation == model_.generation());
     read(connect);
+  }
+
+  // Of a table that may have forgotten anything: only to addresses of an answer that has the
+  // requested one, and that everybody has who ever had that.
+  void only_to_its_own(Connect& connect, const Address& requested) {
+    if (!connect.known) return;
+    NameBuffer buffer;
+    connect.answer = model_.named(table_.host_name(connect.list, buffer));
+    require(connect.answer != nullptr);
+    for (std::size_t i = 0; i < kMaxAddresses; ++i) {
+      if (!connect.list.candidates.has(i)) continue;
+      Address address;
+      require(table_.address_at(connect.list, i, address));
+      require(has(connect.answer->addresses, address) && model_.is_shared(requested, address));
+    }
+    connect.known = false;
   }
 
   void read(const Connect& connect) const {
@@ -461,22 +514,33 @@ class Play {
     model_.fill();
   }
 
-  // The writer has died.
-  void take_over() {
-    if (++rewritings_ > kMostRewritings && !hostile_) return;
-    const std::uint32_t owner = table_.lock_owner();
-    if (owner == 0) require(table_.try_lock(7));
+  // As after very many lookups of others that are all in use: there is room for nothing but these.
+  void crowd() {
+    if (!is_modelled() || ++rewritings_ > kMostRewritings) return;
+    std::uint32_t* half = memory_.half();
+    std::uint32_t* records = half + kRecords;
+    std::size_t used = std::max<std::size_t>(half[0], 1);
+    while (used + kNamedRecord <= kHalfWords) {
+      records[used + kShape] = kNamedShape;
+      records[used + kState] = 1;
+      records[used + kLastUse] = static_cast<std::uint32_t>(used);
+      used += kNamedRecord;
+    }
+    half[0] = static_cast<std::uint32_t>(used);
+    model_.forget();
+  }
+
+  // A writer has died, and the kernel says so.
+  void die() {
+    if (hostile_) return;
+    require(table_.try_lock(7));
     require(!table_.try_lock(8));
-    require(!table_.take_over(table_.lock_owner() + 1, 8));
-    require(table_.take_over(table_.lock_owner(), 1));
-    require(table_.lock_owner() == 1);
-    model_.forget_all();
-    if (!hostile_) return table_.unlock();
-    // All that others wrote is forgotten with the rest, and so are those who hold a piece of it.
-    hostile_ = false;
-    for (Connect& connect : connects_) connect = {};
-    model_ = Model(filter_, memory_.words()[kPublished]);
-    table_.unlock();
+    table_.unlock(8);
+    require(*table_.lock_word() == 7);
+    *table_.lock_word() = kOwnerDied;
+    require(table_.try_lock(1));
+    require(!table_.try_lock(1));
+    table_.unlock(1);
   }
 
   void write_anything() {

@@ -27,16 +27,17 @@ void write_as_fields(std::string_view bytes) {
   const std::size_t fixed = std::min(bytes.size(), sizeof entry.health);
   std::memcpy(static_cast<void*>(&entry.health), bytes.data(), fixed);
   bytes.remove_prefix(fixed);
-  const std::size_t address = std::min(bytes.size(), sizeof entry.address);
-  std::memcpy(static_cast<void*>(&entry.address), bytes.data(), address);
+  const std::size_t address = std::min(bytes.size(), sizeof entry.key.address);
+  std::memcpy(static_cast<void*>(&entry.key.address), bytes.data(), address);
   bytes.remove_prefix(address);
-  entry.port = static_cast<std::uint16_t>(1 + bytes.size() % 65535);
+  entry.key.port = static_cast<std::uint16_t>(1 + bytes.size() % 65535);
+  entry.key.network = entry.health.until_ms * 0x9e3779b97f4a7c15u;
   entry.set_host_name(bytes);
   // A v4-mapped address is written as IPv4, which has no scope.
-  if (entry.address.is_ipv4()) entry.address.scope = 0;
+  if (entry.key.address.is_ipv4()) entry.key.address.scope = 0;
   AddressEntry read;
   require(parse_record(view(format_record(entry)), read));
-  require(read.health == entry.health && read.is_of(entry.address, entry.port));
+  require(read.health == entry.health && read.key == entry.key);
 }
 
 }  // namespace

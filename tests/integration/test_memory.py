@@ -64,16 +64,19 @@ class Record:
     silent: int = 0
     silent_at: int = 0
     host: str = HOST
+    network: int = 1
 
     def line(self):
-        numbers = [self.port, self.failures, self.until, self.claimed, self.updated, self.rtt, self.silent, self.silent_at]
+        numbers = [self.port, self.network, self.failures, self.until, self.claimed, self.updated, self.rtt]
+        numbers += [self.silent, self.silent_at]
         text = b" ".join(str(word).encode() for word in (self.address, *numbers, self.host)) + b" "
         return (text + check_of(text)).ljust(LINE - 1) + b"\n"
 
 
 def parse(line):
     words = line.decode().split()
-    record = Record(words[0], *map(int, words[1:9]), host=words[9])
+    port, network, *rest = map(int, words[1:10])
+    record = Record(words[0], port, *rest, host=words[10], network=network)
     assert record.line() == line
     return record
 
@@ -278,7 +281,7 @@ def test_the_next_program_goes_straight_on(several, memory, require, tmp_path, k
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way[0])
-@pytest.mark.parametrize("kind", ["refused-first", "silent-first", "unreachable-first"])
+@pytest.mark.parametrize("kind", ["refused-first", "silent-first"])
 def test_names_of_a_real_resolver(namespace, memory, require, tmp_path, kind, way):
     name, arguments = way
     trace = tmp_path / "trace"
@@ -696,6 +699,10 @@ def test_what_the_program_did_meanwhile_is_no_round_trip(several, memory):
 def calls_of_connect(trace):
     """The system calls from socket(2) on to the close(2) of the socket, without what they were told."""
     calls = [re.sub(r"\(0x\w+", "(", line.split(maxsplit=1)[1]) for line in trace.read_text().splitlines()]
+    # A connect that is measured, as the first one of a process is, asks which network it was in.
+    asked = [call for call in calls if "SO_NETNS_COOKIE" in call]
+    assert len(asked) <= 1
+    calls = [call for call in calls if call not in asked]
     first = max(i for i, call in enumerate(calls) if call.startswith("socket(AF_INET, SOCK_STREAM"))
     last = next(i for i, call in enumerate(calls) if i > first and call.startswith("close(3)"))
     return [re.match(r"\w+\(\w*", call)[0] for call in calls[first:last]]
@@ -749,7 +756,7 @@ CONTENTS = {
     "a header without its last byte": (HEADER[:-1], True),
     "half a record": (valid_file()[:-LINE // 2], False),
     "a record without its last byte": (valid_file()[:-1], False),
-    "an older version": (HEADER.replace(b"1", b"0") + b"x" * 1000, False),
+    "an older version": (HEADER.replace(b"2", b"1") + b"x" * 1000, False),
     "a line edited by hand": (replaced(valid_file(), LINE * 9 + 14, b"9"), False),
     "garbage below the header": (HEADER + random.Random(8305).randbytes(LINE * (LINES - 1)), False),
     "lines below the header": (HEADER + b"\n" * 5000, False),

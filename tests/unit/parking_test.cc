@@ -167,8 +167,9 @@ class Entries : public testing::Test {
  protected:
   AddressEntry entry(std::uint32_t number, std::uint32_t failures, std::uint64_t updated_ms) {
     AddressEntry entry;
-    entry.address = ipv4(number);
-    entry.port = 80;
+    entry.key.address = ipv4(number);
+    entry.key.port = 80;
+    entry.key.network = 1;
     entry.health.failures = failures;
     entry.health.updated_ms = updated_ms;
     return entry;
@@ -181,16 +182,16 @@ class Entries : public testing::Test {
 
 TEST_F(Entries, AreFoundByAddressAndPort) {
   AddressEntry found;
-  EXPECT_FALSE(memory_.find(ipv4(1), 80, found));
+  EXPECT_FALSE(memory_.find({ipv4(1), 80, 1}, found));
   EXPECT_FALSE(memory_.may_hold_failures());
   EXPECT_TRUE(memory_.store(entry(1, 0, kNow)));
   EXPECT_FALSE(memory_.may_hold_failures());
   EXPECT_TRUE(memory_.store(entry(2, 3, kNow)));
   EXPECT_TRUE(memory_.may_hold_failures());
-  EXPECT_TRUE(memory_.find(ipv4(2), 80, found));
+  EXPECT_TRUE(memory_.find({ipv4(2), 80, 1}, found));
   EXPECT_EQ(found.health.failures, 3u);
-  EXPECT_FALSE(memory_.find(ipv4(2), 81, found));
-  EXPECT_FALSE(memory_.find(ipv4(3), 80, found));
+  EXPECT_FALSE(memory_.find({ipv4(2), 81, 1}, found));
+  EXPECT_FALSE(memory_.find({ipv4(3), 80, 1}, found));
 }
 
 TEST_F(Entries, SayWhetherAnyWasSilent) {
@@ -199,11 +200,27 @@ TEST_F(Entries, SayWhetherAnyWasSilent) {
   EXPECT_TRUE(memory_.store(silent));
   EXPECT_TRUE(memory_.may_hold_failures());
   AddressEntry found;
-  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
   EXPECT_EQ(found.health, silent.health);
 }
 
 TEST_F(Entries, OfOneNetworkAreSpread) {
+TEST_F(Entries, OfOtherNetworksAreOthers) {
+  AddressEntry found;
+  ASSERT_TRUE(memory_.store(entry(1, 3, kNow)));
+  EXPECT_FALSE(memory_.find({ipv4(1), 80, 2}, found));
+  EXPECT_TRUE(memory_.knows(ipv4(1), 80)) << "in some network";
+  EXPECT_FALSE(memory_.knows(ipv4(1), 81) || memory_.knows(ipv4(2), 80));
+  AddressEntry other = entry(1, 0, kNow);
+  other.key.network = 2;
+  ASSERT_TRUE(memory_.store(other));
+  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
+  EXPECT_EQ(found.health.failures, 3u);
+  ASSERT_TRUE(memory_.find({ipv4(1), 80, 2}, found));
+  EXPECT_EQ(found.health.failures, 0u);
+}
+
+TEST_F(Entries, OfNeighboursAreSpread) {
   std::set<std::size_t> buckets;
   for (std::uint32_t i = 0; i < 256; ++i) buckets.insert(bucket_of(ipv4(0x0a000000 + i), 80));
   EXPECT_GT(buckets.size(), kMemoryBuckets / 2);
@@ -216,10 +233,10 @@ TEST_F(Entries, OfOtherProcessesAreTakenOverWhenTheyAreNewer) {
   memory_.store(entry(1, 1, kNow));
   memory_.adopt(entry(1, 2, kNow - 1));
   AddressEntry found;
-  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
   EXPECT_EQ(found.health.failures, 1u);
   memory_.adopt(entry(1, 2, kNow + 1));
-  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
   EXPECT_EQ(found.health.failures, 2u);
 }
 
@@ -229,7 +246,7 @@ TEST_F(Entries, OfOtherProcessesTellOfSilenceToo) {
   note_silence(silent.health, 1500, kNow + 1);
   memory_.adopt(silent);
   AddressEntry found;
-  ASSERT_TRUE(memory_.find(ipv4(1), 80, found));
+  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
   EXPECT_TRUE(is_silent(found.health, kNow + 1));
 }
 
@@ -246,7 +263,7 @@ TEST_F(Entries, MakeRoomByAgeThoseThatFailLast) {
   EXPECT_EQ(all, kMemoryBuckets * kBucketEntries);
   EXPECT_GT(failing, all * 3 / 4);
   AddressEntry found;
-  EXPECT_TRUE(memory_.find(ipv4(19'999), 80, found));
+  EXPECT_TRUE(memory_.find({ipv4(19'999), 80, 1}, found));
 }
 
 // ---- The records of the file ----
@@ -254,12 +271,13 @@ TEST_F(Entries, MakeRoomByAgeThoseThatFailLast) {
 AddressEntry random_entry(std::mt19937_64& random) {
   AddressEntry entry;
   if (random() % 2 == 0) {
-    entry.address = ipv4(static_cast<std::uint32_t>(random()));
+    entry.key.address = ipv4(static_cast<std::uint32_t>(random()));
   } else {
     const std::uint64_t bytes[] = {random(), random()};
-    entry.address = address_from_ipv6(bytes, random() % 3 == 0 ? 7 : 0);
+    entry.key.address = address_from_ipv6(bytes, random() % 3 == 0 ? 7 : 0);
   }
-  entry.port = static_cast<std::uint16_t>(1 + random() % 65535);
+  entry.key.port = static_cast<std::uint16_t>(1 + random() % 65535);
+  entry.key.network = random() % 2 == 0 ? 1 : random();
   entry.set_host_name(random() % 4 == 0 ? "" : "host-" + std::to_string(random()) + ".example.org");
   entry.health = {random(),
                   random(),
@@ -282,8 +300,7 @@ TEST(Record, ReadsWhatItWrites) {
     ASSERT_EQ(text.back(), '\n');
     AddressEntry read;
     ASSERT_TRUE(parse_record(view(text), read)) << view(text);
-    EXPECT_EQ(read.address, written.address);
-    EXPECT_EQ(read.port, written.port);
+    EXPECT_EQ(read.key, written.key);
     EXPECT_EQ(read.host_name(), written.host_name());
     EXPECT_EQ(read.health, written.health);
   }
@@ -291,9 +308,10 @@ TEST(Record, ReadsWhatItWrites) {
 
 TEST(Record, TheLongestFits) {
   AddressEntry longest;
-  longest.address.words = {~0u, ~0u, ~0u, ~0u};
-  longest.address.scope = ~0u;
-  longest.port = 65535;
+  longest.key.address.words = {~0u, ~0u, ~0u, ~0u};
+  longest.key.address.scope = ~0u;
+  longest.key.port = 65535;
+  longest.key.network = ~0ull;
   longest.set_host_name(std::string(300, 'x'));
   longest.health = {~0ull, ~0ull, ~0ull, ~0u, ~0u, ~0u, ~0ull};
   AddressEntry read;
@@ -313,8 +331,8 @@ TEST(Record, HeaderTellsTheVersion) {
 // As version 1 wrote it: without SILENT and SILENT_AT.
 TEST(Record, OfTheVersionBeforeIsNone) {
   AddressEntry entry;
-  entry.address = ipv4(1);
-  entry.port = 1;
+  entry.key.address = ipv4(1);
+  entry.key.port = 1;
   const std::string text(view(format_record(entry)));
   ASSERT_TRUE(text.starts_with("0.0.0.1 1 0 0 0 0 0 0 0 - "));
   std::string older = text;
@@ -326,8 +344,8 @@ TEST(Record, OfTheVersionBeforeIsNone) {
 
 TEST(Record, NamesWithOddCharactersAreNotWritten) {
   AddressEntry entry;
-  entry.address = ipv4(1);
-  entry.port = 1;
+  entry.key.address = ipv4(1);
+  entry.key.port = 1;
   for (const char* name : {"two words", "new\nline", "-", "\x1b[31m", "tab\t"}) {
     entry.set_host_name(name);
     AddressEntry read;
