@@ -150,7 +150,7 @@ bool AddressMemory::knows(const Address& address, std::uint16_t port) const {
 bool AddressMemory::knows_failing(const Address& address, std::uint16_t port) const {
   AddressEntry entry;
   return find(address, port, entry, [&](const AddressEntry& each) {
-    return each.key.port == port && each.key.address == address && each.health.failures != 0;
+    return each.key.port == port && each.key.address == address && is_bad(each.health);
   });
 }
 

@@ -32,6 +32,11 @@ struct AddressHealth {
   friend bool operator==(const AddressHealth&, const AddressHealth&) = default;
 };
 
+// It has failed, or was silent, and has not been heard of since.
+inline bool is_bad(const AddressHealth& health) {
+  return health.failures != 0 || health.silent_ms != 0;
+}
+
 enum class AskOrder : std::uint8_t {
   kUsual,  // asked in its place
   kLast,   // parked, or somebody else is asking it first right now

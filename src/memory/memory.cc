@@ -34,8 +34,6 @@ bool make_key(int fd, const Address& address, in_port_t port, AddressKey& out) {
   return out.network != 0;
 }
 
-bool is_bad(const AddressHealth& health) { return health.failures != 0 || health.silent_ms != 0; }
-
 bool find_failing(int fd, const Address& address, in_port_t port, AddressEntry& out) {
   AddressKey key;
   return address_memory().may_hold_failures() &&
