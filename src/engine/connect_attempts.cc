@@ -261,8 +261,10 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
 Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   const std::uint64_t due = until_ms();
   if (now_ms < due) return wait();
-  // A program that was busy with other things has not let anybody be asked meanwhile.
-  if (last_wait_ms_ != 0 && !last_wait_is_longer_ && now_ms - due > kAskAgainMs) {
+  // A program that was busy with other things has not let anybody be asked meanwhile. What was due
+  // while there was no room for a probe is not late.
+  const std::uint32_t late_ms = ms_between(std::max(due, next_look_ms_), now_ms);
+  if (last_wait_ms_ != 0 && !last_wait_is_longer_ && late_ms > kAskAgainMs) {
     last_wait_is_longer_ = true;
     last_wait_ms_ = now_ms + kLastWaitMs;
   }
