@@ -151,9 +151,11 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
 
 void ConnectAttempts::probing(std::size_t position, Distance distance, std::uint64_t now_ms) {
   if (probes_ < kMostProbes) probing_[probes_++] = static_cast<std::uint16_t>(position);
-  asked_ = static_cast<std::uint8_t>(std::min(asked_ + 1, UINT8_MAX));
   last_probe_ms_ = now_ms;
   next_look_ms_ = now_ms + look_every_ms(0);
+  // That it is asked again takes nobody else's time.
+  if (position == requested_ && requested_error_ != 0) return;
+  asked_ = static_cast<std::uint8_t>(std::min(asked_ + 1, UINT8_MAX));
   next_probe_ms_ = std::max(next_probe_ms_, now_ms + delay_after(distance, now_ms));
 }
 
