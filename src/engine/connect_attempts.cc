@@ -308,7 +308,10 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   if (!limits_.probes || probes_ == kMostProbes) return wait();
   if (last_wait_ms_ != 0 && now_ms >= ask_again_ms_) {
     ask_again_ms_ = now_ms + kAskAgainMs;
-    if (!is_probed(requested_)) return {Kind::kProbe, Lesson::kNothing, 0, requested_};
+    if (!is_probed(requested_)) {
+      schedule_.take(requested_);
+      return {Kind::kProbe, Lesson::kNothing, 0, requested_};
+    }
   }
   if (!schedule_.has_due() && now_ms >= last_probe_ms_ + pass_ms_) {
     pass_ms_ *= 2;
