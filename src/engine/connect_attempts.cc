@@ -151,9 +151,11 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
 
 void ConnectAttempts::probing(std::size_t position, Distance distance, std::uint64_t now_ms) {
   if (probes_ < kMostProbes) probing_[probes_++] = static_cast<std::uint16_t>(position);
-  asked_ = static_cast<std::uint8_t>(std::min(asked_ + 1, UINT8_MAX));
   last_probe_ms_ = now_ms;
   next_look_ms_ = now_ms + look_every_ms(0);
+  // That it is asked again takes nobody else's time.
+  if (position == requested_ && requested_error_ != 0) return;
+  asked_ = static_cast<std::uint8_t>(std::min(asked_ + 1, UINT8_MAX));
   next_probe_ms_ = std::max(next_probe_ms_, now_ms + delay_after(distance, now_ms));
 }
 
@@ -261,8 +263,10 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
 Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   const std::uint64_t due = until_ms();
   if (now_ms < due) return wait();
-  // A program that was busy with other things has not let anybody be asked meanwhile.
-  if (last_wait_ms_ != 0 && !last_wait_is_longer_ && now_ms - due > kAskAgainMs) {
+  // A program that was busy with other things has not let anybody be asked meanwhile. What was due
+  // while there was no room for a probe is not late.
+  const std::uint32_t late_ms = ms_between(std::max(due, next_look_ms_), now_ms);
+  if (last_wait_ms_ != 0 && !last_wait_is_longer_ && late_ms > kAskAgainMs) {
     last_wait_is_longer_ = true;
     last_wait_ms_ = now_ms + kLastWaitMs;
   }
@@ -304,7 +308,10 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   if (!limits_.probes || probes_ == kMostProbes) return wait();
   if (last_wait_ms_ != 0 && now_ms >= ask_again_ms_) {
     ask_again_ms_ = now_ms + kAskAgainMs;
-    if (!is_probed(requested_)) return {Kind::kProbe, Lesson::kNothing, 0, requested_};
+    if (!is_probed(requested_)) {
+      schedule_.take(requested_);
+      return {Kind::kProbe, Lesson::kNothing, 0, requested_};
+    }
   }
   if (!schedule_.has_due() && now_ms >= last_probe_ms_ + pass_ms_) {
     pass_ms_ *= 2;
@@ -323,13 +330,13 @@ std::uint64_t ConnectAttempts::program_until() const {
 }
 
 std::uint64_t ConnectAttempts::overdue_at() const {
-  if (distance_.rtt_ms != 0) return attempt_began_ms_ + delay_ms_;
+  if (distance_.rtt_ms != 0) return attempt_began_ms_ + patience_ms_;
   const std::uint32_t took = best_ms_ != 0 ? best_ms_ : kLongestGraceMs;
   const std::uint64_t grace = answered_ms_ + std::min(took, kLongestGraceMs);
   // A SYN that is lost twice is found out by then.
   const std::uint64_t before =
       std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kSilentMs);
-  return std::max(grace, attempt_began_ms_ + std::max<std::uint64_t>(delay_ms_, before));
+  return std::max(grace, attempt_began_ms_ + std::max<std::uint64_t>(patience_ms_, before));
 }
 
 bool ConnectAttempts::is_probed(std::size_t position) const {
@@ -361,8 +368,18 @@ std::uint64_t ConnectAttempts::until_ms() const {
   return until;
 }
 
+// How long an attempt that begins now may take before it is overdue.
+std::uint32_t ConnectAttempts::patience(Distance distance, std::uint64_t now_ms) const {
+  std::uint32_t patience =
+      distance.rtt_ms != 0 ? overdue_ms(distance.rtt_ms) : limits_.attempt_delay_ms;
+  if (!limits_.probes) patience = std::max(patience, kSilentMs);
+  return share_of(patience, now_ms);
+}
+
 // The connection attempt delay after an attempt or a probe that begins now.
 std::uint32_t ConnectAttempts::delay_after(Distance distance, std::uint64_t now_ms) const {
+  // Without probes nobody else is asked before it is overdue.
+  if (!limits_.probes) return patience(distance, now_ms);
   std::uint32_t delay = limits_.attempt_delay_ms;
   if (distance.rtt_ms != 0) {
     delay = probe_delay_ms(distance.rtt_ms);
@@ -373,13 +390,16 @@ std::uint32_t ConnectAttempts::delay_after(Distance distance, std::uint64_t now_
       delay = std::max(delay, probe_delay_ms(distance_.rtt_ms));
     }
   }
-  if (!limits_.probes) delay = std::max(delay, kSilentMs);
-  // Each is asked even when there is little time, as by Go's dialer and curl.
+  return share_of(delay, now_ms);
+}
+
+// Each is asked even when there is little time, as by Go's dialer and curl.
+std::uint32_t ConnectAttempts::share_of(std::uint32_t delay_ms, std::uint64_t now_ms) const {
   const std::uint64_t end = std::min(program_until(), last_wait_ms_ != 0 ? last_wait_ms_ : kNever);
-  if (end == kNever) return delay;
+  if (end == kNever) return delay_ms;
   const std::uint64_t share = ms_between(now_ms, end) / (schedule_.due() + 1);
   return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(delay, std::max<std::uint64_t>(share, kShortestDelayMs)));
+      std::min<std::uint64_t>(delay_ms, std::max<std::uint64_t>(share, kShortestDelayMs)));
 }
 
 void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
@@ -387,8 +407,8 @@ void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
   distance_ = distance;
   silence_told_ = false;
   next_look_ms_ = now_ms;
-  delay_ms_ = delay_after(distance, now_ms);
-  next_probe_ms_ = now_ms + delay_ms_;
+  patience_ms_ = patience(distance, now_ms);
+  next_probe_ms_ = now_ms + delay_after(distance, now_ms);
   // Without probes the last one is asked for as long as the kernel would, and the requested one, as
   // long as it is the only one, by the kernel alone.
   if (!limits_.probes && !schedule_.has_due()) {

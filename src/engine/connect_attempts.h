@@ -242,7 +242,9 @@ class ConnectAttempts {
   [[nodiscard]] bool is_probed(std::size_t position) const;
   [[nodiscard]] std::uint64_t overdue_at() const;
   [[nodiscard]] std::uint64_t program_until() const;
+  [[nodiscard]] std::uint32_t patience(Distance distance, std::uint64_t now_ms) const;
   [[nodiscard]] std::uint32_t delay_after(Distance distance, std::uint64_t now_ms) const;
+  [[nodiscard]] std::uint32_t share_of(std::uint32_t delay_ms, std::uint64_t now_ms) const;
 
   Schedule schedule_;
   AttemptLog log_;
@@ -263,7 +265,7 @@ class ConnectAttempts {
   // The requested address has refused: so long the rest is waited for.
   std::uint64_t last_wait_ms_ = 0;
   std::uint64_t ask_again_ms_ = 0;  // when it is asked again meanwhile
-  std::uint32_t delay_ms_ = 0;      // the connection attempt delay after the attempt under way
+  std::uint32_t patience_ms_ = 0;   // the attempt under way is not overdue before
   std::uint32_t next_rtt_ms_ = 0;   // after kConnect: how long its answer to a probe took
   std::uint32_t best_ms_ = 0;       // how long the answer of best_ took; 0: not known any more
   Distance distance_;               // of the attempt under way

@@ -103,14 +103,33 @@ TEST(Parking, RemoteCausesAlone) {
   }
 }
 
-TEST(RoundTrip, FollowsTheRoundTripDownAtOnceAndUpSlowly) {
+TEST(RoundTrip, RisesByHalfAndFallsByAnEighth) {
   AddressHealth health;
   EXPECT_TRUE(note_rtt(health, 80'000, kNow));
-  EXPECT_TRUE(note_rtt(health, 1'000, kNow));
-  EXPECT_EQ(health.rtt_us, 1'000u);
-  EXPECT_FALSE(note_rtt(health, 1'010, kNow)) << "not worth a write";
-  EXPECT_TRUE(note_rtt(health, 100'000, kNow)) << "an event loop was busy, perhaps";
-  EXPECT_LT(health.rtt_us, 20'000u);
+  EXPECT_EQ(health.rtt_us, 80'000u);
+  EXPECT_EQ(health.updated_ms, kNow);
+  EXPECT_TRUE(note_rtt(health, 100'000, kNow + 1));
+  EXPECT_EQ(health.rtt_us, 90'000u);
+  EXPECT_EQ(health.updated_ms, kNow + 1);
+  EXPECT_TRUE(note_rtt(health, 10'000, kNow + 2));
+  EXPECT_EQ(health.rtt_us, 80'000u);
+  for (int i = 0; i < 100; ++i) note_rtt(health, 10'000, kNow);
+  EXPECT_LT(health.rtt_us, 14'000u) << "but for what is not worth a write";
+}
+
+TEST(RoundTrip, ChangeOfAThirtySecondIsNotWorthAWrite) {
+  AddressHealth health;
+  note_rtt(health, 32'000, kNow);
+  EXPECT_FALSE(note_rtt(health, 34'000, kNow + 1));
+  EXPECT_FALSE(note_rtt(health, 24'000, kNow + 1));
+  EXPECT_EQ(health.rtt_us, 32'000u);
+  EXPECT_EQ(health.updated_ms, kNow);
+  EXPECT_TRUE(note_rtt(health, 34'002, kNow + 1));
+  EXPECT_EQ(health.rtt_us, 33'001u);
+  EXPECT_TRUE(note_rtt(health, 24'000, kNow + 1));
+  health = {};
+  EXPECT_TRUE(note_rtt(health, 0, kNow));
+  EXPECT_EQ(health.rtt_us, 1u) << "0 is one that is not known";
 }
 
 TEST(Silence, CountsForHalfAMinute) {
