@@ -467,6 +467,10 @@ probes::Findings ConnectOperation::findings_of(Asked& asked) {
     case FaultAction::kSilent:
       return silent;
     default:
+      // The connect was begun in another process, whose sockets are not here.
+      if (!probes::is_here(asked.probe) && address_at(asked.position, address)) {
+        asked.probe = probe(address);
+      }
       break;
   }
   probes::Findings found = probes::look(asked.probe);

@@ -354,6 +354,8 @@ Handle ask(int socket, const Address& address, const Endpoint& like,
   return handle_of(*probe);
 }
 
+bool is_here(Handle handle) { return handle.process == own_pid(); }
+
 Findings look(Handle handle) {
   const ErrnoKept errno_kept;
   const TableLock lock;

@@ -51,6 +51,9 @@ bool can_be_made();
 Handle ask(int socket, const Address& address, const Endpoint& like,
            const ProgramSettings& settings, bool has_device);
 
+// False when it is another process's, which has the same connect in progress.
+bool is_here(Handle handle);
+
 Findings look(Handle handle);
 
 // The connect has no use for it any more. It ends when nobody has.

@@ -88,6 +88,8 @@ bool is_memory_file_header(std::string_view line) {
   std::uint32_t version = 0;
   if (line.size() != kRecordSize || slice(line, 0, kHeader.size()) != kHeader) return false;
   line.remove_prefix(kHeader.size());
+  // The lines of the first version were shorter.
+  line = slice(line, 0, line.find('\n') + 1);
   if (!parse_number(take_until(line, ' '), UINT32_MAX, version)) return false;
   return line.find_first_not_of(' ') == line.size() - 1 && line.back() == '\n';
 }

@@ -19,7 +19,7 @@
 
 namespace nextaddr {
 
-inline constexpr std::size_t kRecordSize = 256;
+inline constexpr std::size_t kRecordSize = 320;
 using RecordText = std::array<char, kRecordSize>;
 
 // The first line of the file, which tells it from any other; another version has another one.

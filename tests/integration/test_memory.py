@@ -37,7 +37,7 @@ WAYS = [("connect_first", {}), ("events_poll", {"how": "poll"}), ("events_epoll"
 
 # ---- The file, as src/memory/record.h describes it ----
 
-LINE = 256
+LINE = 320
 LINES = 1 + 128 * 8
 HEADER = b"nextaddr memory 2".ljust(LINE - 1) + b"\n"
 
@@ -955,7 +955,7 @@ def test_the_file_is_the_users_alone(several, memory, mask):
 # ---- Short of everything ----
 
 
-@pytest.mark.parametrize("size", [0, 10, 255, 256, 300, 5000, 100_000])
+@pytest.mark.parametrize("size", [0, 10, 319, 320, 400, 5000, 100_000])
 @pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way[0])
 def test_a_limit_on_the_size_of_files(several, memory, require, size, way):
     # What goes beyond it is no error that a call returns, but a signal that ends the program.
@@ -1010,7 +1010,7 @@ def test_truncated_and_removed_while_it_is_used(several, memory):
             if number % 10 == 0:
                 memory.path.unlink()
             else:
-                os.truncate(memory.path, sizes.choice([0, 1, 100, 256, 300, 5000, 200_000]))
+                os.truncate(memory.path, sizes.choice([0, 1, 100, 320, 400, 5000, 200_000]))
         time.sleep(0.003)
     run.finish()
     assert [line["peer"] for line in run.lines] == [host.live[0]] * 40, run
