@@ -137,8 +137,9 @@ class Play {
       return;
     }
     require(standing_.rtt_us != 0 && standing_.updated_ms == now_);
-    require(standing_.rtt_us == std::max(measured, 1u) || standing_.rtt_us < measured);
-    require(before.rtt_us == 0 || measured > before.rtt_us || standing_.rtt_us < before.rtt_us);
+    const auto [least, most] = std::minmax(before.rtt_us, std::max(measured, 1u));
+    require(standing_.rtt_us >= least && standing_.rtt_us <= most);
+    require(standing_.rtt_us != before.rtt_us && (before.rtt_us != 0 || standing_.rtt_us == most));
     require(standing_.failures == before.failures && standing_.until_ms == before.until_ms);
   }
 

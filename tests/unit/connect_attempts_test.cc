@@ -703,6 +703,11 @@ TEST(Connect, KnownDistanceIsOverdueAfterHalfAsLongAgain) {
   EXPECT_EQ(began(run), (Times{0, 200})) << "and no grace";
 }
 
+TEST(Connect, OthersAreTakenToBeAsFarAsTheOneThatIsKnown) {
+  const Played run = play({known(silent(), 300), silent(), known(silent(), 20), live(20)});
+  EXPECT_EQ(run.probed, (Probes{{1, 330}, {2, 660}, {3, 720}}));
+}
+
 TEST(Connect, FirstSilent) {
   Played run = play({silent(), live(20)});
   EXPECT_EQ(run.result, 0);
