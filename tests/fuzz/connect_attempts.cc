@@ -46,8 +46,8 @@ class Play {
     hosts_[requested_].candidate = true;
     constexpr std::uint32_t kDelays[] = {100, kShortestDelayMs, 1000, 10'000, 50};
     limits_.attempt_delay_ms = choices_.of(kDelays);
-    constexpr std::uint32_t kKernels[] = {127'000, 1, 19, 500, 5000, 0};
-    limits_.kernel_ms = choices_.of(kKernels);
+    const std::uint32_t kernels[] = {kernel_patience_ms(6), 1, 19, 500, 5000, 0};
+    limits_.kernel_ms = choices_.of(kernels);
     limits_.program_ms = program_timeout();
     limits_.probes = choices_.next() != '-';
     const char way = choices_.next();
