@@ -137,7 +137,9 @@ class Play {
       return;
     }
     require(standing_.rtt_us != 0 && standing_.updated_ms == now_);
-    const auto [least, most] = std::minmax(before.rtt_us, std::max(measured, 1u));
+    const std::uint32_t rtt_us = std::max(measured, 1u);
+    const std::uint32_t least = std::min(before.rtt_us, rtt_us);
+    const std::uint32_t most = std::max(before.rtt_us, rtt_us);
     require(standing_.rtt_us >= least && standing_.rtt_us <= most);
     require(standing_.rtt_us != before.rtt_us && (before.rtt_us != 0 || standing_.rtt_us == most));
     require(standing_.failures == before.failures && standing_.until_ms == before.until_ms);
