@@ -46,8 +46,8 @@ class Play {
     hosts_[requested_].candidate = true;
     constexpr std::uint32_t kDelays[] = {100, kShortestDelayMs, 1000, 10'000, 50};
     limits_.attempt_delay_ms = choices_.of(kDelays);
-    constexpr std::uint32_t kKernels[] = {127'000, 1, 19, 500, 5000, 0};
-    limits_.kernel_ms = choices_.of(kKernels);
+    const std::uint32_t kernels[] = {kernel_patience_ms(6), 1, 19, 500, 5000, 0};
+    limits_.kernel_ms = choices_.of(kernels);
     limits_.program_ms = program_timeout();
     limits_.probes = choices_.next() != '-';
     const char way = choices_.next();
@@ -161,8 +161,11 @@ class Play {
       if (host.known_silent) all.silent.add(i);
     }
     if (choices_.next() == 'w') now_ += choices_.of(kTimes);
-    if (!instead_) rtt_ms_ = 0;
-    return machine_.planned(all, limits_, {}, now_);
+    // What was refused meanwhile is known only now.
+    if (!requested_errors_.empty()) told_by_ms_ = now_ + kLastWaitMs;
+    if (instead_) return machine_.planned(all, limits_, {}, now_);
+    distance_ = distance();
+    return machine_.planned(all, limits_, distance_, now_);
   }
 
   // Where the socket may go, and when.
@@ -176,8 +179,10 @@ class Play {
     if (in_flight_ && attempts_ != 0) {
       require(host.heard || host.heard_again || !limits_.probes);
       const std::uint64_t given = now_ - attempt_began_;
-      if (rtt_ms_ != 0 && refused_ms_ == 0 && limits_.probes) require(given >= rtt_ms_);
-      require(given >= kShortestDelayMs || refused_ms_ != 0);
+      // The program's time, and the last wait, are shared.
+      const bool is_known = distance_.rtt_ms != 0 && has_time_ && told_by_ms_ == 0;
+      if (is_known) require(given >= overdue_ms(distance_.rtt_ms));
+      require(given >= kShortestDelayMs || told_by_ms_ != 0);
     }
     const char event = choices_.next();
     if (event == 'K' && in_flight_ && attempts_ != 0) {
@@ -190,6 +195,8 @@ class Play {
       return machine_.lost_address();
     }
     if (event == 'X') return machine_.lost_socket();
+    const bool is_heard = host.heard || host.heard_again;
+    if (told_by_ms_ != 0 && is_heard) told_by_ms_ = std::max(told_by_ms_, now_ + kSilentMs);
     host.gone_to |= host.heard;
     host.heard = host.heard_again = false;
     return attempt(to, false, event);
@@ -208,7 +215,8 @@ class Play {
     if (!released) {
       ++attempts_;
       attempt_began_ = now_;
-      rtt_ms_ = 0;
+      distance_ = {};
+      has_time_ = limits_.program_ms == 0;
     }
     switch (event) {
       case 'r':
@@ -228,7 +236,7 @@ class Play {
         break;
       case 'o':
         made.distance = distance();
-        if (!released) rtt_ms_ = made.distance.rtt_ms;
+        if (!released) distance_ = made.distance;
         break;
       case 'd':
         if (!released) {
@@ -266,7 +274,7 @@ class Play {
   }
 
   void note_requested_error(int error) {
-    if (requested_errors_.empty()) refused_ms_ = now_;
+    if (requested_errors_.empty()) told_by_ms_ = now_ + kLastWaitMs;
     requested_errors_.push_back(error);
   }
 
@@ -382,6 +390,9 @@ class Play {
       default:
         if (until != ConnectAttempts::kNever) now_ = std::max(now_, until);
     }
+    // Nobody has been asked meanwhile.
+    const bool is_late = until < now_ && now_ - until > kAskAgainMs;
+    if (told_by_ms_ != 0 && is_late) told_by_ms_ = std::max(told_by_ms_, now_ + kLastWaitMs);
     const bool waits = event == '\0' && until != ConnectAttempts::kNever;
     idle_ = now_ == looked_ && waits ? idle_ + 1 : 0;
     require(idle_ < 3 * hosts_.size() + 10);
@@ -442,17 +453,18 @@ class Play {
         check_error();
         break;
       case Kind::kLeave:
-      case Kind::kTold:
         require(state == State::kLeft);
+        break;
+      case Kind::kTold:
+        require(state == State::kLeft && machine_.error() != 0);
         break;
     }
     check_lesson(action);
   }
 
   void check_wait() const {
-    if (!machine_.is_planned() || refused_ms_ == 0 || current_ == requested_) return;
-    // Each answer may have moved the socket, and is waited for.
-    require(machine_.until_ms() <= std::max(now_, refused_ms_ + kLastWaitMs + answers_ * 1000));
+    if (!machine_.is_planned() || told_by_ms_ == 0 || current_ == requested_) return;
+    require(machine_.until_ms() <= std::max(now_, told_by_ms_));
   }
 
   void check_error() const {
@@ -470,12 +482,17 @@ class Play {
   void check_lesson(const Action& action) {
     if (action.lesson == Lesson::kNothing || !machine_.is_planned()) return;
     require(action.about == current_);
-    if (action.lesson == Lesson::kFailed) {
+    if (action.lesson == Lesson::kFailed && !in_flight_) {
       require(!failed_.empty() && failed_.back() == current_);
+      // Silence where nobody has answered may be the network's own.
+      require(last_error_ != ETIMEDOUT || action.kind == Kind::kConnect);
       return;
     }
     require(in_flight_ && action.silent_ms == now_ - attempt_began_);
-    if (action.lesson == Lesson::kLeft) {
+    if (action.lesson == Lesson::kFailed) {  // once more
+      require(action.kind == Kind::kConnect && action.silent_ms >= kSilentMs);
+      require(distance_.silent_ms != 0);
+    } else if (action.lesson == Lesson::kLeft) {
       require(action.kind == Kind::kConnect);
       ++left_;
       hosts_[current_].probed = true;
@@ -499,17 +516,18 @@ class Play {
   std::uint64_t now_ = kStart;
   std::uint64_t looked_ = 0;
   std::uint64_t attempt_began_ = kStart;
-  std::uint64_t refused_ms_ = 0;  // the requested one has, since then
+  std::uint64_t told_by_ms_ = 0;  // the requested one has refused, and that is told by then
   std::uint64_t attempts_ = 0;
   std::uint64_t answers_ = 0;
-  std::uint32_t rtt_ms_ = 0;  // of the attempt under way
+  ConnectAttempts::Distance distance_;  // of the attempt under way
   int error_to_read_ = 0;
   int last_error_ = 0;
   bool waits_ = true;
   bool instead_ = false;  // the requested address is parked, and another asked instead of it
   bool in_flight_ = false;
   bool lost_ = false;
-  char found_ = '\0';  // where else to go: '.' not even there, '1' nowhere
+  bool has_time_ = true;  // the program waits for ever, since this attempt began
+  char found_ = '\0';     // where else to go: '.' not even there, '1' nowhere
   char event_ = '\0';
 };
 

@@ -137,8 +137,11 @@ class Play {
       return;
     }
     require(standing_.rtt_us != 0 && standing_.updated_ms == now_);
-    require(standing_.rtt_us == std::max(measured, 1u) || standing_.rtt_us < measured);
-    require(before.rtt_us == 0 || measured > before.rtt_us || standing_.rtt_us < before.rtt_us);
+    const std::uint32_t rtt_us = std::max(measured, 1u);
+    const std::uint32_t least = std::min(before.rtt_us, rtt_us);
+    const std::uint32_t most = std::max(before.rtt_us, rtt_us);
+    require(standing_.rtt_us >= least && standing_.rtt_us <= most);
+    require(standing_.rtt_us != before.rtt_us && (before.rtt_us != 0 || standing_.rtt_us == most));
     require(standing_.failures == before.failures && standing_.until_ms == before.until_ms);
   }
 

@@ -703,6 +703,11 @@ TEST(Connect, KnownDistanceIsOverdueAfterHalfAsLongAgain) {
   EXPECT_EQ(began(run), (Times{0, 200})) << "and no grace";
 }
 
+TEST(Connect, OthersAreTakenToBeAsFarAsTheOneThatIsKnown) {
+  const Played run = play({known(silent(), 300), silent(), known(silent(), 20), live(20)});
+  EXPECT_EQ(run.probed, (Probes{{1, 330}, {2, 660}, {3, 720}}));
+}
+
 TEST(Connect, FirstSilent) {
   Played run = play({silent(), live(20)});
   EXPECT_EQ(run.result, 0);
@@ -1329,6 +1334,25 @@ TEST(WithoutProbes, NobodyElseToAskIsTheKernels) {
   EXPECT_EQ(run.end(), State::kLeft);
   EXPECT_EQ(run.result, ETIMEDOUT);
   EXPECT_EQ(order(run), (Positions{0}));
+}
+
+// However long it takes: TCP_SYNCNT and such are the program's.
+TEST(WithoutProbes, KernelsTimeIsTheKernelsToEnd) {
+  World world;
+  world.limits = without_probes();
+  world.hosts = {silent(), known_silent(live())};
+  ConnectAttempts machine;
+  machine.begin(false, kStart, 10);
+  machine.started({EINPROGRESS, kStart, {}, {}}, kStart);
+  machine.seen(SocketPhase::kConnecting, kStart + 10);
+  Destinations all;
+  for (const std::size_t position : {0u, 1u}) all.candidates.add(position);
+  all.silent.add(1);
+  world.limits.kernel_ms = 3000;
+  machine.planned(all, world.limits, {}, kStart + 10);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, kStart + 1000).lesson, Lesson::kSilent);
+  EXPECT_EQ(machine.until_ms(), kNever);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, kStart + 5000).kind, Kind::kWait);
 }
 
 TEST(WithoutProbes, OneThatCannotBeMadeIsTheEndOfThem) {
@@ -1996,9 +2020,58 @@ TEST(News, AreMoreAttemptsThanTheFirstOrAFailure) {
   EXPECT_FALSE(asking().has_news());
   EXPECT_FALSE(another_has_answered().has_news()) << "a probe is none";
   EXPECT_TRUE(asking_the_last().has_news());
+  ConnectAttempts elsewhere = planning_elsewhere();
+  Destinations all = destinations(2);
+  all.parked.add(0);
+  elsewhere.planned(all, kDefaults, {}, kNow);
+  EXPECT_TRUE(elsewhere.has_news()) << "it was not asked where the program wanted";
   ConnectAttempts failed = asking();
   failed.ended(ENOBUFS, 1010);
   EXPECT_TRUE(failed.has_news());
+}
+
+// ---- The last wait ----
+
+// What is asked for at that moment; probes are made, and nobody answers.
+Action look(ConnectAttempts& machine, std::uint64_t now_ms) {
+  Action action = machine.seen(SocketPhase::kConnecting, now_ms);
+  while (action.kind == Kind::kProbe) {
+    machine.probing(action.position, {}, now_ms);
+    action = machine.seen(SocketPhase::kConnecting, now_ms);
+  }
+  return action;
+}
+
+TEST(LastWait, BeginsOnceMoreForAProgramThatWasBusyElsewhere) {
+  ConnectAttempts machine = asking_the_last();
+  EXPECT_EQ(look(machine, 1410).kind, Kind::kWait);
+  EXPECT_EQ(look(machine, 2400).kind, Kind::kWait);
+  for (std::uint64_t now_ms = 2450; now_ms < 3700; now_ms += 50) look(machine, now_ms);
+  EXPECT_EQ(machine.state(), State::kAsking);
+  EXPECT_EQ(look(machine, 2400 + kLastWaitMs).kind, Kind::kDeliver) << "but once";
+  machine = asking_the_last();
+  look(machine, 3000);
+  EXPECT_EQ(look(machine, 9000).kind, Kind::kDeliver);
+}
+
+TEST(LastWait, IsNotLongerForOneThatLooksALittleLate) {
+  ConnectAttempts machine = asking_the_last();
+  for (const std::uint64_t now_ms : {1410, 1810, 2010, 2210}) look(machine, now_ms);
+  EXPECT_EQ(look(machine, 2210 + kAskAgainMs).kind, Kind::kDeliver);
+}
+
+// What is due then is so only because there was no room for it.
+TEST(LastWait, IsNotLongerWhereAllProbesAreUnderWay) {
+  ConnectAttempts machine = asking({10, 0, true, 0}, 20);
+  for (std::uint64_t now_ms = kNow; now_ms <= 2900; now_ms += 10) look(machine, now_ms);
+  machine.ended(ECONNREFUSED, 2900);
+  machine.started(attempt(EINPROGRESS, 2900), 2900);
+  std::uint64_t now_ms = 2910;
+  for (; now_ms < 4200; now_ms += 10) EXPECT_EQ(look(machine, now_ms).kind, Kind::kWait);
+  machine.probed(1, Probe::kOver, 0, 2000, 4200);
+  EXPECT_EQ(look(machine, 4200).kind, Kind::kWait);
+  while (now_ms < 2900 + kLastWaitMs) look(machine, now_ms += 10);
+  EXPECT_EQ(machine.state(), State::kFailed);
 }
 
 // ---- Probes ----
@@ -2067,6 +2140,100 @@ TEST(Probes, AnswerOfOneThatHasRefusedTheProgramIsNone) {
   EXPECT_EQ(machine.started(attempt(EINPROGRESS, 1150), 1150).kind, Kind::kWait);
   machine.probed(1, Probe::kAnswered, 0, 50, 1160);
   EXPECT_NE(machine.seen(SocketPhase::kConnecting, 2000).kind, Kind::kConnect);
+}
+
+// It was moved to while its probe was under way.
+ConnectAttempts probed_and_moved_to() {
+  ConnectAttempts machine = asking(kDefaults, 2);
+  machine.seen(SocketPhase::kConnecting, 1100);
+  machine.probing(1, {}, 1100);
+  machine.ended(ECONNREFUSED, 1110);
+  machine.started(attempt(EINPROGRESS, 1110), 1110);
+  machine.probed(1, Probe::kAnswered, 0, 200, 1300);
+  return machine;
+}
+
+TEST(Probes, SocketIsConnectedOnceMoreWhereItIsAndNothingIsLearntOfThat) {
+  ConnectAttempts machine = probed_and_moved_to();
+  const Action action = machine.seen(SocketPhase::kConnecting, 1400);
+  EXPECT_EQ(action.kind, Kind::kConnect);
+  EXPECT_EQ(action.position, 1);
+  EXPECT_EQ(action.lesson, Lesson::kNothing) << "it has only just answered";
+}
+
+TEST(Probes, AnswerIsForgottenWhenTheSocketItselfIsRefused) {
+  ConnectAttempts machine = probed_and_moved_to();
+  EXPECT_EQ(machine.ended(ECONNREFUSED, 1310).kind, Kind::kDeliver);
+  EXPECT_EQ(machine.error(), ECONNREFUSED);
+}
+
+TEST(Probes, SilentOneGivesItsPlaceToTheNextAtOnce) {
+  ConnectAttempts machine = asking({10'000, 0, true, 0});
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 11'000).lesson, Lesson::kSilent);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 11'000).position, 1);
+  machine.probing(1, {}, 11'000);
+  machine.probed(1, Probe::kSilent, 0, 1000, 12'000);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 12'000).kind, Kind::kWait);
+  machine.probed(1, Probe::kOver, 0, 2000, 13'000);
+  EXPECT_EQ(machine.until_ms(), 13'000u);
+  const Action action = machine.seen(SocketPhase::kConnecting, 13'000);
+  EXPECT_EQ(action.kind, Kind::kProbe);
+  EXPECT_EQ(action.position, 2);
+}
+
+TEST(Probes, AnswerOfWhoHasBeenGoneToCountsAgainInTheNextPass) {
+  ConnectAttempts machine = told_to_leave_it();
+  machine.started(attempt(EINPROGRESS, 1140), 1140);
+  machine.probing(2, {}, 1240);
+  machine.probed(2, Probe::kAnswered, 0, 20, 1260);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 1300).position, 2);
+  machine.started(attempt(EINPROGRESS, 1300), 1300);
+  machine.probing(1, {}, 1300);
+  machine.probed(1, Probe::kAnswered, 0, 20, 1320);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 2300).lesson, Lesson::kSilent);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 2310).kind, Kind::kWait) << "it did not help";
+  EXPECT_EQ(machine.until_ms(), 1300 + kSilentForMs);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 31'300).kind, Kind::kProbe);
+  machine.probing(1, {}, 31'300);
+  machine.probed(1, Probe::kAnswered, 0, 20, 31'320);
+  const Action action = machine.seen(SocketPhase::kConnecting, 31'320);
+  EXPECT_EQ(action.kind, Kind::kConnect);
+  EXPECT_EQ(action.position, 1);
+}
+
+TEST(Probes, SilenceOfAPassIsNotThatOfTheNext) {
+  ConnectAttempts machine = asking(kDefaults, 2);
+  machine.seen(SocketPhase::kConnecting, 1100);
+  machine.probing(1, {}, 1100);
+  machine.seen(SocketPhase::kConnecting, 2000);
+  machine.probed(1, Probe::kSilent, 0, 1000, 2100);
+  machine.probed(1, Probe::kOver, 0, 2000, 3100);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 1100 + kSilentForMs).kind, Kind::kProbe);
+  machine.probing(1, {}, 31'100);
+  const Action action = machine.ended(EHOSTUNREACH, 31'110);
+  EXPECT_EQ(action.kind, Kind::kConnect) << "it may be on its way up";
+  EXPECT_EQ(action.position, 1);
+}
+
+TEST(Probes, OneIsEnoughForTheRequestedAddress) {
+  // It is parked, and the kernel gives up elsewhere before it was asked.
+  ConnectAttempts machine = planning_elsewhere();
+  Destinations all = destinations(4);
+  all.parked.add(0);
+  machine.planned(all, {10'000, 0, true, 0}, {}, kNow);
+  machine.started(attempt(EINPROGRESS), kNow);
+  EXPECT_EQ(machine.seen(SocketPhase::kGivenUp, 1900).kind, Kind::kReadError);
+  EXPECT_EQ(machine.error_read(ETIMEDOUT, 1900).position, 2);
+  machine.started(attempt(EINPROGRESS, 1900), 1900);
+  int asked = 0;
+  for (std::uint64_t now_ms = 1900; now_ms <= 1900 + kLastWaitMs; now_ms += 50) {
+    const Action action = machine.seen(SocketPhase::kConnecting, now_ms);
+    if (action.kind != Kind::kProbe) continue;
+    machine.probing(action.position, {}, now_ms);
+    asked += static_cast<int>(action.position == 0);
+  }
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(machine.state(), State::kFailed);
 }
 
 TEST(Probes, TellWhatTheyHaveLearnt) {
