@@ -54,7 +54,10 @@ class Answer {
 void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,
                       MayWait may_wait) {
   if (node == nullptr || !active()) return;
-  if (hints != nullptr && (hints->ai_flags & AI_PASSIVE) != 0) return;
+  // A number that is looked up to be bound to. (With a name the flag means nothing, and socat gives
+  // it for what it connects to.)
+  const bool is_passive = hints != nullptr && (hints->ai_flags & AI_PASSIVE) != 0;
+  if (is_passive && is_numeric(node)) return;
   const int family = hints != nullptr ? hints->ai_family : AF_UNSPEC;
   const ErrnoKept kept;
   Answer answer;

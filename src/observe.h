@@ -9,7 +9,7 @@
 
 namespace nextaddr {
 
-// Null `hints`: none. A lookup made to bind (AI_PASSIVE) teaches nothing.
+// Null `hints`: none. A number looked up to be bound to (AI_PASSIVE) teaches nothing.
 void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,
                       MayWait may_wait);
 

@@ -227,7 +227,10 @@ State ConnectOperation::carry_out(Action action) {
         remember(action);
         error_ = attempts_.error();
         let_go();
-        if (action.kind == Kind::kTold) report();
+        if (action.kind == Kind::kTold) {
+          if (connects_have_faults()) lift_fault(socket_);
+          report();
+        }
         return state();
       default:
         remember(action);
