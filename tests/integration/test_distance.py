@@ -646,7 +646,7 @@ def check_first_silent(side_by_side, faults, places, limit, group):
     for pair in pairs:
         connected = usual(pair.shim, "connected")
         text = f"{pair.program.name}: connected after {connected:.0f} ms, not {limit}"
-        faults.check(connected <= limit + LATE / 2, text, *pair.shim)
+        faults.check(connected <= limit + LATE, text, *pair.shim)
         # What a program does after that takes it as long as without the library.
         bare, shim = (usual(runs, "acted") - usual(runs, "connected") for runs in (pair.bare, pair.shim))
         text = f"{pair.program.name}: acted {shim:.0f} ms after it was connected, bare {bare:.0f}"

@@ -34,6 +34,6 @@ def test_a_duplicate_is_told_of_the_failure(several, kinds):
 @hosts(("silent", "live"), ("silent", "silent", "live"))
 def test_a_sleeper_wakes_though_another_has_left_with_nothing(several, kinds):
     host = several(*kinds)
-    waits = [0, 100] if kinds.count("silent") == 1 else [0, 100, 300]
+    waits = [0, 60] if kinds.count("silent") == 1 else [0, 60, 180]
     for run in together(host, "odd_uses", [{"use": "left", "wait": wait} for wait in waits]):
         assert run.values("woken", "events", "peer") == ("1", "OUT", host.live[0]), run

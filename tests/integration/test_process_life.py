@@ -234,7 +234,9 @@ def test_the_timer_of_a_sleeping_thread_closed(several):
     for run in together(host, "all_closed", cases):
         assert run.values("had_timer", "timer_armed") == ("1", "0"), run
         assert run.values("changed", "descriptors_left") == ("none", "0"), run
-        assert run.values("events", "so_error") == ("OUT|ERR|HUP", "ETIMEDOUT"), run
+        told = run.values("events", "so_error", "peer")
+        # Unless another thread comes by.
+        assert told in [("OUT|ERR|HUP", "ETIMEDOUT", "none"), ("OUT", "0", host.live[0])], run
     assert bare.finish().values("events", "so_error") == ("OUT|ERR|HUP", "ETIMEDOUT"), bare
 
 
@@ -246,7 +248,7 @@ def test_the_timer_of_a_sleeping_thread_closed(several):
 def test_a_handler_in_the_middle_of_a_wait(several, handler, kinds):
     host = several(*kinds)
     # Before the library first moves on, about then, and after.
-    moments = [20, 195, 300] if kinds.count("silent") > 1 else [20, 150]
+    moments = [20, 95, 160] if kinds.count("silent") > 1 else [20, 60]
     cases = [{"wait": wait, "after": after, "handler": handler} for wait in ("poll", "select", "epoll") for after in moments]
     for run in together(host, "waits_in_signals", cases):
         assert run.values("ready", "signals") == ("1", "1"), run
