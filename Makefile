@@ -46,7 +46,7 @@ LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BIT
 # The linker sees all of it, which makes it a tenth smaller. With checks it would only be slow. The object is the same in
 # whatever directory it is built.
 # In one partition, so that the assembler's .symver (symbol_versions.h) is where its symbol is used.
-WHOLE := $(if $(CHECK),,-flto=auto -flto-partition=none '-ffile-prefix-map=$(CURDIR)=.')
+WHOLE := $(if $(CHECK),,-flto=auto $(if $(findstring clang,$(CXX)),,-flto-partition=none) '-ffile-prefix-map=$(CURDIR)=.')
 LIBRARY_FLAGS += $(WHOLE)
 LINK_FLAGS := $(TARGET) $(LINKER) $(if $(WHOLE),$(WHOLE) -Os -g -fPIC) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so

@@ -20,6 +20,9 @@ class Deafness {
   // The socket hears again: only once its attempt has been taken back.
   void end(int socket);
 
+  // False when a refusal is dropped as well.
+  [[nodiscard]] bool hears_refusals() const { return way_ != Way::kTtl; }
+
  private:
   enum class Way : std::uint8_t { kNone, kFilter, kTtl };
   Way way_ = Way::kNone;

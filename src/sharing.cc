@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "connect/shared_connects.h"
 #include "errno_kept.h"
 #include "process.h"
 #include "table_lock.h"
@@ -69,6 +70,7 @@ bool leave_addresses() {
   if (!active() || !owns_memory()) return;
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
+  if (sandbox() != Sandbox::kCertain) leave_shared_connects();
   // In a sandbox the calls that this takes may be its last.
   if (sandbox() == Sandbox::kCertain || !leave_hosts() || !leave_addresses()) become_inert();
 }

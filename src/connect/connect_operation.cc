@@ -165,7 +165,11 @@ bool ConnectOperation::catch_up(const ConnectOperation& newer) {
   // Its descriptor is not ours, and of the program's socket it has nothing to tell.
   const int fd = fd_;
   const ProgramSettings settings = settings_;
+  let_go();
   *this = newer;
+  // Whatever another process has written.
+  asked_ = std::min<std::uint8_t>(asked_, static_cast<std::uint8_t>(probes_.size()));
+  attempts_.bound();
   fd_ = fd;
   settings_ = settings;
   return true;

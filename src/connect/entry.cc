@@ -9,6 +9,7 @@
 #include "config.h"
 #include "connect/blocking.h"
 #include "connect/nonblocking.h"
+#include "connect/probes.h"
 #include "descriptors.h"
 #include "faults.h"
 #include "libc.h"
@@ -58,6 +59,8 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
   if (is_link_local(requested.address) && bound_device(fd) != 0) {
     return libc::connect(fd, address, length);
   }
+  // Programs that wait for nothing come by here at least.
+  probes::look_after();
   // Such a connect says 0 before a packet has been sent.
   if (fastopen_connect_was_used()) forgo_fastopen(fd);
   const int flags = status_flags(fd);

@@ -472,9 +472,9 @@ void publish(Table& all, Slot& slot, bool starting) {
 
 }  // namespace
 
-void note_errand(bool begins) {
+bool note_errand(bool begins) {
   Table* all = make_table();
-  if (all == nullptr) return;
+  if (all == nullptr) return false;
   if (begins) {
     all->count.fetch_add(1, std::memory_order_release);
     // It wants to be looked at at once, which tells when next.
@@ -482,6 +482,7 @@ void note_errand(bool begins) {
   } else {
     all->count.fetch_sub(1, std::memory_order_relaxed);
   }
+  return true;
 }
 
 // ---- Connects that start ----
@@ -783,7 +784,6 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
   if (all == nullptr || now < deadline) return deadline;
   const Uninterrupted uninterrupted;
   std::uint64_t next = kNever;
-  const std::uint64_t errands = probes::look_after_lingering();
   for_each_own([&](int fd) {
     Slot* slot = slot_of(fd);
     if (slot == nullptr) return;
@@ -808,6 +808,8 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
     set_deadline(*all, slot, until);
     next = std::min(next, std::max(until + kAbandonedMs, now));
   }
+  // After what has just been moved on, which may have left some.
+  const std::uint64_t errands = probes::look_after();
   if (errands != kNever) {
     lower_deadline(*all, errands);
     next = std::min(next, errands);

@@ -41,7 +41,8 @@ inline bool any_pending() {
 
 // Something else is to be looked at now and then, as if a connect were pending (connect/probes.h);
 // or no more.
-void note_errand(bool begins);
+// False when there is no memory to keep it.
+bool note_errand(bool begins);
 
 // Counts what changes the meaning of events that a thread may be fetching right now: a connect
 // begins to be pending, or goes on to another attempt, or a sleeper is to be woken for one. Unequal

@@ -59,6 +59,8 @@ struct Probe {
   int users;
   bool used;
   bool lingers;
+  bool counted;  // among those that are open
+  bool by_ttl;   // deaf so: a refusal looks like an answer
   Findings found;
 };
 
@@ -68,22 +70,24 @@ constinit std::atomic<std::uint32_t> holder{0};
 constinit std::uint32_t table_pid = 0;
 constinit std::uint32_t last_serial = 0;
 constinit std::array<Probe, kMost> table{};
-constinit std::atomic<int> lingering{0};
+// How many sockets there are to look after.
+constinit std::atomic<int> open_probes{0};
 
 bool is_own(const Probe& probe) { return probe.fd >= 0 && socket_cookie(probe.fd) == probe.cookie; }
 
 void end(Probe& probe) {
+  if (probe.fd < 0) return;
   // The program may have closed what it does not know, and have the number itself by now.
   if (is_own(probe)) kernel::close(probe.fd);
   probe.fd = -1;
+  if (!probe.counted) return;
+  probe.counted = false;
+  open_probes.fetch_sub(1, std::memory_order_relaxed);
+  note_errand(false);
 }
 
 void forget(Probe& probe) {
   end(probe);
-  if (probe.lingers) {
-    lingering.fetch_sub(1, std::memory_order_relaxed);
-    note_errand(false);
-  }
   probe.lingers = probe.used = false;
   probe.users = 0;
 }
@@ -103,10 +107,11 @@ class TableLock {
     if (table_pid == pid) return;
     // A forked child: they are its parent's.
     for (Probe& probe : table) {
+      probe.counted = false;
       if (probe.used) end(probe);
       probe.lingers = probe.used = false;
     }
-    lingering.store(0, std::memory_order_relaxed);
+    open_probes.store(0, std::memory_order_relaxed);
     table_pid = pid;
   }
   ~TableLock() { holder.store(0, std::memory_order_release); }
@@ -202,6 +207,7 @@ bool begin(Probe& probe, const Endpoint& like) {
     end(probe);
     return false;
   }
+  probe.by_ttl = !deafness.hears_refusals();
   // Should nobody come back to it, the kernel ends it.
   set(probe.fd, IPPROTO_TCP, TCP_SYNCNT, 1);
   set(probe.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kProbeMs);
@@ -212,7 +218,11 @@ bool begin(Probe& probe, const Endpoint& like) {
   const socklen_t length = write_sockaddr(probe.address, to, destination);
   const int result =
       kernel::connect(probe.fd, reinterpret_cast<const sockaddr*>(&destination), length);
-  if (result != 0 && errno == EINPROGRESS) return true;
+  if (result != 0 && errno == EINPROGRESS) {
+    probe.counted = note_errand(true);
+    if (probe.counted) open_probes.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
   const int error = result == 0 ? 0 : errno;
   end(probe);
   if (!moves_on(error)) return false;
@@ -237,6 +247,9 @@ void observe(Probe& probe) {
   if (get(probe.fd, SOL_SOCKET, SO_MEMINFO, memory) && memory[SK_MEMINFO_DROPS] != 0) {
     probe.found.state = State::kAnswered;
     probe.found.exact = (now - looked) * 4 <= now - probe.began_ms || now - looked <= 10;
+  } else if (probe.by_ttl && socket_phase(probe.fd) == SocketPhase::kConnected) {
+    // A server from which packets come with the longest life there is.
+    probe.found.state = State::kAnswered;
   } else if (const int error = pending_error(probe.fd); error != 0 && error != ETIMEDOUT) {
     probe.found.state = State::kFailed;
     probe.found.error = error;
@@ -264,9 +277,11 @@ Handle handle_of(const Probe& probe) {
   return {static_cast<std::uint16_t>(&probe - table.data()), probe.serial, table_pid};
 }
 
-// A place for one more: a free one, or of what nobody waits for any more, the oldest.
+// A place for one more: a free one, or of what nobody waits for any more, the oldest; else of what
+// is only to teach the memory.
 Probe* take_place(std::uint64_t now) {
   Probe* oldest = nullptr;
+  Probe* oldest_lingering = nullptr;
   for (Probe& probe : table) {
     if (!probe.used) return &probe;
     observe(probe);
@@ -276,7 +291,12 @@ Probe* take_place(std::uint64_t now) {
     if ((unused || left) && (oldest == nullptr || probe.began_ms < oldest->began_ms)) {
       oldest = &probe;
     }
+    if (probe.users == 0 && probe.lingers &&
+        (oldest_lingering == nullptr || probe.began_ms < oldest_lingering->began_ms)) {
+      oldest_lingering = &probe;
+    }
   }
+  if (oldest == nullptr) oldest = oldest_lingering;
   if (oldest != nullptr) forget(*oldest);
   return oldest;
 }
@@ -304,11 +324,7 @@ std::uint64_t next_look(const Probe& probe, std::uint64_t now) {
 }
 
 // What has not been told yet when the program ends.
-__attribute__((destructor)) void on_exit() {
-  if (lingering.load(std::memory_order_relaxed) == 0 || sandbox() != Sandbox::kNone) return;
-  const Uninterrupted uninterrupted;
-  look_after_lingering();
-}
+__attribute__((destructor)) void on_exit() { look_after(); }
 
 }  // namespace
 
@@ -357,6 +373,7 @@ Handle ask(int socket, const Address& address, const Endpoint& like,
 bool is_here(Handle handle) { return handle.process == own_pid(); }
 
 Findings look(Handle handle) {
+  if (sandbox() != Sandbox::kNone) return {};
   const ErrnoKept errno_kept;
   const TableLock lock;
   Probe* probe = find(handle);
@@ -366,7 +383,7 @@ Findings look(Handle handle) {
 }
 
 void release(Handle& handle) {
-  if (handle.serial == 0) return;
+  if (handle.serial == 0 || sandbox() != Sandbox::kNone) return;
   const ErrnoKept errno_kept;
   const TableLock lock;
   Probe* probe = find(handle);
@@ -380,38 +397,49 @@ void release(Handle& handle) {
 void let_linger(Handle handle) {
   const TableLock lock;
   Probe* probe = find(handle);
-  if (probe == nullptr || probe->lingers) return;
-  probe->lingers = true;
-  lingering.fetch_add(1, std::memory_order_relaxed);
-  note_errand(true);
+  if (probe != nullptr) probe->lingers = true;
 }
 
 void forget_those_of_parent() {
   if (table_pid == 0) return;
   const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
   const TableLock lock;
 }
 
-std::uint64_t look_after_lingering() {
-  if (lingering.load(std::memory_order_relaxed) == 0) return kNever;
+void end_all() {
+  if (table_pid == 0 || !owns_memory()) return;
   const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  const TableLock lock;
+  for (Probe& probe : table) {
+    if (probe.used) forget(probe);
+  }
+}
+
+std::uint64_t look_after() {
+  if (open_probes.load(std::memory_order_relaxed) == 0 || sandbox() != Sandbox::kNone)
+    return kNever;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
   const TableLock lock;
   std::uint64_t next = kNever;
   for (Probe& probe : table) {
-    if (!probe.used || !probe.lingers) continue;
+    if (!probe.used || probe.fd < 0) continue;
     observe(probe);
     const std::uint64_t now = now_ms();
-    const bool silent = now - probe.began_ms >= kSilentMs;
-    if (probe.found.state == State::kAsking && !silent) {
-      next = std::min(next, next_look(probe, now));
-      continue;
+    const bool is_over = probe.found.state != State::kAsking;
+    if (probe.lingers && (is_over || now - probe.began_ms >= kSilentMs)) {
+      if (is_own(probe) && !probe.found.is_local) teach(probe);
+      probe.lingers = false;
     }
-    if (is_own(probe) && !probe.found.is_local) teach(probe);
-    probe.lingers = false;
-    lingering.fetch_sub(1, std::memory_order_relaxed);
-    note_errand(false);
-    if (probe.found.state != State::kAsking) end(probe);
-    if (probe.users == 0) forget(probe);
+    if (is_over) {
+      end(probe);
+    } else if (!probe.lingers && probe.users == 0) {
+      forget(probe);
+    } else {
+      next = std::min(next, probe.lingers ? next_look(probe, now) : probe.began_ms + kProbeMs);
+    }
   }
   return next;
 }

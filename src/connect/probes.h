@@ -66,8 +66,13 @@ void let_linger(Handle handle);
 // In a forked child, before anything else: closes those it has inherited.
 void forget_those_of_parent();
 
-// Looks at those that linger, and ends what is over. Returns when it wants to be called again, in
-// milliseconds of CLOCK_MONOTONIC; the far future: for nothing. One load while there is none.
-std::uint64_t look_after_lingering();
+// This process is about to forbid itself system calls.
+void end_all();
+
+// Looks at all there are, and ends what is over, also where nobody has said that its connect is: a
+// thread that waited in it may have been ended, or jumped away. Returns when it wants to be called
+// again, in milliseconds of CLOCK_MONOTONIC; the far future: for nothing. One load while there is
+// none.
+std::uint64_t look_after();
 
 }  // namespace nextaddr::probes

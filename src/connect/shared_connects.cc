@@ -60,6 +60,13 @@ void release(SharedConnect& connect, std::uint64_t since) {
   connect.held_since_ms.compare_exchange_strong(since, 0);
 }
 
+void leave_shared_connects() {
+  Arena* arena = the_arena.load(std::memory_order_acquire);
+  if (arena == nullptr) return;
+  mmap(arena, sizeof(Arena), PROT_READ | PROT_WRITE,
+       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 SharedConnect* new_shared_connect(std::uint64_t cookie, std::uint64_t& since) {
   Arena* arena = make_arena();
   if (arena == nullptr) return nullptr;

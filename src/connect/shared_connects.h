@@ -44,6 +44,10 @@ std::uint64_t try_hold(SharedConnect& connect);
 bool is_held_since(const SharedConnect& connect, std::uint64_t since);
 void release(SharedConnect& connect, std::uint64_t since);
 
+// This process is about to change what it may do: what it had in common with others is theirs alone
+// from now on, and to it those connects are the kernel's.
+void leave_shared_connects();
+
 // One that is free, held; `since` as of try_hold(). Null: no memory, or too many.
 SharedConnect* new_shared_connect(std::uint64_t cookie, std::uint64_t& since);
 

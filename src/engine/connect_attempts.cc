@@ -220,6 +220,10 @@ Action ConnectAttempts::resumed(bool waits, std::uint32_t program_ms, std::uint6
   return wait();
 }
 
+void ConnectAttempts::bound() {
+  probes_ = std::min<std::uint8_t>(probes_, static_cast<std::uint8_t>(kMostProbes));
+}
+
 Action ConnectAttempts::lost_socket() { return leave(EBADF); }
 
 Action ConnectAttempts::lost_address() {

@@ -200,6 +200,9 @@ class ConnectAttempts {
   // The address to ask next is known no more.
   Action lost_address();
 
+  // Makes what another process has written harmless: counts stay within their arrays.
+  void bound();
+
   // ---- What it is like now ----
 
   [[nodiscard]] State state() const { return state_; }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "connect/pending_connects.h"
+#include "connect/probes.h"
 #include "hooks/hook.h"
 #include "libc.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 __attribute__((noinline, cold)) int close_pending(int fd) {
   nextaddr::forget_closed(fd);
+  nextaddr::probes::look_after();
   return nextaddr::libc::close(fd);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdarg>
 
+#include "connect/probes.h"
 #include "hooks/hook.h"
 #include "libc.h"
 #include "process.h"
@@ -18,6 +19,7 @@ NEXTADDR_HOOK int prctl(int option, ...) {
   const auto fourth = va_arg(arguments, unsigned long);
   const auto fifth = va_arg(arguments, unsigned long);
   va_end(arguments);
+  if (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP) nextaddr::probes::end_all();
   // Before the call: after it even getpid(2) may be forbidden.
   if (option == PR_SET_NO_NEW_PRIVS) nextaddr::leave_sharing();
   if (option == PR_SET_NO_NEW_PRIVS) nextaddr::note_sandbox(nextaddr::Sandbox::kPossible);
