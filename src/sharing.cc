@@ -70,9 +70,12 @@ bool leave_addresses() {
   if (!active() || !owns_memory()) return;
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
-  if (sandbox() != Sandbox::kCertain) leave_shared_connects();
-  // In a sandbox the calls that this takes may be its last.
-  if (sandbox() == Sandbox::kCertain || !leave_hosts() || !leave_addresses()) become_inert();
+  // In a sandbox the calls that this takes may be its last. It has left before it took the first
+  // step into one (hooks/sandbox.cc).
+  if (sandbox() == Sandbox::kCertain) return become_inert();
+  if (sandbox() == Sandbox::kPossible) return;
+  leave_shared_connects();
+  if (!leave_hosts() || !leave_addresses()) become_inert();
 }
 
 }  // namespace nextaddr

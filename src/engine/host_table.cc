@@ -630,7 +630,8 @@ std::uint32_t* HostTable::lock_word() const {
     for (std::size_t i = 0; i < before; ++i) {
       const Address address = writer.address(writer.entry(known, i));
       const bool answered = address.is_ipv4() ? families.ipv4 : families.ipv6;
-      if (!answered) answer.add(address);
+      // What is cut off would be forgotten to be this host's.
+      if (!answered && !answer.add(address)) memory_->close_door(address, kShut);
     }
     bool same = before == answer.size();
     for (std::size_t i = 0; same && i < before; ++i) {
