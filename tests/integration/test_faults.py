@@ -34,7 +34,7 @@ IN_REACH = [client for client in CLIENTS if client not in OUT_OF_REACH]
 SEVERAL_CONNECTS = {"axel", "git http", "wrk", "chromium"}
 # Ask SO_ERROR before they wait: what they find then, of an address as near as loopback, is true, and they go on by
 # themselves.
-ASKS_FIRST = {"ruby TCPSocket", "chromium"}
+ASKS_FIRST = {"ruby TCPSocket", "chromium", "python3 psycopg async"}
 
 
 @pytest.mark.parametrize("action", SECONDS)
