@@ -2,8 +2,10 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstddef>
 
+#include "clock.h"
 #include "connect/shared_connects.h"
 #include "errno_kept.h"
 #include "process.h"
@@ -11,6 +13,8 @@
 
 namespace nextaddr {
 namespace {
+
+constinit std::atomic<bool> leaving{false};
 
 void* map_fresh(std::size_t size) {
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
@@ -74,8 +78,13 @@ bool leave_addresses() {
   // step into one (hooks/sandbox.cc).
   if (sandbox() == Sandbox::kCertain) return become_inert();
   if (sandbox() == Sandbox::kPossible) return;
+  // Threads do so at the same time (haproxy's workers): each would find what the other has in hand.
+  // A forked child of one in the middle of it waits for nobody.
+  constexpr int kPatience = 5000;
+  for (int i = 0; leaving.exchange(true) && i < kPatience; ++i) sleep_briefly();
   leave_shared_connects();
   if (!leave_hosts() || !leave_addresses()) become_inert();
+  leaving.store(false);
 }
 
 }  // namespace nextaddr

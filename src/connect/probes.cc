@@ -235,7 +235,6 @@ void observe(Probe& probe) {
   if (probe.found.state != State::kAsking) return;
   const std::uint64_t now = now_ms();
   const std::uint64_t looked = probe.looked_ms;
-  if (now == looked) return;
   probe.looked_ms = now;
   probe.found.ms = static_cast<std::uint32_t>(now - probe.began_ms);
   const bool too_late = now - probe.began_ms >= kProbeMs;
