@@ -31,11 +31,6 @@ constinit std::atomic<bool> made_room{false};
 
 constexpr std::uint64_t kSeveralNumbers = ~std::uint64_t{0};
 
-constexpr std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {
-  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
-  return hash ^ hash >> 32;
-}
-
 // Of a name as the host table keeps it: without a dot at the end, in any case.
 std::uint64_t id_of(std::string_view name) {
   if (name.size() > 1 && name.back() == '.') name.remove_suffix(1);
@@ -45,9 +40,7 @@ std::uint64_t id_of(std::string_view name) {
 }
 
 std::uint64_t id_of(const Address& address) {
-  std::uint64_t id = address.scope;
-  for (const std::uint32_t word : address.words) id = mix(id, word);
-  return (id | 1) & ~std::uint64_t{2};
+  return (long_hash_of(address) | 1) & ~std::uint64_t{2};
 }
 
 FoundName* find(std::uint64_t name) {

@@ -20,14 +20,7 @@ constexpr std::size_t kPlaces = 4096;
 constexpr std::size_t kTries = 16;
 constinit std::array<std::atomic<std::uint64_t>, kPlaces> first_ports{};
 
-std::uint64_t tag_of(const Address& address) {
-  std::uint64_t tag = address.scope;
-  for (const std::uint32_t word : address.words) {
-    tag = (tag ^ word) * 0x9e3779b97f4a7c15u;
-    tag ^= tag >> 32;
-  }
-  return tag << 16 | 1u << 16;
-}
+std::uint64_t tag_of(const Address& address) { return long_hash_of(address) << 16 | 1u << 16; }
 
 // A process with a larger table of descriptors may have connections anywhere in it.
 constexpr int kMostDescriptors = 1 << 16;

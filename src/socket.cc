@@ -203,8 +203,7 @@ bool is_steered(int fd) {
   if (getsockname(fd, address, &length) != 0 || !read_sockaddr(address, length, bound)) {
     return true;
   }
-  const std::uint32_t last = bound.address.words[3];
-  return bound.address.is_ipv4() ? last != 0 : bound.address != Address{};
+  return !is_unspecified(bound.address);
 }
 
 in_port_t local_port(int fd) {

@@ -297,9 +297,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
     out.parked.drop(fresh);
     out.silent.drop(fresh);
   }
-  for (std::size_t i = touched.next(0); i != PositionSet::kNone; i = touched.next(i + 1)) {
-    out.parked.add(i);
-  }
+  out.parked.add(touched);
   if (instead_) out.parked.add(list_.requested);
   return true;
 }

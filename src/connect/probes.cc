@@ -129,27 +129,19 @@ bool set(int socket, int level, int name, int value) {
   return libc::setsockopt(socket, level, name, &value, sizeof value) == 0;
 }
 
-constexpr int kNetnsCookie = 71;  // SO_NETNS_COOKIE, Linux 5.14
-
-Address any_ipv4() {
-  constexpr in_addr kAny{INADDR_ANY};
-  return address_from_ipv4(&kAny);
-}
-
 // False when a probe would go another way than the socket.
 bool way_of(int socket, const Address& address, const ProgramSettings& settings, bool has_device,
             Way& out) {
   std::memset(&out, 0, sizeof out);
   if (settings.has_own_port) return false;
   const bool ipv4 = address.is_ipv4();
-  int transparent = 0;
-  int ipv6_transparent = 0;
-  get(socket, IPPROTO_IP, IP_TRANSPARENT, transparent);
-  get(socket, IPPROTO_IPV6, IPV6_TRANSPARENT, ipv6_transparent);
-  if (transparent != 0 || ipv6_transparent != 0) return false;
-  get(socket, SOL_SOCKET, kNetnsCookie, out.netns);
-  get(socket, SOL_SOCKET, SO_MARK, out.mark);
-  get(socket, SOL_SOCKET, SO_PRIORITY, out.priority);
+  if (option_value(socket, IPPROTO_IP, IP_TRANSPARENT) != 0 ||
+      option_value(socket, IPPROTO_IPV6, IPV6_TRANSPARENT) != 0) {
+    return false;
+  }
+  out.netns = network_of(socket);
+  out.mark = option_value(socket, SOL_SOCKET, SO_MARK);
+  out.priority = option_value(socket, SOL_SOCKET, SO_PRIORITY);
   if (!ipv4 || !get(socket, IPPROTO_IP, IP_TOS, out.service)) {
     get(socket, IPPROTO_IPV6, IPV6_TCLASS, out.service);
   }
@@ -159,7 +151,7 @@ bool way_of(int socket, const Address& address, const ProgramSettings& settings,
   Endpoint source;
   const auto* bound = reinterpret_cast<const sockaddr*>(&settings.bound);
   if (!read_sockaddr(bound, settings.bound_length, source)) return false;
-  if (source.address == Address{} || source.address == any_ipv4()) return true;
+  if (is_unspecified(source.address)) return true;
   if (source.address.is_ipv4() != ipv4) return false;
   source.family = ipv4 ? AF_INET : AF_INET6;
   source.port = 0;
@@ -170,9 +162,7 @@ bool way_of(int socket, const Address& address, const ProgramSettings& settings,
 }
 
 bool take_way(int socket, const Address& address, const Way& way) {
-  std::uint64_t netns = 0;
-  get(socket, SOL_SOCKET, kNetnsCookie, netns);
-  if (netns != way.netns) return false;
+  if (network_of(socket) != way.netns) return false;
   if (way.device != 0 && !set(socket, SOL_SOCKET, SO_BINDTOIFINDEX, way.device)) return false;
   if (way.mark != 0 && !set(socket, SOL_SOCKET, SO_MARK, way.mark)) return false;
   if (way.service != 0) {
@@ -360,7 +350,6 @@ Handle ask(int socket, const Address& address, const Endpoint& like,
   probe->way = way;
   probe->began_ms = probe->looked_ms = now;
   probe->fd = -1;
-  probe->found = {};
   probe->found.state = State::kAsking;
   if (!begin(*probe, like)) return {};
   probe->serial = ++last_serial != 0 ? last_serial : ++last_serial;

@@ -14,6 +14,10 @@ struct Step {
   bool given;
   bool skipped;         // asked for, and another one was asked instead
   std::uint32_t at_ms;  // of the coarse clock, which wraps; 0: none
+
+  [[nodiscard]] bool is_of(const Address& wanted, in_port_t wanted_port) const {
+    return port == wanted_port && address == wanted;
+  }
 };
 
 struct Walk {
@@ -59,16 +63,15 @@ bool any(Test test) {
 }  // namespace
 
 void note_asked(const Address& address, in_port_t port) {
-  const bool again = any([&](const Step& step) {
-    return !step.given && step.port == port && step.address == address;
-  });
+  const bool again =
+      any([&](const Step& step) { return !step.given && step.is_of(address, port); });
   if (again || is_over()) begin_anew();
   add(address, port, false);
 }
 
 void note_skipped(const Address& address, in_port_t port) {
   for (Step& step : walk.steps) {
-    step.skipped = step.skipped || (!step.given && step.port == port && step.address == address);
+    step.skipped = step.skipped || (!step.given && step.is_of(address, port));
   }
 }
 
@@ -78,7 +81,7 @@ void note_given(const Address& asked, const Address& address, in_port_t port, in
                 std::uint64_t cookie) {
   // As long as nothing had failed nobody noted it.
   const Step& before = last();
-  if (before.at_ms == 0 || before.given || before.port != port || before.address != asked) {
+  if (before.at_ms == 0 || before.given || !before.is_of(asked, port)) {
     note_asked(asked, port);
   }
   add(address, port, true);
@@ -89,8 +92,7 @@ void note_given(const Address& asked, const Address& address, in_port_t port, in
 
 bool was_given(const Address& address, in_port_t port) {
   if (!walk.has_given || is_over()) return false;
-  const bool given = any(
-      [&](const Step& step) { return step.given && step.port == port && step.address == address; });
+  const bool given = any([&](const Step& step) { return step.given && step.is_of(address, port); });
   return given && socket_cookie(walk.fd) != walk.cookie;
 }
 
@@ -101,9 +103,7 @@ PositionSet touched(const HostTable& table, const DestinationList& list, in_port
        i = list.candidates.next(i + 1)) {
     Address address;
     if (i == list.requested || !table.address_at(list, i, address)) continue;
-    if (any([&](const Step& step) {
-          return !step.skipped && step.port == port && step.address == address;
-        })) {
+    if (any([&](const Step& step) { return !step.skipped && step.is_of(address, port); })) {
       found.add(i);
     }
   }

@@ -19,6 +19,16 @@ bool Address::is_ipv4() const {
   return words[0] == 0 && words[1] == 0 && words[2] == htonl(0xffff);
 }
 
+std::uint64_t long_hash_of(const Address& address) {
+  std::uint64_t hash = address.scope;
+  for (const std::uint32_t word : address.words) hash = mix(hash, word);
+  return hash;
+}
+
+bool is_unspecified(const Address& address) {
+  return address.is_ipv4() ? address.words[3] == 0 : address == Address{};
+}
+
 std::uint32_t hash_of(const Address& address) {
   const auto& words = address.words;
   std::uint32_t hash = words[0] * 0x9e3779b1u ^ words[1] * 0x85ebca77u ^ words[2] * 0xc2b2ae3du ^

@@ -28,6 +28,13 @@ struct Address {
   friend bool operator==(const Address&, const Address&) = default;
 };
 
+// One step of a hash of 64 bits, which may stand for what it was made of: collisions are not met.
+constexpr std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {
+  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+  return hash ^ hash >> 32;
+}
+std::uint64_t long_hash_of(const Address& address);
+
 // For tables of addresses. Its low bits depend on all bits of the address, because the addresses of
 // one network differ in their last byte only.
 std::uint32_t hash_of(const Address& address);
@@ -67,6 +74,9 @@ class AddressList {
     std::array<Address, kMaxAddresses> items_;
   };
 };
+
+// 0.0.0.0 or ::, which stand for all of a machine's own.
+bool is_unspecified(const Address& address);
 
 // IPv6 link-local (RFC 4291 section 2.5.6): good for one device only.
 bool is_link_local(const Address& address);

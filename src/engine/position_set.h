@@ -18,6 +18,9 @@ class PositionSet {
   void add(std::size_t position) {
     if (position < kMaxAddresses) words_[position / 64] |= bit(position);
   }
+  void add(const PositionSet& other) {
+    for (std::size_t i = 0; i < words_.size(); ++i) words_[i] |= other.words_[i];
+  }
   void remove(std::size_t position) {
     if (position < kMaxAddresses) words_[position / 64] &= ~bit(position);
   }
