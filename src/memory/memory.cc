@@ -95,23 +95,21 @@ Standing standing_of(int fd, const Address& address, in_port_t port, bool probes
   return probes && order == AskOrder::kClaim ? Standing::kToBeProbed : Standing::kWell;
 }
 
-void find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port,
-                   PositionSet& parked, PositionSet& silent) {
+BadOnes find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port) {
+  BadOnes found;
   AddressKey key;
-  if (!address_memory().may_hold_failures() || !make_key(fd, {}, port, key)) return;
+  if (!address_memory().may_hold_failures() || !make_key(fd, {}, port, key)) return found;
   const std::uint64_t now = wall_ms();
   for (std::size_t i = list.candidates.next(0); i != PositionSet::kNone;
        i = list.candidates.next(i + 1)) {
     AddressEntry entry;
-    if (i == list.requested || !table.address_at(list, i, key.address) ||
-        !address_memory().find(key, entry)) {
-      continue;
-    }
-    if (ask_order_of(entry.health, now) != AskOrder::kUsual || was_silent(entry.health, now)) {
-      parked.add(i);
-    }
-    if (is_silent(entry.health, now)) silent.add(i);
+    if (!table.address_at(list, i, key.address) || !address_memory().find(key, entry)) continue;
+    if (was_silent(entry.health, now)) found.lately_silent.add(i);
+    if (i == list.requested) continue;
+    if (is_silent(entry.health, now)) found.silent.add(i);
+    if (ask_order_of(entry.health, now) != AskOrder::kUsual) found.parked.add(i);
   }
+  return found;
 }
 
 void note_failure(int fd, const Address& address, in_port_t port, std::string_view host) {

@@ -34,10 +34,15 @@ enum class Standing : std::uint8_t {
 // in network order, as in a sockaddr.
 Standing standing_of(int fd, const Address& address, in_port_t port, bool probes);
 
-// The others of the list that are to be asked last, and those among them that have been silent for
-// so long that they are not to be asked by probes.
-void find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port,
-                   PositionSet& parked, PositionSet& silent);
+// Positions in a list of destinations that are to be asked last, and why.
+struct BadOnes {
+  PositionSet parked;         // they have failed
+  PositionSet lately_silent;  // for however short a time; also the requested one
+  PositionSet silent;         // for so long that no probe is to ask them
+};
+
+// Those of the list; of the requested one only whether it was silent.
+BadOnes find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port);
 
 // This address has failed in a way that parks it: refused, unreachable, or silent by
 // its own. `host`: its name, for people; empty: as known.

@@ -192,4 +192,4 @@ def test_select_touches_no_more_than_the_kernel_does(several):
     host = several("silent", "refused", "live")
     run = start_shim(host, "select_table").finish()
     assert run.values("changed_behind", "found", "so_error", "peer") == ("0", "1", "0", host.live[0]), run
-    assert int(run.first["asked_for"]) > 1024 and int(run.first["waits"]) > 2, run
+    assert int(run.first["asked_for"]) > 1024 and int(run.first["waits"]) > 1, run

@@ -29,10 +29,12 @@ for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=so
 """
 
 
-def walk(host, wanted, how, memory, addresses=None):
+def walk(host, wanted, how, memory, addresses=None, log=None):
     """What it was told: pairs of the address asked for and the one that answered."""
     resolve = f"{HOST}={','.join(addresses or host.addresses)}"
     env = {**host.lab.environment(), **preload(), "NEXTADDR_RESOLVE": resolve, "NEXTADDR_MEMORY": str(memory)}
+    if log:
+        env |= {"NEXTADDR_LOG": "info", "NEXTADDR_LOG_FILE": str(log)}
     words = [sys.executable, "-c", WALKER, HOST, str(host.port), wanted, how]
     process = host.lab.spawn(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     output, errors = process.communicate(timeout=60)
@@ -85,3 +87,17 @@ def test_what_nothing_speaks_against_is_what_was_asked_for(several, tmp_path, ho
 def test_dead_ones_are_not_asked_again_and_again(several, tmp_path, how):
     host = several(*["refused"] * 4)
     assert [answer for _, answer in walk(host, "no such server", how, tmp_path / "memory")] == ["none"] * 4
+
+
+@HOWS
+@pytest.mark.parametrize("kinds", [("silent", "live"), ("live", "silent"), ("live", "silent", "live")])
+def test_what_was_silent_a_moment_ago_is_not_waited_for_again(several, tmp_path, how, kinds):
+    """As wrk does, which tries every address and begins with the last."""
+    host = several(*kinds)
+    silent = host.addresses[kinds.index("silent")]
+    memory, log = tmp_path / "memory", tmp_path / "log"
+    for _ in range(2):
+        log.unlink(missing_ok=True)
+        told = walk(host, "no such server", how, memory, log=log)
+        assert len(told) == len(kinds) and {answer for _, answer in told} == set(host.live), told
+    assert f" {silent} silent " not in log.read_text() and f" {silent} parked, " in log.read_text(), log.read_text()

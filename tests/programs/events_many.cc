@@ -1,6 +1,7 @@
 // Has very many connects in flight at once, in several threads that each wait for their own.
-// Must never look at a socket before an event has come for it. The live server is a process of
-// its own, which accepts, and closes nothing before the end: that would be one more event.
+// Must never look at a socket before an event has come for it. The live servers are
+// processes of their own, which accept, and close nothing before the end: that would be one more
+// event.
 //
 // hosts=HOST,HOST.. in turn, port=; live=ADDRESS to serve at, at the same port; count=N in all;
 // threads=N; how=poll|epoll.
@@ -28,18 +29,30 @@ void raise_descriptor_limit(int needed) {
   must(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
 }
 
-// A second process, because both together need too many descriptors for one.
-pid_t start_server(const Destination& at) {
-  const int listener = tcp_socket(at.family());
-  must(bind(listener, at.get(), at.length), "bind");
-  must(listen(listener, 16384), "listen");
-  const pid_t server = must(fork(), "fork");
-  if (server != 0) {
-    close(listener);
-    return server;
+// Processes of their own, because all together need too many descriptors for one; and several
+// listeners, because the kernel lets none have a queue of more than net.core.somaxconn: beyond it
+// the server would be silent.
+std::vector<pid_t> start_servers(const Destination& at) {
+  constexpr int kServers = 4;
+  std::vector<int> listeners;
+  for (int i = 0; i < kServers; ++i) {
+    const int listener = tcp_socket(at.family());
+    set_option(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+    must(bind(listener, at.get(), at.length), "bind");
+    must(listen(listener, 16384), "listen");
+    listeners.push_back(listener);
   }
-  must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
-  for (;;) must(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC), "accept");
+  std::vector<pid_t> servers;
+  for (const int listener : listeners) {
+    const pid_t server = must(fork(), "fork");
+    if (server == 0) {
+      must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
+      for (;;) must(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC), "accept");
+    }
+    servers.push_back(server);
+  }
+  for (const int listener : listeners) close(listener);
+  return servers;
 }
 
 void note(int fd, std::uint32_t events, const std::string& live) {
@@ -106,7 +119,7 @@ int main(int argc, char** argv) {
   }
   const int descriptors_before = open_descriptors();
 
-  const pid_t server = start_server(destination_of(live, port));
+  const std::vector<pid_t> servers = start_servers(destination_of(live, port));
   const long start = now_ms();
   std::vector<std::thread> clients;
   for (int i = 0; i < threads; ++i) {
@@ -131,8 +144,10 @@ int main(int argc, char** argv) {
   }
   for (std::thread& each : clients) each.join();
   const long ms = now_ms() - start;
-  must(kill(server, SIGKILL), "kill");
-  must(waitpid(server, nullptr, 0), "waitpid");
+  for (const pid_t server : servers) {
+    must(kill(server, SIGKILL), "kill");
+    must(waitpid(server, nullptr, 0), "waitpid");
+  }
   printf("connected=%d wrong=%d failed=%d ms=%ld descriptors_left=%d\n", connected.load(),
          wrong.load(), failed.load(), ms, open_descriptors() - descriptors_before);
 }

@@ -34,7 +34,8 @@ SETTLING = 40
 MEMORY_BOUND_KB = {"node": 48 * 1024}
 USUAL_MEMORY_BOUND_KB = 1024
 # A header and 128 x 8 records of 256 bytes (src/memory/record.h).
-MEMORY_FILE_BOUND = 256 * (1 + 128 * 8)
+RECORD_BYTES = 320
+MEMORY_FILE_BOUND = RECORD_BYTES * (1 + 128 * 8)
 MARK = "NEXTADDR_SOAK_MARK"
 
 PYTHON_WAYS = ["blocking", "forks", "timeout", "looping", "poll", "select", "epoll", "threads", "sleepers", "asyncio"]
@@ -332,7 +333,7 @@ class Soak:
         kept = [line for line in text.replace("\0", "").splitlines()[1:] if line.strip()]
         self.figures["memory file"] = f"{size} bytes, {len(rows)} addresses"
         known = set(self.network.addresses)
-        if not 0 < size <= MEMORY_FILE_BOUND or size % 256:
+        if not 0 < size <= MEMORY_FILE_BOUND or size % RECORD_BYTES:
             self.complaints.append(f"the memory file has {size} bytes")
         if shown.returncode or not rows or len(rows) != len(kept) or not {row.split()[1] for row in rows} <= known:
             self.complaints.append(f"the memory file is not valid:\n{text}\n{shown}")

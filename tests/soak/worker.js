@@ -67,10 +67,14 @@ async function work(until) {
 
 const line = () => new Promise((resolve) => process.stdin.once("data", resolve));
 
+// A probe may outlive its connect by 2 s, and ends with the next call of the program.
+const letProbesEnd = () => new Promise((resolve) => setTimeout(resolve, 2200));
+
 async function main() {
     await Promise.all(hosts.map((host) => new Promise((resolve) => lookup(host, resolve))));
     await work(now() + Number(warmUp));
     for (const [word, until] of [["ready", Number(end)], ["done", 0]]) {
+        await letProbesEnd();
         console.log(word);
         await line();
         await work(until);
