@@ -464,14 +464,13 @@ Action ConnectOperation::ask(const Action& action) {
 probes::Findings ConnectOperation::findings_of(Asked& asked) {
   using probes::State;
   const auto took = static_cast<std::uint32_t>(now_ms() - asked.began_ms);
-  const probes::Findings silent{took < kProbeMs ? State::kAsking : State::kOver, 0, took, false,
-                                false};
+  const probes::Findings silent{took < kProbeMs ? State::kAsking : State::kOver, 0, took};
   Address address;
   switch (asked.fault.action) {
     case FaultAction::kRefuse:
-      return {State::kFailed, ECONNREFUSED, took, false, false};
+      return {State::kFailed, ECONNREFUSED, took};
     case FaultAction::kErrno:
-      return {State::kFailed, static_cast<int>(asked.fault.argument), took, false, false};
+      return {State::kFailed, static_cast<int>(asked.fault.argument), took};
     case FaultAction::kDelay:
       if (took < asked.fault.argument || !address_at(asked.position, address)) return silent;
       asked.fault = {};
@@ -516,7 +515,7 @@ void ConnectOperation::look_at_probes() {
         if (found.exact && address_at(position, address)) {
           note_rtt(socket_, address, requested_.port, std::uint64_t{1000} * found.ms);
         }
-        tell(Probe::kAnswered);
+        tell(found.unsure ? Probe::kHeard : Probe::kAnswered);
         break;
       case probes::State::kFailed:
         forget(asked);
@@ -583,6 +582,22 @@ void ConnectOperation::leave_in_silence(const Action& action, const Address& lef
   attempts_.probing(action.about, {}, now_ms());
 }
 
+// Its probes end with it. Who has answered none is asked last by the next connect, also of another
+// process.
+void ConnectOperation::note_asked_in_vain(std::uint32_t rtt_ms) {
+  const std::uint32_t in_vain = in_vain_ms(config().attempt_delay_ms, rtt_ms);
+  for (std::size_t i = 0; i < asked_; ++i) {
+    Asked& asked = probes_[i];
+    if (asked.answered || now_ms() - asked.began_ms < in_vain) continue;
+    const probes::Findings found = findings_of(asked);
+    Address address;
+    if (found.state != probes::State::kAsking || !address_at(asked.position, address)) continue;
+    NameBuffer buffer{};
+    note_silence(socket_, address, requested_.port, found.ms,
+                 host_table().host_name(list_, buffer));
+  }
+}
+
 // The connect has come to its end, at `current_` or nowhere.
 void ConnectOperation::conclude() {
   error_ = attempts_.error();
@@ -590,7 +605,9 @@ void ConnectOperation::conclude() {
     note_connect_to(current_, requested_.port);
     if (!steered_) {
       note_success(socket_, current_, requested_.port);
-      note_rtt(socket_, current_, requested_.port, round_trip_us(socket_));
+      const std::uint64_t round_trip = round_trip_us(socket_);
+      note_rtt(socket_, current_, requested_.port, round_trip);
+      note_asked_in_vain(static_cast<std::uint32_t>(round_trip / 1000));
     }
   }
   let_go();

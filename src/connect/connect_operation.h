@@ -128,6 +128,7 @@ class ConnectOperation {
   bool restore();
   [[nodiscard]] bool was_unreachable_from_here() const;
   void remember(const Action& action);
+  void note_asked_in_vain(std::uint32_t rtt_ms);
   void conclude();
   void report() const;
 

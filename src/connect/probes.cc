@@ -216,7 +216,7 @@ bool begin(Probe& probe, const Endpoint& like) {
   const int error = result == 0 ? 0 : errno;
   end(probe);
   if (!moves_on(error)) return false;
-  probe.found = {State::kFailed, error, 0, true, error == EHOSTUNREACH};
+  probe.found = {State::kFailed, error, 0, true, false, error == EHOSTUNREACH};
   return true;
 }
 
@@ -235,6 +235,7 @@ void observe(Probe& probe) {
   std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
   if (get(probe.fd, SOL_SOCKET, SO_MEMINFO, memory) && memory[SK_MEMINFO_DROPS] != 0) {
     probe.found.state = State::kAnswered;
+    probe.found.unsure = probe.by_ttl;
     probe.found.exact = (now - looked) * 4 <= now - probe.began_ms || now - looked <= 10;
   } else if (probe.by_ttl && socket_phase(probe.fd) == SocketPhase::kConnected) {
     // A server from which packets come with the longest life there is.

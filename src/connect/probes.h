@@ -36,6 +36,8 @@ struct Findings {
   std::uint32_t ms = 0;  // how long it took, or takes
   // The answer was met soon enough to tell how far the address is.
   bool exact = false;
+  // It may have been a refusal as well: ordinary users' probes cannot tell on some kernels.
+  bool unsure = false;
   // The error is this machine's own: there is no route.
   bool is_local = false;
 };

@@ -66,7 +66,10 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
   if (fault_.action == FaultAction::kDelay) held_until_ms_ = attempt.began_ms + fault_.argument;
   if (planned_) {
     Distance distance = attempt.distance;
-    if (distance.rtt_ms == 0) distance.rtt_ms = next_rtt_ms_;
+    // It has been heard of, by a probe, since it was silent or failed.
+    if (next_rtt_ms_ != 0) {
+      distance = {distance.rtt_ms != 0 ? distance.rtt_ms : next_rtt_ms_, 0, false};
+    }
     in_flight(attempt.began_ms, distance);
     return wait();
   }
@@ -172,6 +175,10 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
   auto* gone = std::remove(probing_.begin(), end, static_cast<std::uint16_t>(position));
   probes_ = static_cast<std::uint8_t>(gone - probing_.begin());
   switch (probe) {
+    case Probe::kHeard:
+      // It has refused the program's own attempt, and most likely once more.
+      if (position == requested_ && requested_error_ != 0) break;
+      [[fallthrough]];
     case Probe::kAnswered:
       if (position == requested_) schedule_.readmit(position);
       silent_.remove(position);
@@ -286,14 +293,14 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   const bool is_last = last_wait_ms_ != 0 && now_ms >= last_wait_ms_;
   if (best_ != PositionSet::kNone && (is_last || now_ms >= overdue_at())) {
     log_.end(EINPROGRESS, now_ms);
-    // It was silent before, and now for long enough again: a probe would find out no more.
-    const bool is_dead = distance_.silent_ms != 0 && now_ms >= attempt_began_ms_ + kSilentMs;
-    const Lesson lesson = is_dead ? Lesson::kFailed : Lesson::kLeft;
+    const Lesson lesson = is_dead(now_ms) ? Lesson::kFailed : Lesson::kLeft;
     return with_silence(move_to(best_, lesson, now_ms), now_ms);
   }
   if (is_last) {
     log_.end(EINPROGRESS, now_ms);
-    return deliver(requested_error_, Lesson::kNothing);
+    const bool was_silent = !silence_told_ && now_ms >= attempt_began_ms_ + kSilentMs;
+    return with_silence(deliver(requested_error_, was_silent ? Lesson::kSilent : Lesson::kNothing),
+                        now_ms);
   }
   if (!limits_.probes && now_ms >= next_probe_ms_) {
     log_.end(EINPROGRESS, now_ms);
@@ -337,10 +344,22 @@ std::uint64_t ConnectAttempts::overdue_at() const {
   if (distance_.rtt_ms != 0) return attempt_began_ms_ + patience_ms_;
   const std::uint32_t took = best_ms_ != 0 ? best_ms_ : kLongestGraceMs;
   const std::uint64_t grace = answered_ms_ + std::min(took, kLongestGraceMs);
+  const std::uint64_t longer = std::uint64_t{distance_.silent_ms} * kSilentAgainPercent / 100;
   // A SYN that is lost twice is found out by then.
   const std::uint64_t before =
-      std::min<std::uint64_t>(std::uint64_t{distance_.silent_ms} * 3 / 2, kSilentMs);
+      distance_.has_failed ? 0 : std::min<std::uint64_t>(longer, kSilentMs);
   return std::max(grace, attempt_began_ms_ + std::max<std::uint64_t>(patience_ms_, before));
+}
+
+// The attempt under way, which is overdue while another address has answered: a probe would find
+// out no more. So it is also found dead by processes that end before a probe could.
+bool ConnectAttempts::is_dead(std::uint64_t now_ms) const {
+  if (!distance_.has_failed && distance_.silent_ms == 0) return false;
+  // Not by the patience, which the program may have cut short.
+  const std::uint32_t enough = distance_.rtt_ms != 0  ? overdue_ms(distance_.rtt_ms)
+                               : distance_.has_failed ? limits_.attempt_delay_ms
+                                                      : kSilentMs;
+  return now_ms >= attempt_began_ms_ + enough;
 }
 
 bool ConnectAttempts::is_probed(std::size_t position) const {

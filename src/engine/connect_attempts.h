@@ -97,6 +97,7 @@ class ConnectAttempts {
   // What has become of a probe.
   enum class Probe : std::uint8_t {
     kAnswered,  // after `ms`
+    kHeard,     // the same, or it has refused
     kFailed,    // with an error: it has refused, or cannot be asked from here
     kSilent,    // for `ms`, kSilentMs or more; it goes on. Told once.
     kOver,      // it has been silent to its end
@@ -151,7 +152,8 @@ class ConnectAttempts {
   // What is known of how far an address is.
   struct Distance {
     std::uint32_t rtt_ms = 0;     // its round trip, rounded up; 0: not known
-    std::uint32_t silent_ms = 0;  // it was silent for so long, and not found dead; 0: never
+    std::uint32_t silent_ms = 0;  // it was silent for so long, and not heard of since; 0: never
+    bool has_failed = false;      // it was found dead, and not heard of since
   };
 
   // One connect(2) that has returned.
@@ -244,6 +246,7 @@ class ConnectAttempts {
   [[nodiscard]] std::size_t next_position();
   [[nodiscard]] bool is_probed(std::size_t position) const;
   [[nodiscard]] std::uint64_t overdue_at() const;
+  [[nodiscard]] bool is_dead(std::uint64_t now_ms) const;
   [[nodiscard]] std::uint64_t program_until() const;
   [[nodiscard]] std::uint32_t patience(Distance distance, std::uint64_t now_ms) const;
   [[nodiscard]] std::uint32_t delay_after(Distance distance, std::uint64_t now_ms) const;

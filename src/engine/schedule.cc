@@ -9,6 +9,10 @@ std::uint32_t overdue_ms(std::uint32_t rtt_ms) {
   return std::clamp(rtt_ms + rtt_ms / 2 + kOverdueMarginMs, kShortestDelayMs, kLongestDelayMs);
 }
 
+std::uint32_t in_vain_ms(std::uint32_t attempt_delay_ms, std::uint32_t rtt_ms) {
+  return rtt_ms == 0 ? attempt_delay_ms : std::max(attempt_delay_ms, overdue_ms(rtt_ms));
+}
+
 std::uint32_t probe_delay_ms(std::uint32_t rtt_ms) {
   const std::uint32_t expected = std::min(rtt_ms, kLongestDelayMs) + kOverdueMarginMs;
   return std::min(overdue_ms(rtt_ms), std::max(expected, kLongestProbeDelayMs));

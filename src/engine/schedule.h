@@ -33,6 +33,9 @@ inline constexpr std::uint32_t kLongestProbeDelayMs = 250;
 inline constexpr std::uint32_t kLongestGraceMs = 100;
 // Silence for so long means something: a SYN that was lost has been sent again (RFC 6298).
 inline constexpr std::uint32_t kSilentMs = 1000;
+// One that was silent before, and whose round trip is not known, is given so much longer than it
+// was silent then: it may be far, and each time it is left a program has waited for it.
+inline constexpr std::uint32_t kSilentAgainPercent = 300;
 // An address that was silent for that long is not asked again for this long, unless by the program.
 inline constexpr std::uint32_t kSilentForMs = 30'000;
 // A probe that is silent for so long gives its place to the next.
@@ -48,6 +51,9 @@ inline constexpr std::uint32_t kAskAgainMs = 400;
 // How long the answer of an address with this round trip may take before it is overdue. In
 // milliseconds; `rtt_ms` is not 0.
 std::uint32_t overdue_ms(std::uint32_t rtt_ms);
+// When a connect has come to its end after a round trip of `rtt_ms` (0: not known), a probe that is
+// silent for so long was asked in vain: addresses of a host are often as far as each other.
+std::uint32_t in_vain_ms(std::uint32_t attempt_delay_ms, std::uint32_t rtt_ms);
 // The connection attempt delay after it, which is the same for near addresses. A far one is not
 // waited for half as long again before others are asked.
 std::uint32_t probe_delay_ms(std::uint32_t rtt_ms);

@@ -165,7 +165,7 @@ void note_success(int fd, const Address& address, in_port_t port) {
 ConnectAttempts::Distance distance_of(int fd, const Address& address, in_port_t port) {
   AddressEntry entry;
   if (config().fixed_attempt_delay || !find_entry(fd, address, port, entry)) return {};
-  return {(entry.health.rtt_us + 999) / 1000, entry.health.silent_ms};
+  return {(entry.health.rtt_us + 999) / 1000, entry.health.silent_ms, entry.health.failures != 0};
 }
 
 std::uint32_t shortest_attempt_delay() {

@@ -303,6 +303,10 @@ class Play {
         std::count_if(hosts_.begin(), hosts_.end(), [](const Host& host) { return host.probed; }));
   }
 
+  void hear_something(std::size_t from) {
+    hear(from, from % 4 != 3 ? Probe::kAnswered : Probe::kHeard);
+  }
+
   // Something is heard of the first probe at or after `from`.
   void hear(std::size_t from, Probe what) {
     for (std::size_t i = 0; i < hosts_.size(); ++i) {
@@ -317,10 +321,10 @@ class Play {
       require(learnt.about == of || learnt.lesson == Lesson::kNothing);
       require((learnt.lesson == Lesson::kSilent) == (what == Probe::kSilent));
       require((learnt.lesson == Lesson::kFailed) == (!once_more && parks(error)));
-      if (what == Probe::kAnswered) {
+      if (what == Probe::kAnswered || what == Probe::kHeard) {
         ++answers_;
         // What has refused the program does not answer any more, but for the requested one.
-        if (of == requested_) host.refused = false;
+        if (of == requested_ && what == Probe::kAnswered) host.refused = false;
         host.heard = !host.refused && !host.gone_to;
         host.heard_again = !host.refused;
       } else if (what == Probe::kFailed) {
@@ -365,7 +369,7 @@ class Play {
         return fail_with(error, [&](int e) { return machine_.told(e, now_); });
       }
       case 'a':
-        hear(choices_.below(64), Probe::kAnswered);
+        hear_something(choices_.below(64));
         break;
       case 'r':
         hear(choices_.below(64), Probe::kFailed);

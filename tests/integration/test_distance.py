@@ -654,6 +654,18 @@ def check_first_silent(side_by_side, faults, places, limit, group):
         faults.check_exact(pair.bare + pair.shim)
 
 
+@both_groups
+@pytest.mark.parametrize("places", [places for each in FIRST_SILENT for places in each.values[:1]])
+def test_the_next_program_waits_for_no_silent_one(side_by_side, faults, places, group):
+    """However soon the first has ended."""
+    for pair in side_by_side(group, places, bare=places[-1:]):
+        again = [Run(run.program, run.host, run.memory) for run in pair.shim]
+        finish(again, 0.5)
+        text = f"{pair.program.name}: connected after {usual(again, 'connected'):.0f} ms, not {places[-1].rtt}"
+        faults.check(usual(again, "connected") <= places[-1].rtt + LATE, text, *again)
+    faults.end()
+
+
 # ---- Nothing is live, or not in time ----
 
 WAITS = "the silent address is waited for until the kernel gives up: 127 s, bare 0.02 s"

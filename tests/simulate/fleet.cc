@@ -567,7 +567,7 @@ class Fleet {
   ConnectAttempts::Distance distance_of(const Flight& flight, std::size_t server) {
     if (!remembers() || rules_.known_rtt_ms == nullptr) return {};
     const AddressHealth& known = health(flight, server);
-    return {rules_.known_rtt_ms(known), known.silent_ms};
+    return {rules_.known_rtt_ms(known), known.silent_ms, known.failures != 0};
   }
 
   // --- what src/connect/probes.cc does ---
@@ -767,6 +767,7 @@ class Fleet {
           } else {
             note_success(flight, flight.attempts[0].server);
           }
+          note_asked_in_vain(flight, now_ms() - flight.attempts[0].began / 1000 - kEpochMs);
           return conclude(flight, 0, flight.attempts[0].server);
         case Kind::kDeliver:
           return conclude(flight, machine.error(), 0);
@@ -828,6 +829,17 @@ class Fleet {
           tell(Told::kSilent);
           break;
       }
+    }
+  }
+
+  void note_asked_in_vain(Flight& flight, std::uint64_t rtt_ms) {
+    const std::uint32_t in_vain =
+        nextaddr::in_vain_ms(rules_.delay_ms, static_cast<std::uint32_t>(rtt_ms));
+    for (std::size_t i = 0; i < servers_; ++i) {
+      Probe& probe = flight.probes[i];
+      if (!probe.asked || now_ms() - probe.began_ms < in_vain) continue;
+      observe(flight, i);
+      if (probe.found == Probe::Found::kAsking) note_silence(flight, flight.order[i], probe.ms);
     }
   }
 

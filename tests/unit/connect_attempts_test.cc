@@ -933,9 +933,24 @@ TEST(Connect, HalfOfTheProgramsTimeIsNotTheEndOfWhoHasAnswered) {
   EXPECT_EQ(began(run), (Times{0, 200}));
 }
 
-TEST(Connect, OnceSilentIsWaitedForHalfAsLongAgain) {
+// Each process of a program that is over in a moment meets it: none lives to see its probe end.
+TEST(Connect, FoundDeadBeforeOrSilentForItsKnownDistanceTwiceIsFoundDead) {
+  std::vector<Host> hosts{silent(), live(20)};
+  hosts[0].distance.rtt_ms = 20;
+  Played run = play(hosts);
+  EXPECT_EQ(run.lessons, (Lessons{{Lesson::kLeft, 0, overdue_ms(20) + 20}}));
+  hosts[0].distance.silent_ms = overdue_ms(20);
+  run = play(hosts);
+  EXPECT_EQ(run.lessons, (Lessons{{Lesson::kFailed, 0}}));
+  hosts[0].distance = {0, 60'000, true};
+  run = play(hosts);
+  EXPECT_EQ(run.lessons, (Lessons{{Lesson::kFailed, 0}}));
+  EXPECT_LE(run.took_ms, 200u) << "and is not waited for as if it were far";
+}
+
+TEST(Connect, OnceSilentIsWaitedForThreeTimesAsLong) {
   std::vector<Host> hosts{live(900), live(20)};
-  hosts[0].distance.silent_ms = 600;
+  hosts[0].distance.silent_ms = 300;
   Played run = play(hosts);
   EXPECT_EQ(run.took_ms, 900u) << "it is overdue after 900";
   hosts[0] = silent();
@@ -943,7 +958,7 @@ TEST(Connect, OnceSilentIsWaitedForHalfAsLongAgain) {
   run = play(hosts);
   EXPECT_EQ(began(run), (Times{0, kSilentMs})) << "however long it was";
   EXPECT_EQ(run.lessons, (Lessons{{Lesson::kFailed, 0}})) << "a probe would find out no more";
-  hosts[0].distance.silent_ms = 600;
+  hosts[0].distance.silent_ms = 300;
   run = play(hosts);
   EXPECT_EQ(run.lessons, (Lessons{{Lesson::kLeft, 0, 900}})) << "that was less than a second";
   hosts = {silent(), live(1500)};
@@ -2042,6 +2057,30 @@ Action look(ConnectAttempts& machine, std::uint64_t now_ms) {
   return action;
 }
 
+// A probe of an ordinary user cannot tell a refusal from an answer on every kernel.
+TEST(LastWait, WhoHasRefusedIsNotGoneToForWhatMayBeARefusal) {
+  for (const Probe heard : {Probe::kHeard, Probe::kAnswered}) {
+    ConnectAttempts machine = asking(kDefaults, 2);
+    const Action moved = machine.ended(ECONNREFUSED, 1010);
+    ASSERT_EQ(moved.kind, Kind::kConnect);
+    machine.started({EINPROGRESS, 1010, {}, {}}, 1010);
+    const Action asked = machine.seen(SocketPhase::kConnecting, 1010 + kAskAgainMs);
+    ASSERT_EQ(asked.kind, Kind::kProbe);
+    ASSERT_EQ(asked.position, 0u);
+    machine.probing(0, {}, 1411);
+    machine.probed(0, heard, 0, 1, 1412);
+    Action next;
+    std::uint64_t now = 1412;
+    for (; next.kind == Kind::kWait; now += 100) next = look(machine, now);
+    if (heard == Probe::kAnswered) {
+      EXPECT_EQ(next.kind, Kind::kConnect);
+    } else {
+      EXPECT_EQ(next.kind, Kind::kDeliver);
+      EXPECT_NEAR(now, 1010 + kLastWaitMs, 201);
+    }
+  }
+}
+
 TEST(LastWait, BeginsOnceMoreForAProgramThatWasBusyElsewhere) {
   ConnectAttempts machine = asking_the_last();
   EXPECT_EQ(look(machine, 1410).kind, Kind::kWait);
@@ -2427,12 +2466,17 @@ void check_log(const Played& run) {
   EXPECT_EQ(next, run.log.size());
 }
 
-// It was silent before, and then for a second on the program's socket.
+// It was found dead before, or was silent before and now for longer than its distance accounts for;
+// a second where that is not known.
 bool was_left_dead(const World& world, const Played& run, std::size_t position) {
-  return world.hosts[position].distance.silent_ms != 0 &&
+  const Distance& distance = world.hosts[position].distance;
+  const std::uint32_t needed = distance.rtt_ms != 0  ? overdue_ms(distance.rtt_ms)
+                               : distance.has_failed ? world.limits.attempt_delay_ms
+                                                     : kSilentMs;
+  return (distance.has_failed || distance.silent_ms != 0) &&
          std::any_of(run.asked.begin(), run.asked.end(), [&](const Asked& asked) {
            return asked.position == position && asked.outcome == EINPROGRESS &&
-                  asked.given_ms >= kSilentMs;
+                  asked.given_ms >= needed;
          });
 }
 
@@ -2598,6 +2642,7 @@ World random_network(unsigned seed, Dice& dice) {
           1, static_cast<std::uint32_t>(host.answers_after_ms) + dice.below(20));
     }
     if (dice.one_in(8)) host.distance.silent_ms = dice.below(3000);
+    host.distance.has_failed = dice.one_in(16);
   }
   world.limits.attempt_delay_ms = dice.one_in(2) ? kDefaultAttemptDelayMs : 10 + dice.below(500);
   world.limits.program_ms = dice.one_in(3) ? 1 + dice.below(3000) : 0;
