@@ -36,6 +36,9 @@ struct ProgramSettings {
   // Of a socket that is about to be connected. `waits`: in connect(2), where SO_SNDTIMEO counts.
   static ProgramSettings of(int fd, bool waits);
 
+  // The program has bound it, whatever to.
+  [[nodiscard]] bool is_bound() const { return has_own_port || bound_length != 0; }
+
   // After the attempt of this socket was taken back. False when somebody else has got the port.
   [[nodiscard]] bool put_back(int socket) const;
 

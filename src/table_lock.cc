@@ -1,5 +1,6 @@
 #include "table_lock.h"
 
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,8 +15,10 @@ namespace {
 constexpr std::uint64_t kPatienceUs = 3'000;
 // And so long when it is a thread of this process, which nobody has stopped.
 constexpr std::uint64_t kOwnPatienceUs = 200'000;
-// Where it may not wait: as many looks as the usual writer needs to be done, some microseconds.
+// Where it may not wait: as many looks as the usual writer needs to be done, some microseconds; and
+// so often the processor is offered to a writer that has lost it.
 constexpr int kQuickLooks = 100;
+constexpr int kOffers = 3;
 
 bool is_own_thread(std::uint32_t id) {
   const ErrnoKept errno_kept;
@@ -26,8 +29,11 @@ bool is_own_thread(std::uint32_t id) {
 
 TableLock::TableLock(HostTable& table, MayWait may_wait)
     : table_(table), notice_(table.lock_word()) {
-  for (int looks = 0; looks < kQuickLooks; ++looks) {
-    held_ = table_.try_lock(notice_.owner());
+  for (int offers = 0; offers <= kOffers; ++offers) {
+    if (offers != 0) sched_yield();
+    for (int looks = 0; looks < kQuickLooks && !held_; ++looks) {
+      held_ = table_.try_lock(notice_.owner());
+    }
     if (held_) return;
   }
   if (may_wait == MayWait::kNo) return;

@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "config.h"
+#include "connect/ipv6_only.h"
 #include "connect/walk.h"
 #include "deafness.h"
 #include "faults.h"
@@ -90,6 +91,7 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   waits_ = waits;
   port_before_ = 0;
   instead_ = was_given_ = untouched_ = interrupted_ = steered_ = false;
+  ipv6_only_ = ipv6_only_lifted_ = false;
   return cookie_ != 0;
 }
 
@@ -216,6 +218,7 @@ State ConnectOperation::carry_out(Action action) {
           break;
         }
         if (!untouched_) restore();
+        admit(requested_.address);
         remember(action);
         if (connects_have_faults()) lift_fault(socket_);
         if (attempts_.log().attempts() > 1) {
@@ -272,7 +275,8 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   if (requested_.family == AF_INET) {
     list_.candidates.drop(list_.ipv6);
   } else if (is_ipv6_only(socket_)) {
-    list_.candidates.keep(list_.ipv6);
+    ipv6_only_ = true;
+    if (settings_.is_bound()) list_.candidates.keep(list_.ipv6);
   }
   if (!list_.candidates.has(list_.requested) || list_.candidates.count() < 2) return false;
   if (is_learnt_port(list_, requested_)) return false;
@@ -353,6 +357,8 @@ Action ConnectOperation::release() {
 // connect(2) that does not wait: 0, EINPROGRESS, EINTR, or an error. A non-blocking socket's
 // returns at once; a blocking one's must be made to.
 int ConnectOperation::attempt(const Address& to, const Fault& fault) {
+  // No address of this host can be reached so: it was bound by another process, or a duplicate.
+  if (!admit(to)) return ENETUNREACH;
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(to, requested_, destination);
   const auto* address = reinterpret_cast<const sockaddr*>(&destination);
@@ -361,6 +367,17 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
                          ? connect_with_fault(socket_, address, length, fault)
                          : briefly_connect(socket_, address, length, send_timeout(socket_), fault);
   return result == 0 ? 0 : errno;
+}
+
+// Lets a socket that is for IPv6 only reach an IPv4 address, and ends that for another one. False
+// when the kernel refuses. The socket has no port: it is about to be connected.
+bool ConnectOperation::admit(const Address& to) {
+  const bool lift = ipv6_only_ && to.is_ipv4();
+  if (lift == ipv6_only_lifted_) return true;
+  if (lift && !lift_ipv6_only(socket_, cookie_)) return false;
+  if (!lift) set_ipv6_only_again(socket_, cookie_);
+  ipv6_only_lifted_ = lift;
+  return true;
 }
 
 bool ConnectOperation::address_at(std::size_t position, Address& out) const {

@@ -124,6 +124,7 @@ class ConnectOperation {
   int attempt(const Address& to, const Fault& fault);
   bool find_destinations(Destinations& out);
   bool address_at(std::size_t position, Address& out) const;
+  bool admit(const Address& to);
   bool take_back_for(const Address& next);
   bool restore();
   [[nodiscard]] bool was_unreachable_from_here() const;
@@ -150,6 +151,8 @@ class ConnectOperation {
   bool was_given_;  // the requested address, in the place of another
   bool untouched_;  // the last attempt failed before it had changed anything on the socket
   bool interrupted_;
+  bool ipv6_only_;         // the program has set IPV6_V6ONLY
+  bool ipv6_only_lifted_;  // for the last attempt
   bool steered_;           // by its mark, device or source address: it teaches nothing of others
   in_port_t port_before_;  // of the socket, before the last attempt
 };

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "clock.h"
+#include "connect/ipv6_only.h"
 #include "connect/pending_connects.h"
 #include "hooks/hook.h"
 #include "libc.h"
@@ -163,7 +164,9 @@ int getsockopt_hook(int (*plain)(int, int, int, void*, socklen_t*), int fd, int 
   if (level == SOL_SOCKET && name == SO_ERROR && any_pending()) {
     return nextaddr::socket_error(fd, value, length);
   }
-  return plain(fd, level, name, value, length);
+  const int result = plain(fd, level, name, value, length);
+  if (result == 0) nextaddr::tell_ipv6_only(fd, level, name, value, length);
+  return result;
 }
 
 }  // namespace

@@ -306,8 +306,8 @@ CLIENTS = [
     Client("php fsockopen", "php", "greeting", plain("php", "-r", PHP_FSOCKOPEN)),
     Client("php file", "php", "http", lambda h, p: ["php", "-r", PHP_FILE, url(h, p)]),
     Client("ruby TCPSocket", "ruby", "greeting", plain("ruby", "-e", RUBY)),
-    # Its IPv6 sockets are IPV6_V6ONLY, and so are LuaSocket's: they have no way to an IPv4 address.
-    Client("ruby net/http", "ruby", "http", fetch("ruby", "-e", RUBY_HTTP), unhelped=frozenset({"ipv6-silent"})),
+    # Its IPv6 sockets are IPV6_V6ONLY, and so are LuaSocket's.
+    Client("ruby net/http", "ruby", "http", fetch("ruby", "-e", RUBY_HTTP)),
     Client("tclsh socket -async", "tclsh", "greeting", scripted("tclsh", TCL)),
     Client(
         "LuaSocket",
@@ -316,7 +316,6 @@ CLIENTS = [
         scripted("lua5.4", LUA),
         probe=("lua5.4", "-e", "require('socket')"),
         first_only=True,
-        unhelped=frozenset({"ipv6-silent"}),
     ),
     # Another program, which it has executed, looks names up for it.
     Client("erlang", "erl", "greeting", plain("erl", "-noshell", "-eval", ERLANG, "-extra"), unhelped=SILENT),

@@ -378,12 +378,43 @@ def test_families_alternate(several):
     assert run.first["transfer"] == "::1", run
 
 
-def test_ipv6_only_sockets_do_not_go_to_ipv4(several):
-    host = several("refused6", "live")
+# ---- IPV6_V6ONLY ----
+
+
+@pytest.mark.parametrize("kinds", [("refused6", "live"), ("silent6", "live"), ("refused6", "refused", "live")])
+def test_ipv6_only_sockets_reach_ipv4(several, kinds):
+    """A host that was looked up for both families. The option goes on reading as the program has set it."""
+    host = several(*kinds)
+    run = run_shim(host, "connect_first", v6only=1, transfer=1)
+    assert run.values("result", "error", "transfer") == ("0", "0", host.live[0]), run
+    assert run.values("peer", "v6only") == (mapped(host.live[0]), "1"), run
+    run = run_shim(host, "socket_state", v6only=1)
+    assert run.first["changed"] == "none", run
+
+
+@pytest.mark.parametrize("kinds", [("refused6", "refused"), ("refused6", "refused", "unreachable")])
+def test_ipv6_only_sockets_are_left_as_they_were(several, kinds):
+    host = several(*kinds)
     bare, shim = side_by_side(host, "connect_first", v6only=1)
-    keys = ("result", "error", "peer", "state")
+    keys = ("result", "error", "peer", "state", "v6only", "so_error")
+    assert shim.values(*keys) == bare.values(*keys)
+    assert shim.first["error"] == "ECONNREFUSED" and shim.first["v6only"] == "1"
+
+
+def test_bound_ipv6_only_sockets_do_not_go_to_ipv4(several):
+    host = several("refused6", "live")
+    bare, shim = side_by_side(host, "connect_first", v6only=1, bind="::1")
+    keys = ("result", "error", "peer", "state", "v6only")
     assert shim.values(*keys) == bare.values(*keys)
     assert shim.first["error"] == "ECONNREFUSED"
+    assert host.connections(host.live[0]) == 0
+
+
+def test_a_lookup_for_ipv6_alone_stays_with_ipv6(several):
+    host = several("refused6", "live")
+    bare, shim = side_by_side(host, "connect_first", v6only=1, family=6)
+    keys = ("result", "error", "peer", "state", "v6only")
+    assert shim.values(*keys) == bare.values(*keys)
     assert host.connections(host.live[0]) == 0
 
 

@@ -1,10 +1,10 @@
 // Looks a host up and connects to its first address only: the basic program that tries one.
 // Must never try a second address itself.
 //
-// host= port=; mapped=1 (AF_INET6 with AI_V4MAPPED|AI_ALL); timeout=MS (SO_SNDTIMEO),
-// user_timeout=MS, syncnt=N, v6only=1, bind=ADDRESS bind_port=N, protocol=mptcp; transfer=1 moves
-// data both ways; then=ADDRESS then_port=N connects the same socket once more; close_all=1 and
-// clear_environment=1 come before the lookup.
+// host= port=; mapped=1 (AF_INET6 with AI_V4MAPPED|AI_ALL); family=6 (AF_INET6); timeout=MS
+// (SO_SNDTIMEO), user_timeout=MS, syncnt=N, v6only=1, bind=ADDRESS bind_port=N, protocol=mptcp;
+// transfer=1 moves data both ways; then=ADDRESS then_port=N connects the same socket once more;
+// close_all=1 and clear_environment=1 come before the lookup.
 #include "check.h"
 
 using namespace check;
@@ -20,7 +20,8 @@ int main(int argc, char** argv) {
 
   const int port = arguments.number("port");
   const bool mapped = arguments.number("mapped") != 0;
-  const Destination first = look_up(arguments.text("host"), port, mapped ? AF_INET6 : AF_UNSPEC,
+  const bool ipv6 = mapped || arguments.number("family") == 6;
+  const Destination first = look_up(arguments.text("host"), port, ipv6 ? AF_INET6 : AF_UNSPEC,
                                     mapped ? AI_V4MAPPED | AI_ALL : 0)
                                 .front();
 
@@ -44,6 +45,9 @@ int main(int argc, char** argv) {
   printf("peer=%s local=%s local_port=%d state=%s timeout=%d", peer_of(fd).c_str(),
          text_of(local).c_str(), port_of(local), tcp_state_of(fd), send_timeout_ms(fd));
   if (arguments.number("transfer") != 0) printf(" transfer=%s", transfer(fd).c_str());
+  if (first.family() == AF_INET6) {
+    printf(" v6only=%d", get_option<int>(fd, IPPROTO_IPV6, IPV6_V6ONLY));
+  }
   printf(" so_error=%s\n", error_name(get_option<int>(fd, SOL_SOCKET, SO_ERROR)));
 
   const std::string then = arguments.text("then");

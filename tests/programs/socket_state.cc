@@ -2,8 +2,7 @@
 // all of it afterwards, on the descriptor and on a duplicate of it.
 // Must never compare what a successful connect(2) changes by itself (the local address, unbound).
 //
-// host= port=; bind=ADDRESS; family=6 for IPV6_V6ONLY as well. Prints changed=NAMES, or
-// changed=none.
+// host= port=; v6only=1. Prints changed=NAMES, or changed=none.
 #include <fcntl.h>
 
 #include <map>
@@ -67,6 +66,7 @@ int main(int argc, char** argv) {
   set_option(fd, IPPROTO_TCP, TCP_SYNCNT, 3);
   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 77);
   if (first.family() == AF_INET6) {
+    set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, arguments.number("v6only"));
     set_option(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 33);
   } else {
     set_option(fd, IPPROTO_IP, IP_TOS, 0x10);

@@ -1,0 +1,55 @@
+#include "connect/ipv6_only.h"
+
+#include <netinet/in.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+
+#include "errno_kept.h"
+#include "libc.h"
+#include "pin.h"
+
+namespace nextaddr {
+namespace {
+
+// The cookies of sockets it was lifted from, which the kernel gives no other socket, so that none
+// has to be removed. Of more at once the older ones read as the kernel has it.
+using Place = std::atomic<std::uint64_t>;
+constinit std::array<Place, 1024> lifted{};
+constinit std::atomic<bool> any_lifted{false};
+
+Place& place_of(std::uint64_t cookie) { return lifted[cookie % lifted.size()]; }
+
+bool set(int socket, int value) {
+  return libc::setsockopt(socket, IPPROTO_IPV6, IPV6_V6ONLY, &value, sizeof value) == 0;
+}
+
+}  // namespace
+
+bool lift_ipv6_only(int socket, std::uint64_t cookie) {
+  if (!set(socket, 0)) return false;
+  place_of(cookie).store(cookie, std::memory_order_relaxed);
+  any_lifted.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+void set_ipv6_only_again(int socket, std::uint64_t cookie) {
+  if (!set(socket, 1)) return;
+  std::uint64_t own = cookie;
+  place_of(cookie).compare_exchange_strong(own, 0, std::memory_order_relaxed);
+}
+
+void tell_ipv6_only(int fd, int level, int name, void* value, const socklen_t* length) {
+  if (level != IPPROTO_IPV6 || name != IPV6_V6ONLY || !any_lifted.load(std::memory_order_relaxed)) {
+    return;
+  }
+  const ErrnoKept errno_kept;
+  const std::uint64_t cookie = socket_cookie(fd);
+  constexpr int kOn = 1;
+  if (cookie == 0 || place_of(cookie).load(std::memory_order_relaxed) != cookie) return;
+  // As many bytes as the kernel has written.
+  std::memcpy(value, &kOn, *length);
+}
+
+}  // namespace nextaddr
