@@ -344,11 +344,13 @@ std::uint64_t ConnectAttempts::overdue_at() const {
   if (distance_.rtt_ms != 0) return attempt_began_ms_ + patience_ms_;
   const std::uint32_t took = best_ms_ != 0 ? best_ms_ : kLongestGraceMs;
   const std::uint64_t grace = answered_ms_ + std::min(took, kLongestGraceMs);
-  const std::uint64_t longer = std::uint64_t{distance_.silent_ms} * kSilentAgainPercent / 100;
-  // A SYN that is lost twice is found out by then.
-  const std::uint64_t before =
-      distance_.has_failed ? 0 : std::min<std::uint64_t>(longer, kSilentMs);
-  return std::max(grace, attempt_began_ms_ + std::max<std::uint64_t>(patience_ms_, before));
+  const std::uint32_t before = may_be_far() ? kMayBeFarMs : 0;
+  return std::max(grace, attempt_began_ms_ + std::max(patience_ms_, before));
+}
+
+// It was silent before, for however short a time, and nothing else is known of it.
+bool ConnectAttempts::may_be_far() const {
+  return distance_.silent_ms != 0 && distance_.rtt_ms == 0 && !distance_.has_failed;
 }
 
 // The attempt under way, which is overdue while another address has answered: a probe would find
@@ -356,9 +358,9 @@ std::uint64_t ConnectAttempts::overdue_at() const {
 bool ConnectAttempts::is_dead(std::uint64_t now_ms) const {
   if (!distance_.has_failed && distance_.silent_ms == 0) return false;
   // Not by the patience, which the program may have cut short.
-  const std::uint32_t enough = distance_.rtt_ms != 0  ? overdue_ms(distance_.rtt_ms)
-                               : distance_.has_failed ? limits_.attempt_delay_ms
-                                                      : kSilentMs;
+  const std::uint32_t enough = distance_.rtt_ms != 0 ? overdue_ms(distance_.rtt_ms)
+                               : may_be_far()        ? kMayBeFarMs
+                                                     : limits_.attempt_delay_ms;
   return now_ms >= attempt_began_ms_ + enough;
 }
 

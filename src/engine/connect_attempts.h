@@ -246,6 +246,7 @@ class ConnectAttempts {
   [[nodiscard]] std::size_t next_position();
   [[nodiscard]] bool is_probed(std::size_t position) const;
   [[nodiscard]] std::uint64_t overdue_at() const;
+  [[nodiscard]] bool may_be_far() const;
   [[nodiscard]] bool is_dead(std::uint64_t now_ms) const;
   [[nodiscard]] std::uint64_t program_until() const;
   [[nodiscard]] std::uint32_t patience(Distance distance, std::uint64_t now_ms) const;

@@ -33,9 +33,9 @@ inline constexpr std::uint32_t kLongestProbeDelayMs = 250;
 inline constexpr std::uint32_t kLongestGraceMs = 100;
 // Silence for so long means something: a SYN that was lost has been sent again (RFC 6298).
 inline constexpr std::uint32_t kSilentMs = 1000;
-// One that was silent before, and whose round trip is not known, is given so much longer than it
-// was silent then: it may be far, and each time it is left a program has waited for it.
-inline constexpr std::uint32_t kSilentAgainPercent = 300;
+// One that was silent before, and whose round trip is not known, is given the delay that RFC 8305
+// section 5 recommends: it may be far. Silent for so long as well, it is found dead.
+inline constexpr std::uint32_t kMayBeFarMs = 250;
 // An address that was silent for that long is not asked again for this long, unless by the program.
 inline constexpr std::uint32_t kSilentForMs = 30'000;
 // A probe that is silent for so long gives its place to the next.
