@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import calls  # noqa: E402
 import dead  # noqa: E402
+import distances  # noqa: E402
 import network  # noqa: E402
 import others  # noqa: E402
 import start  # noqa: E402
@@ -27,6 +28,7 @@ SECTIONS = {
     "start": start.all_rows,
     "throughput": throughput.all_rows,
     "dead": dead.all_rows,
+    "distances": distances.all_rows,
     "others": others.all_rows,
 }
 # Parts of sections.
@@ -36,6 +38,8 @@ PARTS = {
     "instructions": calls.instructions,
     "system-calls": calls.system_calls,
     "memory": start.memory,
+    "far": distances.times,
+    "ghosts": distances.ghosts,
 }
 
 

@@ -12,7 +12,7 @@ class Failed(Exception):
     """A program did not do what it was started for."""
 
 
-class _Runs:
+class Runs:
     """For labs: runs programs to their end."""
 
     def environment_with(self, env):
@@ -46,7 +46,7 @@ class _Runs:
 PORTS = "echo 1 > tcp_tw_reuse && echo 10000 65535 > ip_local_port_range"
 
 
-class Network(_Runs, labs.Namespace):
+class Network(Runs, labs.Namespace):
     def __init__(self):
         super().__init__()
         self.run(["sh", "-c", f"cd /proc/sys/net/ipv4 && {PORTS}"], {})
@@ -56,5 +56,5 @@ class Network(_Runs, labs.Namespace):
         (self.directory / "hosts").write_text(lab_server.FILES["hosts"] + lines)
 
 
-class Loopback(_Runs, labs.Loopback):
+class Loopback(Runs, labs.Loopback):
     pass
