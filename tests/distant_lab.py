@@ -27,6 +27,7 @@ class Place:
     loss: float = 0  # the probability that a packet is lost
     lost: tuple[str, ...] = ()  # those that are, in any case: "syn 1" is the first SYN to this address
     family: int = 4
+    noted: bool = True  # whether its packets can be looked at; they take memory
 
     def properties(self, seed):
         """Of its way, as the network has them."""
@@ -37,6 +38,7 @@ class Place:
             "lost": list(self.lost),
             "silent": self.silent,
             "unreachable": self.kind == "unreachable",
+            "noted": self.noted,
             "seed": seed,
         }
 
@@ -166,6 +168,8 @@ class Host(labs.Scenario):
 class DistantLab(labs.Namespace):
     """Both namespaces, and all that is in them."""
 
+    servers = labs.ROOT / "tests" / "distant_server.py"
+
     def __init__(self):
         self._free = {
             4: (f"198.18.{n >> 8}.{n & 255}" for n in range(1, 65535)),
@@ -209,4 +213,4 @@ class DistantLab(labs.Namespace):
             self.ask("forget", *addresses)
 
     def _server_words(self):
-        return ["unshare", "-rnm", sys.executable, str(NETWORK), str(self.directory)]
+        return ["unshare", "-rnm", sys.executable, str(NETWORK), str(self.directory), str(self.servers)]

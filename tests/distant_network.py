@@ -1,7 +1,7 @@
 # The network of a distant lab (see distant_lab.py): two network namespaces, and between them this process, which every
-# packet goes through and takes its time in. The programs run in its own namespace; that of the servers is
-# distant_server.py's, which it starts.
-#     unshare -rnm distant_network.py DIRECTORY      with files for /etc written to DIRECTORY
+# packet goes through and takes its time in. The programs run in its own namespace; that of the servers is the other
+# one's, distant_server.py or a program like it, which it starts.
+#     unshare -rnm distant_network.py DIRECTORY SERVER      with files for /etc written to DIRECTORY
 # Reads one question a line, as JSON: [QUESTION, ARGUMENT..]; answers {"value": ..} or {"error": TEXT}. What is not for
 # it is passed on to the server, which answers in its place.
 # It must never outlive its standard input, never change anything outside its namespaces, and never work for long at a
@@ -25,8 +25,6 @@ from collections import Counter
 from pathlib import Path
 
 import lab_server
-
-SERVER = Path(__file__).with_name("distant_server.py")
 
 # As in lab_server.py all addresses have the same foreign source, so that getaddrinfo leaves their order as it is.
 NETWORKS = """
@@ -114,6 +112,7 @@ class Way:
     lost: list[str]
     silent: bool
     unreachable: bool
+    noted: bool
     seed: str
 
     def __post_init__(self):
@@ -138,9 +137,10 @@ class Way:
             self._seen[what] += 1
             lost = lost or f"{what} {self._seen[what]}" in self.lost
             port = source if outward else destination
-            self.notes.append(
-                {"at": now, "outward": outward, "what": what, "port": port, "sequence": sequence, "lost": lost}
-            )
+            if self.noted:
+                self.notes.append(
+                    {"at": now, "outward": outward, "what": what, "port": port, "sequence": sequence, "lost": lost}
+                )
         return None if lost else due
 
 
@@ -148,11 +148,11 @@ class Way:
 
 
 class Network:
-    def __init__(self, directory):
+    def __init__(self, directory, server):
         lab_server.set_up_names(directory)
         self._near = open_device("far")
         lab_server.set_up_networks(NETWORKS)
-        self._server, self._far = start_server()
+        self._server, self._far = start_server(server)
         self._ways = {}  # by the address, in bytes
         self._due = []  # a heap of (when, number, device, packet, way)
         self._numbers = itertools.count()
@@ -234,12 +234,12 @@ def packed(address):
     return ipaddress.ip_address(address).packed
 
 
-def start_server():
+def start_server(program):
     """The process, which answers in our place, and the packets of the device in its namespace."""
     ours, its = socket.socketpair()
     with ours:
         with its:
-            words = ["unshare", "-n", sys.executable, str(SERVER), str(its.fileno())]
+            words = ["unshare", "-n", sys.executable, program, str(its.fileno())]
             server = subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=[its.fileno()])
         # It ends without a word when there is something wrong, and has said so on standard error.
         _, devices, _, _ = socket.recv_fds(ours, 1, 1)
@@ -249,7 +249,7 @@ def start_server():
 def main():
     directory = Path(sys.argv[1])
     try:
-        Network(directory).run()
+        Network(directory, sys.argv[2]).run()
     finally:
         # Whoever has made it may have been killed.
         shutil.rmtree(directory, ignore_errors=True)

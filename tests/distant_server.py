@@ -110,13 +110,18 @@ class Servers:
             serve(lab_server.Stream(connection, said), address)
 
 
-def main():
-    lab_server.have_many_descriptors()
-    with socket.socket(fileno=int(sys.argv[1])) as receiver:
+def join_network(descriptor):
+    """Makes the network device of this namespace, and gives its packets away on this socket."""
+    with socket.socket(fileno=descriptor) as receiver:
         device = open_device("far")
         lab_server.set_up_networks(NETWORKS)
         socket.send_fds(receiver, [b"."], [device])
     os.close(device)
+
+
+def main():
+    lab_server.have_many_descriptors()
+    join_network(int(sys.argv[1]))
     servers = Servers()
     for line in sys.stdin:
         lab_server.say_answer(servers.answer, json.loads(line))

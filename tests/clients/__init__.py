@@ -91,16 +91,14 @@ def java_classes(name, source):
 
 @functools.cache
 def script(name, source):
-    """The path of a file with this text."""
-    path = Path(script_directory().name, name)
+    """The path of a file with this text. It lives as long as this process."""
+    path = Path(_scripts.name, name)
     path.write_text(source)
     return str(path)
 
 
-@functools.cache
-def script_directory():
-    """It lives as long as this process."""
-    return tempfile.TemporaryDirectory(prefix="nextaddr-clients-")
+# Here, because of two that are made by two threads one would go, with its files, as soon as nobody holds it.
+_scripts = tempfile.TemporaryDirectory(prefix="nextaddr-clients-")
 
 
 from clients import blocking, event_driven  # noqa: E402 (they need the above)

@@ -10,6 +10,7 @@ import pytest
 
 from flapping import Network, schedule
 from judge import Connect, Judge
+from soak import FarLab
 from lab import ROOT
 from programs.harness import address_lab
 
@@ -23,9 +24,11 @@ def test_many_programs_while_addresses_come_and_go(require, socket_filters):
     run = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0 and not run.stderr, f"{run.stdout}{run.stderr}"
     figures = dict(re.findall(r"^([^:\n]+): (\d+)", run.stdout, re.MULTILINE))
-    assert int(figures["connects"]) > 300 and int(figures["with one live all the time"]) > 150, run.stdout
-    assert int(figures["failovers"]) > 30 and int(figures["refused by all"]) > 5, run.stdout
+    # A busy machine makes few, where each takes some hundred milliseconds.
+    assert int(figures["connects"]) > 100 and int(figures["with one live all the time"]) > 50, run.stdout
+    assert int(figures["failovers"]) > 10 and int(figures["refused by all"]) > 2, run.stdout
     assert int(figures["short programs"]) >= 4, run.stdout
+    assert ("distances: none" in run.stdout) == bool(FarLab.obstacle()), run.stdout
 
 
 def test_the_same_seed_has_the_same_changes():
@@ -35,11 +38,17 @@ def test_the_same_seed_has_the_same_changes():
 
 # ---- The judge ----
 
-HOSTS = {"a.test": ["live", "silent", "refused"], "b.test": ["refused", "other"], "dead.test": ["refused"]}
+HOSTS = {
+    "a.test": ["live", "silent", "refused"],
+    "b.test": ["refused", "other"],
+    "dead.test": ["refused"],
+    "late.test": ["refused", "back"],
+    "far.test": ["far"],
+}
 
 
 class Steady:
-    """Addresses that always were what they are called."""
+    """Addresses that always were what they are called; but one was silent a moment ago."""
 
     addresses = property(lambda self: {name: self.Address(name) for names in HOSTS.values() for name in names})
 
@@ -48,7 +57,9 @@ class Steady:
             self.state = state
 
         def states(self, begin, end):
-            return {"live" if self.state == "other" else self.state}
+            if self.state == "back" and end - begin > 30:
+                return {"silent", "live"}
+            return {"live" if self.state in ("other", "back", "far") else self.state}
 
 
 @pytest.mark.parametrize(
@@ -66,16 +77,23 @@ class Steady:
         ("dead.test", "refused", "!ECONNREFUSED", None),
         ("dead.test", "refused", "!ETIMEDOUT", "not the error of the address it asked for"),
         ("dead.test", "refused", "!timeout", "not ended, though all refused all the time"),
+        # Not asked again so soon.
+        ("late.test", "back", "!ECONNREFUSED", None),
+        ("late.test", "back", "!timeout", "not connected, though back was live all the time"),
+        # Too far away for who gives up an address so soon.
+        ("far.test", "far", "!own timer", None),
+        ("far.test", "far", "!ECONNREFUSED", "not connected, though far was live all the time"),
+        ("a.test", "live", "!own timer", "not connected, though live was live all the time"),
     ],
 )
 def test_the_judge(host, asked, outcome, expected):
-    judge = Judge(HOSTS, Steady(), 5)
+    judge = Judge(HOSTS, Steady(), {"far": 0.2})
     assert judge.complaint(Connect("program", 1, 10, 11, host, asked, outcome), list(HOSTS)) == expected
 
 
 def test_the_judge_of_who_goes_through_the_addresses_itself():
     hosts = {"a.test": ["refused", "silent"], "b.test": ["refused"]}
-    judge = Judge(hosts, Steady(), 5)
+    judge = Judge(hosts, Steady())
     ends = [Connect("program", 1, 10, 11, host, None, "!own timer") for host in hosts]
     complaints = [judge.complaint(end, list(hosts)) for end in ends]
     assert complaints == [None, "not ended, though all refused all the time"]

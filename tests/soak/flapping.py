@@ -1,19 +1,25 @@
 # The addresses of the soak: each is live, refuses, is silent or slow, and changes between these as a schedule says;
-# when it was what is kept, so that a result can be judged by it.
+# when it was what is kept, so that a result can be judged by it. They are in this process, or in one of their own at
+# the far end of a network with distances:
+#     unshare -n flapping.py SOCKET      see tests/distant_server.py
 # It must never lose a connection by a change: who was let in is answered, and who is not is dropped or refused before.
 # So nothing that goes wrong with a connection is excused by the time at which it was made.
 import bisect
 import ctypes
 import heapq
+import json
 import random
 import select
 import socket
 import struct
+import sys
 import threading
 import time
+from pathlib import Path
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 ANSWER_SECONDS = 20  # that a client may hold a connection after its answer
+LOOK_SECONDS = 0.03  # between two looks at who is on the way in
 
 # Programs of socket(7) filters: a listener drops first packets (SYN without ACK) and hears all others, so a handshake
 # that has begun is completed. `slow` lets one of three through: that is then answered when it is sent again.
@@ -36,44 +42,64 @@ def set_filter(listener, name):
     listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-class Address:
-    """One address: its socket, and what it was from when on. All times are those of time.monotonic()."""
+class History:
+    """What an address was from when on. All times are those of time.monotonic(), and of where the address is."""
 
-    def __init__(self, text, port):
+    def __init__(self, times, states):
+        self.all_times, self.all_states = times, states
+
+    def between(self, begin, end):
+        """(TIME, STATE) of all that it was between these times."""
+        first = max(bisect.bisect_right(self.all_times, begin) - 1, 0)
+        last = bisect.bisect_right(self.all_times, end)
+        return list(zip(self.all_times[first:last], self.all_states[first:last]))
+
+    def states(self, begin, end):
+        return {state for _, state in self.between(begin, end)}
+
+
+class Address(History):
+    """One address and its socket."""
+
+    def __init__(self, text, port, handshake):
+        super().__init__([time.monotonic()], ["refused"])
         self.text = text
+        self.handshake = handshake  # seconds that one may take from the first packet on
+        self.closes = None  # when it refuses at the latest, if it is about to
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Bound to the end, whether it listens or not: nobody else can take it.
         self.socket.bind((text, port))
         self.socket.setblocking(False)
         self.listens = self.filtered = False
-        self.state = "refused"
-        self._times, self._states = [time.monotonic()], ["refused"]
+
+    @property
+    def state(self):
+        return self.all_states[-1]
 
     def note(self, state):
-        self.state = state
-        self._states.append(state)
-        self._times.append(time.monotonic())
+        self.all_states.append(state)
+        self.all_times.append(time.monotonic())
 
-    def history(self, begin, end):
-        """(TIME, STATE) of all that it was between these times."""
-        first = max(bisect.bisect_right(self._times, begin) - 1, 0)
-        last = bisect.bisect_right(self._times, end)
-        return list(zip(self._times[first:last], self._states[first:last]))
 
-    def states(self, begin, end):
-        return {state for _, state in self.history(begin, end)}
+def in_handshakes():
+    """The addresses of this network namespace that have let somebody in who is not there yet."""
+    lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+    words = [line.split()[1:4] for line in lines]
+    found = {local.partition(":")[0] for local, _, state in words if state == "03"}  # SYN_RECV
+    return {socket.inet_ntoa(int(each, 16).to_bytes(4, sys.byteorder)) for each in found}
 
 
 class Network(threading.Thread):
-    """Serves all addresses and changes them: one thread, that ends when it is told to."""
+    """Serves all addresses and changes them: one thread, that ends when it is told to. `handshakes` has how many seconds
+    one takes at most, by address; without it they are on loopback."""
 
-    def __init__(self, texts):
+    def __init__(self, texts, handshakes=None):
         super().__init__(name="network")
         with socket.socket() as first:
             first.bind((texts[0], 0))
             self.port = first.getsockname()[1]
-        self.addresses = {text: Address(text, self.port) for text in texts}
+        self.addresses = {text: Address(text, self.port, (handshakes or {}).get(text, 0.003)) for text in texts}
         self.accepted = 0
         self._epoll = select.epoll()
         self._listening = {}
@@ -85,21 +111,22 @@ class Network(threading.Thread):
     def set(self, text, state):
         """Before it is started, or in its own thread."""
         address = self.addresses[text]
-        if state == address.state:
+        if state == "closed":
+            self._close_when_all_are_in(address)
             return
-        address.note("changing")
+        if state == address.state or (state == "refused" and address.closes):
+            return
+        address.closes = None
+        if address.state != "changing":
+            address.note("changing")
         if state in FILTERS or address.listens:
             set_filter(address.socket, state if state in FILTERS else "silent")
             address.filtered = True
         if state == "refused" and address.listens:
-            # Whoever was let in before is in the queue now, or will be at once.
-            self._accept(address)
-            time.sleep(0.003)
-            self._accept(address)
-            del self._listening[address.socket.fileno()]
-            self._epoll.unregister(address.socket)
-            address.socket.shutdown(socket.SHUT_RDWR)
-            address.listens = False
+            # Whoever was let in before is in the queue now, or will be when the handshake is complete.
+            address.closes = time.monotonic() + address.handshake
+            self.plan([(time.monotonic() + min(address.handshake, LOOK_SECONDS), text, "closed")])
+            return
         if state == "live" and address.filtered:
             set_filter(address.socket, None)
             address.filtered = False
@@ -110,11 +137,25 @@ class Network(threading.Thread):
             address.listens = True
         address.note(state)
 
+    def _close_when_all_are_in(self, address):
+        if address.closes is None:
+            return  # it is something else by now
+        if time.monotonic() < address.closes and address.text in in_handshakes():
+            self.plan([(time.monotonic() + LOOK_SECONDS, address.text, "closed")])
+            return
+        self._accept(address)
+        del self._listening[address.socket.fileno()]
+        self._epoll.unregister(address.socket)
+        address.socket.shutdown(socket.SHUT_RDWR)
+        address.listens = False
+        address.closes = None
+        address.note("refused")
+
     def plan(self, changes):
         """Changes as (TIME, ADDRESS, STATE)."""
         with self._lock:
             for change in changes:
-                heapq.heappush(self._changes, change)
+                heapq.heappush(self._changes, tuple(change))
 
     def close(self):
         self._ended = True
@@ -218,3 +259,61 @@ def schedule(seed, groups, seconds):
                 state = "live"
             changes.append((moment, text, state))
     return changes
+
+
+# ---- At the far end of a network ----
+
+
+class Elsewhere:
+    """A Network in the process that serves a lab; `addresses` are their histories once it is closed."""
+
+    def __init__(self, lab, texts, handshakes):
+        self._lab = lab
+        self.port = lab.ask("open", texts, handshakes)
+        self.addresses = dict.fromkeys(texts)
+        self.accepted = 0
+
+    def set(self, text, state):
+        self._lab.ask("set", text, state)
+
+    def plan(self, changes):
+        self._lab.ask("plan", list(changes))
+
+    def start(self):
+        self._lab.ask("start")
+
+    def close(self):
+        self.accepted, histories = self._lab.ask("close")
+        self.addresses = {text: History(*history) for text, history in histories.items()}
+
+
+class Answers:
+    def __init__(self):
+        self._network = None
+
+    def answer(self, question, *arguments):
+        if question == "open":
+            self._network = Network(*arguments)
+            return self._network.port
+        if question == "close":
+            self._network.close()
+            histories = {text: [each.all_times, each.all_states] for text, each in self._network.addresses.items()}
+            return self._network.accepted, histories
+        getattr(self._network, question)(*arguments)
+        return None
+
+
+def main():
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    import distant_server
+    import lab_server
+
+    lab_server.have_many_descriptors()
+    distant_server.join_network(int(sys.argv[1]))
+    answers = Answers()
+    for line in sys.stdin:
+        lab_server.say_answer(answers.answer, json.loads(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,13 @@ MARGIN = 0.1  # between the clock of a program and what happened in its connect
 # Programs that go through the addresses themselves make as many attempts as before: a connect to an address of a host,
 # another one of which has failed with all others this long before, is taken for a part of such a loop.
 LOOP_SECONDS = 10
+# How long a program has to wait before it is owed a connection: until all addresses have been asked, and for so many
+# round trips of the farthest of its host: one until it is overdue, half as long again, and a handshake made twice.
+SEARCH_SECONDS, ROUND_TRIPS = 0.1, 3.5
+# Who was silent for a second is not asked again for so long, where all others refuse (kSilentForMs of
+# src/engine/schedule.h). It is noted at the end of that second.
+KNOWN_SILENT_SECONDS, LOST_SECONDS = 30, 5
+OWN_TIMER_SECONDS = 0.25  # of programs that give up each address but the last by themselves
 
 
 @dataclasses.dataclass
@@ -22,10 +29,11 @@ class Connect:
 
 
 class Judge:
-    def __init__(self, hosts, network, limit):
+    def __init__(self, hosts, network, distances=None):
+        """`distances` has the longest round trip of each address in seconds; without it all are near."""
         self.hosts = hosts
         self.network = network
-        self.limit = limit
+        self.distances = distances or {}
         self.counts = collections.Counter()
         self._failed = collections.defaultdict(list)  # by program: (END, ASKED) of connects that nobody answered
 
@@ -33,9 +41,6 @@ class Judge:
         """The addresses that may be gone to when this one is asked, of a program that knows these hosts."""
         lists = [self.hosts[host] for host in known if asked in self.hosts[host]]
         return [address for address in lists[0] if all(address in each for each in lists)]
-
-    def history(self, address, begin, end):
-        return self.network.addresses[address].history(begin, end)
 
     def complaint(self, connect, known):
         """What is wrong with it, or None. Those of one program must come in the order in which they ended."""
@@ -53,8 +58,13 @@ class Judge:
         steady = [address for address in allowed if during[address] == {"live"}]
         if connect.outcome.startswith("!no answer") or "answered" in connect.outcome:
             return "connected, and not answered by who it is connected to"
-        if connect.outcome == "!own timer after a stall" or steady and self._is_of_a_loop(connect, addresses):
+        if connect.outcome == "!own timer after a stall" or steady and (
+            self._is_of_a_loop(connect, addresses) or not self._has_waited(connect, addresses)
+        ):
             self.counts["not judged"] += 1
+            return None
+        if steady and connect.outcome != "!timeout" and all(self._was_silent(address, begin) for address in steady):
+            self.counts["refused, and known to be silent"] += 1
             return None
         if steady:
             return f"not connected, though {steady[0]} was live all the time"
@@ -73,6 +83,17 @@ class Judge:
             self.counts["with one live all the time"] += 1
         return None
 
+    def _has_waited(self, connect, addresses):
+        """Long enough for what is live to be found, or for all to refuse, if it gave up by itself."""
+        farthest = max(self.distances.get(address, 0) for address in addresses)
+        waited = {"!own timer": OWN_TIMER_SECONDS, "!timeout": connect.end - connect.begin}.get(connect.outcome)
+        return waited is None or waited >= SEARCH_SECONDS + ROUND_TRIPS * farthest
+
+    def _was_silent(self, address, until):
+        """For a moment of late, whatever it is now: a lost packet is sent again after a second, which is silence."""
+        states = self.network.addresses[address].states(until - KNOWN_SILENT_SECONDS - LOST_SECONDS, until)
+        return not states <= {"live", "refused"}
+
     def _is_of_a_loop(self, connect, addresses):
         before = [(end, asked) for end, asked in self._failed[connect.program] if end > connect.begin - LOOP_SECONDS]
         self._failed[connect.program] = before
@@ -82,7 +103,8 @@ class Judge:
         if connect.outcome in ("!timeout", "!own timer"):
             self.counts["time up"] += 1
             # Who goes through the addresses itself comes to those as well that we may not ask.
-            if all(during[address] == {"refused"} for address in (allowed if connect.asked else during)):
+            refused = all(during[address] == {"refused"} for address in (allowed if connect.asked else during))
+            if refused and self._has_waited(connect, addresses):
                 return "not ended, though all refused all the time"
             return None
         if connect.outcome == "!":  # a program that says no more

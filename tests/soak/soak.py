@@ -3,7 +3,8 @@
 # Exits 1, and says all there is to know, when a connect did not come to what it must (judge.py), when the library left
 # something behind in a program, its log or the shared memory is not as documented, or a process or file is left.
 # The same --seed gives the same changes at the same times; what the programs make of them depends on the machine.
-# It must never use an address outside loopback, nor end while a program of it runs.
+# The addresses are at distances of 0 to 300 ms where there may be network namespaces, and on loopback elsewhere.
+# It must never use an address outside of these, nor end while a program of it runs.
 import argparse
 import collections
 import concurrent.futures
@@ -25,7 +26,8 @@ sys.path.insert(0, str(HERE.parent))
 import lab as labs  # noqa: E402
 import log_schema  # noqa: E402
 from clients import CLIENTS  # noqa: E402
-from flapping import Network, schedule  # noqa: E402
+from distant_lab import DistantLab, live  # noqa: E402
+from flapping import Elsewhere, Network, schedule  # noqa: E402
 from judge import Connect, Judge  # noqa: E402
 
 LIMIT = 4  # seconds that a connect of the workers may take; at the end, when all is live, a program
@@ -37,6 +39,10 @@ USUAL_MEMORY_BOUND_KB = 1024
 RECORD_BYTES = 320
 MEMORY_FILE_BOUND = RECORD_BYTES * (1 + 128 * 8)
 MARK = "NEXTADDR_SOAK_MARK"
+# Of addresses: milliseconds, and shares of that; a packet may be late by so much more, because the machine is busy.
+DISTANCES = [(0, 0), (1, 30), (30, 150), (150, 300)]
+JITTER = [0, 0.1, 1 / 3]
+LATE_SECONDS = 0.5
 
 PYTHON_WAYS = ["blocking", "forks", "timeout", "looping", "poll", "select", "epoll", "threads", "sleepers", "asyncio"]
 OTHER_WAYS = ["node", "perl"]
@@ -46,8 +52,9 @@ LEFT_OUT = re.compile(r"java|chromium|siege|wrk|nginx|haproxy|git|\bab\b")
 
 
 def texts_of_hosts(lab):
-    """The hosts by their names; `changing` has the groups of addresses, of each of which one is mostly live."""
-    a1, a2, a3, b1, b2, b3, b4, s1, s2, c1, c2, d1, e1, e2, n1, x1, x2, x3, y1, y2 = (lab.unused() for _ in range(20))
+    """The hosts by their names; the groups of addresses that change, of each of which one is mostly live; and what those
+    are that are the same all the time, if they do not refuse."""
+    a1, a2, a3, b1, b2, b3, b4, s1, s2, c1, c2, d1, e1, e2, n1, n2, x1, x2, x3, y1, y2 = (lab.unused() for _ in range(21))
     hosts = {
         "a.test": [a1, a2, a3],
         "b.test": [b1, b2, b3, b4],
@@ -55,19 +62,47 @@ def texts_of_hosts(lab):
         "c.test": [s1, s2, c1, c2],
         "d.test": [s2, s1, d1],
         "e.test": [e1, c1, e2],
-        # By number, a host with one address, which is the last of another.
-        "f.test": [d1, n1],
+        # By number, hosts with one address, which are those of another: two, because the only number of a name that is
+        # looked up is taken for what was found under the name.
+        "f.test": [d1, n1, n2],
         n1: [n1],
+        n2: [n2],
         "dead.test": [x1, x2, x3],
         "dark.test": [y1, y2],
     }
-    changing = [hosts["a.test"], hosts["b.test"], [s1, s2], hosts["e.test"], [n1], [c2], [d1]]
-    return hosts, changing, {"dark": y1}
+    changing = [hosts["a.test"], [b1, b2, b3], [s1, s2], hosts["e.test"], [n1], [n2], [c2], [d1]]
+    return hosts, changing, {b4: "live", y1: "silent"}
 
 
-class Lab(labs.Loopback):
+class NearLab(labs.Loopback):
+    """All addresses on loopback."""
+
     def unused(self):
         return self._address("refused")
+
+    def network(self, texts, seed):
+        """The network of these addresses, and the longest round trip of each in seconds."""
+        return Network(texts), {}
+
+
+class FarLab(DistantLab):
+    """Each address has a distance of its own, and some jitter."""
+
+    servers = HERE / "flapping.py"
+    needs_resolve = True  # nothing is in the hosts file
+
+    def unused(self):
+        return next(self._free[4])
+
+    def network(self, texts, seed):
+        choice = random.Random(f"{seed} distances")
+        longest = {}
+        for text in texts:
+            # As many near as far: all of a host that are alike would ask for nothing.
+            place = live(choice.uniform(*choice.choice(DISTANCES)), jitter=choice.choice(JITTER), noted=False)
+            self.ask("ways", {text: place.properties(f"{seed} {text}")})
+            longest[text] = place.rtt * (1 + place.jitter) / 1000
+        return Elsewhere(self, texts, {text: rtt + LATE_SECONDS for text, rtt in longest.items()}), longest
 
 
 class Worker:
@@ -148,8 +183,9 @@ class Soak:
         self.memory = lab.directory / "memory"
         self.mark = f"{seed}-{os.getpid()}"
         self.hosts, self.changing, self.fixed = texts_of_hosts(lab)
-        self.network = Network(list(dict.fromkeys(text for texts in self.hosts.values() for text in texts)))
-        self.judge = Judge(self.hosts, self.network, LIMIT)
+        texts = list(dict.fromkeys(text for texts in self.hosts.values() for text in texts))
+        self.network, self.distances = lab.network(texts, seed)
+        self.judge = Judge(self.hosts, self.network, self.distances)
         self.complaints = []
         self.figures = {}
         self.stopped = False
@@ -176,7 +212,8 @@ class Soak:
         return [labs.LAUNCHER, *self.options(), *sum(given, []), "--"]
 
     def run(self):
-        self.network.set(self.fixed["dark"], "silent")
+        for text, state in self.fixed.items():
+            self.network.set(text, state)
         begin = time.monotonic() + 0.2
         changes = schedule(self.seed, self.changing, self.seconds)
         self.network.plan((begin + after, text, state) for after, text, state in changes)
@@ -184,13 +221,17 @@ class Soak:
         flapping = list(dict.fromkeys(sum(self.changing, [])))
         self.network.plan((begin + self.seconds, text, "live") for text in flapping)
         self.network.start()
+        wall_offset = time.time() - time.monotonic()
         try:
-            self.run_all(begin + self.seconds)
+            workers, connects = self.run_all(begin + self.seconds)
         finally:
             self.network.close()
+        self.events = self.read_log()
+        self.judge_all(workers, connects, wall_offset)
+        self.check_what_is_left()
 
     def run_all(self, until):
-        wall_offset = time.time() - time.monotonic()
+        """All workers, and the connects of the short programs."""
         ways = [*PYTHON_WAYS, *(way for way in OTHER_WAYS if shutil.which(way))]
         for way in set(OTHER_WAYS) - set(ways):
             print(f"SKIPPED: {way} is not installed")
@@ -211,9 +252,7 @@ class Soak:
                         os.killpg(worker.process.pid, signal.SIGKILL)
         for worker in workers:
             worker.close()
-        self.events = self.read_log()
-        self.judge_all(workers, connects, wall_offset)
-        self.check_what_is_left()
+        return workers, connects
 
     def hosts_for(self, way):
         # Each host that a program knows makes the way from shared addresses narrower: some know fewer.
@@ -314,8 +353,9 @@ class Soak:
         if hasattr(connect, "said"):
             lines.append(f"    {connect.said}")
         for address in self.hosts[connect.host]:
-            history = self.judge.history(address, connect.begin - 1, connect.end + 1)
-            lines.append(f"    {address} " + " ".join(f"{state}@{moment:.3f}" for moment, state in history))
+            history = self.network.addresses[address].between(connect.begin - 1, connect.end + 1)
+            far = f"up to {self.distances[address] * 1000:.0f} ms away " if self.distances else ""
+            lines.append(f"    {address} {far}" + " ".join(f"{state}@{moment:.3f}" for moment, state in history))
         lines += [
             f"    {json.dumps(event)}"
             for event in self.events
@@ -365,7 +405,9 @@ def main():
     # Ended early it leaves nothing either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {arguments.seed}", flush=True)
-    with Lab() as lab:
+    obstacle = FarLab.obstacle()
+    print(f"distances: {f'none, {obstacle}' if obstacle else '0 to 300 ms'}", flush=True)
+    with (NearLab if obstacle else FarLab)() as lab:
         soak = Soak(lab, arguments.seed, arguments.seconds, arguments.programs)
         soak.run()
     for name, figure in soak.figures.items():

@@ -338,15 +338,16 @@ def work(until):
         WAYS[WAY]()
 
 
-for each in HOSTS:
-    look_up(each)
-work(time.monotonic() + float(WARM_UP))
 def let_probes_end():
     """A probe may outlive its connect by 2 s, and ends with the next call of the program."""
     time.sleep(2.2)
     os.close(os.dup(0))
 
 
+# Twice, because the first of a name's numbers is taken for what was found under the name; asyncio looks no number up.
+for each in HOSTS * 2:
+    look_up(each)
+work(time.monotonic() + float(WARM_UP))
 for word, until in ("ready", float(UNTIL)), ("done", 0):
     let_probes_end()
     print(word, flush=True)
