@@ -11,7 +11,7 @@ LOOP_SECONDS = 10
 # How long a program has to wait before it is owed a connection: until all addresses have been asked, and for so many
 # round trips of the farthest of its host: one until it is overdue, half as long again, and a handshake made twice.
 SEARCH_SECONDS, ROUND_TRIPS = 0.1, 3.5
-# Who was silent for a second is not asked again for so long, where all others refuse (kSilentForMs of
+# Who was silent for a second is not asked again for so long, though nobody else answers (kSilentForMs of
 # src/engine/schedule.h). It is noted at the end of that second.
 KNOWN_SILENT_SECONDS, LOST_SECONDS = 30, 5
 OWN_TIMER_SECONDS = 0.25  # of programs that give up each address but the last by themselves
@@ -63,8 +63,8 @@ class Judge:
         ):
             self.counts["not judged"] += 1
             return None
-        if steady and connect.outcome != "!timeout" and all(self._was_silent(address, begin) for address in steady):
-            self.counts["refused, and known to be silent"] += 1
+        if steady and all(self._was_silent(address, begin) for address in steady):
+            self.counts["failed, what is live was silent a moment ago"] += 1
             return None
         if steady:
             return f"not connected, though {steady[0]} was live all the time"
