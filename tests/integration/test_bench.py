@@ -69,7 +69,8 @@ def test_every_sort_of_row_is_measured(tmp_path):
     asked_first = "blocking connect to the first address, bare"
     assert grids["dead refused"][asked_first][1] == "fails"
     assert grids["dead silent"][asked_first][1].startswith("> ")
-    assert grids["dead silent"]["the same, nextaddr, knows nothing yet"][1][0] > 100
+    # A delay, less what the program took longer to start when it had nothing to wait for.
+    assert grids["dead silent"]["the same, nextaddr, knows nothing yet"][1][0] > 50
     for lines in grids.values():
         for name, cells in lines.items():
             reason = str(cells[0]).partition("not measured: ")[2]
