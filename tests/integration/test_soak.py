@@ -101,7 +101,7 @@ def test_the_judge_of_who_goes_through_the_addresses_itself():
 
 # ---- The network ----
 
-STEP = 0.6
+STEP = 0.8
 
 
 def test_an_address_is_what_it_is_set_to(address_lab, socket_filters):
@@ -114,8 +114,9 @@ def test_an_address_is_what_it_is_set_to(address_lab, socket_filters):
     try:
         for number, state in enumerate(states):
             time.sleep(max(begin + number * STEP + 0.1 - time.monotonic(), 0))
-            if state != "slow":
-                assert (state, connects_to(text, network.port)) == (state, state)
+            # On a busy machine a change comes late, or an answer.
+            while state != "slow" and (found := connects_to(text, network.port)) != state:
+                assert time.monotonic() < begin + (number + 1) * STEP, f"{found}, not {state}"
         assert network.addresses[text].states(begin + 1.2 * STEP, begin + 1.5 * STEP) == {"silent"}
     finally:
         network.close()
