@@ -580,7 +580,7 @@ void ConnectOperation::remember(const Action& action) {
   NameBuffer buffer{};
   const std::string_view host = host_table().host_name(list_, buffer);
   if (action.lesson == Lesson::kFailed) {
-    return note_failure(socket_, address, requested_.port, host);
+    return note_failure(socket_, address, requested_.port, action.silent_ms == 0, host);
   }
   note_silence(socket_, address, requested_.port, action.silent_ms, host);
   if (action.lesson == Lesson::kLeft) leave_in_silence(action, address);
@@ -590,7 +590,7 @@ void ConnectOperation::remember(const Action& action) {
 // if that is silent as well is it parked; should it answer, its distance is known from then on.
 void ConnectOperation::leave_in_silence(const Action& action, const Address& left) {
   // It is silent on purpose, and what is remembered is for later connects of the same run.
-  if (connects_have_faults()) return note_failure(socket_, left, requested_.port, {});
+  if (connects_have_faults()) return note_failure(socket_, left, requested_.port, false, {});
   Asked* asked = place_for(action.about);
   if (asked == nullptr) return;
   asked->probe = probe(left);

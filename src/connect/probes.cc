@@ -300,10 +300,10 @@ void teach(const Probe& probe) {
         note_rtt(probe.fd, probe.address, probe.port, std::uint64_t{1000} * probe.found.ms);
       break;
     case State::kFailed:
-      if (parks(probe.found.error)) note_failure(probe.fd, probe.address, probe.port, {});
+      if (parks(probe.found.error)) note_failure(probe.fd, probe.address, probe.port, true, {});
       break;
     default:
-      if (probe.found.ms >= kSilentMs) note_failure(probe.fd, probe.address, probe.port, {});
+      if (probe.found.ms >= kSilentMs) note_failure(probe.fd, probe.address, probe.port, false, {});
       break;
   }
 }

@@ -114,7 +114,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   best_ = PositionSet::kNone;
   probes_ = 0;
   asked_ = 0;
-  pass_ms_ = kSilentForMs;
+  pass_ms_ = schedule_.has_spared() ? kSilentMs : kSilentForMs;
   last_probe_ms_ = began_ms_;
   last_wait_ms_ = 0;
   last_wait_is_longer_ = false;
@@ -304,9 +304,10 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   }
   if (!limits_.probes && now_ms >= next_probe_ms_) {
     log_.end(EINPROGRESS, now_ms);
+    const std::size_t next = schedule_.has_due() ? next_position() : PositionSet::kNone;
     const Action action =
-        schedule_.has_due()
-            ? move_to(next_position(), Lesson::kSilent, now_ms)
+        next != PositionSet::kNone
+            ? move_to(next, Lesson::kSilent, now_ms)
             : deliver(requested_error_ != 0 ? requested_error_ : ETIMEDOUT, Lesson::kSilent);
     return with_silence(action, now_ms);
   }
@@ -325,9 +326,14 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     }
   }
   if (!schedule_.has_due() && now_ms >= last_probe_ms_ + pass_ms_) {
-    pass_ms_ *= 2;
-    schedule_.start_again(position_);
-    silent_ = gone_to_ = {};
+    if (schedule_.has_spared()) {
+      schedule_.ask_spared();
+      pass_ms_ = kSilentForMs;
+    } else {
+      pass_ms_ *= 2;
+      schedule_.start_again(position_);
+      silent_ = gone_to_ = {};
+    }
     for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
   }
   if (now_ms < next_probe_ms_) return wait();
@@ -457,6 +463,7 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   schedule_.drop(position_);
   forget_answer(position_);
   Action action = ask_next(lesson, now_ms);
+  if (error == ETIMEDOUT) action = with_silence(action, now_ms);
   // As in told().
   if (error == ETIMEDOUT && action.kind == Kind::kDeliver) action.lesson = Lesson::kNothing;
   return action;
@@ -467,7 +474,8 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
 std::size_t ConnectAttempts::next_position() {
   if (best_ != PositionSet::kNone) return best_;
   Schedule after = schedule_;
-  const std::size_t due = after.take_next();
+  std::size_t due = after.take_next();
+  while (due != PositionSet::kNone && silent_.has(due)) due = after.take_next();
   if (due != PositionSet::kNone) return due;
   for (std::size_t i = 0; i < probes_; ++i) {
     const std::uint16_t position = probing_[i];

@@ -136,7 +136,7 @@ class ConnectAttempts {
     Lesson lesson = Lesson::kNothing;
     std::uint16_t about = 0;  // the position that `lesson` is about; nothing before is_planned()
     std::uint16_t position = 0;
-    std::uint32_t silent_ms = 0;
+    std::uint32_t silent_ms = 0;  // of kFailed: 0 when that was an answer
   };
 
   struct Limits {

@@ -34,9 +34,11 @@ void fail(AddressHealth& health, std::uint64_t now_ms, std::uint32_t first_parki
   health.updated_ms = now_ms;
 }
 
+void hear(AddressHealth& health) { health.silent_ms = 0; }
+
 void succeed(AddressHealth& health, std::uint64_t now_ms) {
   health.failures = 0;
-  health.silent_ms = 0;
+  hear(health);
   health.updated_ms = now_ms;
 }
 
@@ -72,9 +74,14 @@ bool note_rtt(AddressHealth& health, std::uint32_t rtt_us, std::uint64_t now_ms)
 bool note_silence(AddressHealth& health, std::uint32_t silent_ms, std::uint64_t now_ms) {
   // Not each of many connects at once.
   constexpr std::uint64_t kAgainMs = 2000;
-  const bool known = was_silent(health, now_ms) && now_ms - health.silent_at_ms < kAgainMs;
-  if (known && silent_ms <= health.silent_ms) return false;
-  health.silent_ms = std::max(health.silent_ms, silent_ms);
+  const bool known = was_silent(health, now_ms);
+  // Nor does what is less than a second make last that it was a second.
+  const bool enough = is_silent(health, now_ms) && silent_ms < kSilentMs;
+  if (known && silent_ms <= health.silent_ms &&
+      (enough || now_ms - health.silent_at_ms < kAgainMs)) {
+    return false;
+  }
+  health.silent_ms = known ? std::max(health.silent_ms, silent_ms) : silent_ms;
   health.silent_at_ms = now_ms;
   health.updated_ms = now_ms;
   return true;

@@ -51,6 +51,8 @@ AskOrder ask_order_of(const AddressHealth& health, std::uint64_t now_ms);
 // One more failure. `first_parking_ms` is kFirstParkingMs but in tests; `chance` any random number.
 void fail(AddressHealth& health, std::uint64_t now_ms, std::uint32_t first_parking_ms,
           std::uint32_t chance);
+// It has answered, be it with an error.
+void hear(AddressHealth& health);
 void succeed(AddressHealth& health, std::uint64_t now_ms);
 void claim(AddressHealth& health, std::uint64_t now_ms);
 

@@ -32,21 +32,29 @@ std::uint32_t kernel_patience_ms(int syn_retries) {
 Schedule::Schedule(const Destinations& destinations)
     : candidates_(destinations.candidates),
       due_(destinations.candidates),
+      spared_(destinations.silent),
       ipv6_(destinations.ipv6),
       parked_(destinations.parked),
       requested_(static_cast<std::uint16_t>(destinations.requested)),
       last_was_ipv6_(destinations.ipv6.has(destinations.requested)) {
-  due_.drop(destinations.silent);
+  due_.drop(spared_);
+  spared_.keep(candidates_);
 }
 
 void Schedule::take(std::size_t position) {
   last_was_ipv6_ = ipv6_.has(position);
   due_.remove(position);
+  spared_.remove(position);
 }
 
 void Schedule::start_again(std::size_t but) {
   due_ = candidates_;
   due_.remove(but);
+}
+
+void Schedule::ask_spared() {
+  due_.add(spared_);
+  spared_ = {};
 }
 
 std::size_t Schedule::take_next() {

@@ -85,6 +85,7 @@ class Schedule {
   void drop(std::size_t position) {
     candidates_.remove(position);
     due_.remove(position);
+    spared_.remove(position);
   }
   // It could not be asked.
   void put_back(std::size_t position) {
@@ -94,14 +95,18 @@ class Schedule {
   void readmit(std::size_t position) { candidates_.add(position); }
   // All that have not refused are asked once more, but for this one.
   void start_again(std::size_t but);
+  // Nobody else has answered: those that were silent a moment ago are to be asked after all.
+  void ask_spared();
 
   [[nodiscard]] const PositionSet& candidates() const { return candidates_; }
   [[nodiscard]] bool has_due() const { return due_.next(0) != PositionSet::kNone; }
+  [[nodiscard]] bool has_spared() const { return spared_.next(0) != PositionSet::kNone; }
   [[nodiscard]] std::size_t due() const { return due_.count(); }
 
  private:
   PositionSet candidates_;  // not yet answered with an error
   PositionSet due_;         // not yet asked
+  PositionSet spared_;      // for they were silent a moment ago
   PositionSet ipv6_;
   PositionSet parked_;
   std::uint16_t requested_{};

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <string_view>
 
 #include "clock.h"
@@ -79,6 +81,16 @@ bool lock(int fd, short type) {
   return kernel::fcntl(fd, F_OFD_SETLK, &whole) == 0;
 }
 
+// The first bucket at or after this one where the file has anything but a hole; the end: there is
+// none. Each process reads the file once, and most of it is holes.
+std::size_t next_written(int fd, std::size_t bucket) {
+  const off_t found = lseek(fd, offset_of(bucket), SEEK_DATA);
+  // Where the file system does not tell, all of it counts as written.
+  if (found < 0) return errno == ENXIO ? kMemoryBuckets : bucket;
+  const auto at = static_cast<std::size_t>(found);
+  return at < kRecordSize ? 0 : std::max(bucket, (at - kRecordSize) / kBucketBytes);
+}
+
 // What is no record counts as free. Some records at a time, because the stack may be small.
 void read_bucket(int fd, std::size_t bucket, AddressBucket& out) {
   constexpr std::size_t kAtOnce = 2;
@@ -109,7 +121,8 @@ void read_memory_file(const AddressMemory& memory) {
     const bool settled = us_of(CLOCK_REALTIME) - changed > kTickUs;
     read_as_of_us.store(settled ? changed : 0, std::memory_order_relaxed);
     AddressBucket entries;
-    for (std::size_t bucket = 0; bucket < kMemoryBuckets; ++bucket) {
+    for (std::size_t bucket = next_written(fd, 0); bucket < kMemoryBuckets;
+         bucket = next_written(fd, bucket + 1)) {
       read_bucket(fd, bucket, entries);
       for (const AddressEntry& entry : entries) {
         if (entry.key.port != 0) memory.adopt(entry);

@@ -112,7 +112,8 @@ BadOnes find_bad_ones(int fd, const HostTable& table, const DestinationList& lis
   return found;
 }
 
-void note_failure(int fd, const Address& address, in_port_t port, std::string_view host) {
+void note_failure(int fd, const Address& address, in_port_t port, bool was_heard,
+                  std::string_view host) {
   AddressKey key;
   if (!make_key(fd, address, port, key)) return;
   AddressEntry entry = entry_of(key);
@@ -121,15 +122,16 @@ void note_failure(int fd, const Address& address, in_port_t port, std::string_vi
   const auto is_parked_already = [&] {
     return entry.health.failures != 0 && now < entry.health.until_ms;
   };
-  if (is_parked_already()) return;
+  if (is_parked_already() && !(was_heard && entry.health.silent_ms != 0)) return;
   const MemoryFile file(entry);
+  if (was_heard) hear(entry.health);
   if (!is_parked_already()) {
     if (!host.empty()) entry.set_host_name(host);
     const auto chance =
         static_cast<std::uint32_t>(now_us() ^ std::uint64_t{own_pid()} * 0x9e3779b1u);
     fail(entry.health, now, config().first_parking_ms, chance);
-    file.write(entry);
   }
+  file.write(entry);
   address_memory().store(entry);
 }
 

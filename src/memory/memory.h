@@ -45,8 +45,10 @@ struct BadOnes {
 BadOnes find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port);
 
 // This address has failed in a way that parks it: refused, unreachable, or silent by
-// its own. `host`: its name, for people; empty: as known.
-void note_failure(int fd, const Address& address, in_port_t port, std::string_view host);
+// its own. `was_heard`: by an answer, so that it is not silent. `host`: its name, for people;
+// empty: as known.
+void note_failure(int fd, const Address& address, in_port_t port, bool was_heard,
+                  std::string_view host);
 
 // It has been silent for so long: others are asked before it for kSilentForMs.
 void note_silence(int fd, const Address& address, in_port_t port, std::uint32_t silent_ms,

@@ -285,7 +285,7 @@ class Play {
     Host& host = hosts_[of];
     require(host.candidate && !host.probed);
     require(of == requested_ || (!host.refused && of != current_));
-    require(of == requested_ || !host.known_silent || now_ - kStart >= kSilentForMs);
+    require(of == requested_ || !host.known_silent || now_ - kStart >= kSilentMs);
     if (choices_.next() == 'N') {
       limits_.probes = false;
       machine_.probed(of, Probe::kNone, 0, 0, now_);

@@ -161,6 +161,9 @@ TEST(Silence, IsNotWrittenByEachOfManyConnectsAtOnce) {
   EXPECT_TRUE(note_silence(health, 1000, kNow + 2001)) << "known, but for a while";
   EXPECT_EQ(health.silent_ms, 1001u) << "the longest there was";
   EXPECT_EQ(health.silent_at_ms, kNow + 2001);
+  EXPECT_FALSE(note_silence(health, 100, kNow + 9000)) << "does not make it last";
+  EXPECT_TRUE(note_silence(health, 100, kNow + 2001 + kSilentForMs));
+  EXPECT_EQ(health.silent_ms, 100u) << "that was over";
 }
 
 TEST(Silence, IsOverWithASuccess) {
@@ -168,6 +171,13 @@ TEST(Silence, IsOverWithASuccess) {
   note_silence(health, 1000, kNow);
   succeed(health, kNow + 10);
   EXPECT_EQ(health.silent_ms, 0u);
+  EXPECT_FALSE(was_silent(health, kNow + 10));
+}
+
+TEST(Silence, IsOverWithAnErrorToo) {
+  AddressHealth health;
+  note_silence(health, 1000, kNow);
+  hear(health);
   EXPECT_FALSE(was_silent(health, kNow + 10));
 }
 
