@@ -174,12 +174,16 @@ std::uint32_t round_trip_us(int fd) {
 bool has_received(int fd) {
   // Of struct tcp_info as the kernel has it: that of libc ends before tcpi_bytes_received.
   struct {
-    char before[128];
+    std::uint8_t state;
+    char between[127];
     std::uint64_t bytes_received;
   } info{};
   socklen_t length = sizeof info;
   if (libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return true;
-  return length < sizeof info || info.bytes_received != 0;
+  // The end of what the peer sends counts as a byte.
+  const bool has_ended = info.state == TCP_CLOSE_WAIT || info.state == TCP_LAST_ACK ||
+                         info.state == TCP_CLOSING || info.state == TCP_TIME_WAIT;
+  return length < sizeof info || info.bytes_received > (has_ended ? 1 : 0);
 }
 
 std::uint64_t network_of(int fd) {

@@ -44,9 +44,9 @@ bool leaves_untouched(int outcome) {
 }
 
 // A port that the program has learnt from the server it asks, and that is this server's alone: a
-// connection to it is open and has had something to say, and nothing else accounts for the port.
-// (Had that been said only since this connect began, it would look the same: then the connect stays
-// where it need not.)
+// connection to another port of it is open and has had something to say, and nothing else accounts
+// for the port. (Had that been said only since this connect began, it would look the same: then the
+// connect stays where it need not.)
 bool is_learnt_port(const DestinationList& list, const Endpoint& requested) {
   constexpr std::uint16_t kFirstUnreserved = 1024;
   const std::uint16_t port = ntohs(requested.port);
@@ -55,10 +55,12 @@ bool is_learnt_port(const DestinationList& list, const Endpoint& requested) {
     return false;
   }
   const auto has_spoken = [](void* context, const OwnConnection& connection) {
-    return connection.has_received && connection.peer == *static_cast<const Address*>(context);
+    const auto& asked = *static_cast<const Endpoint*>(context);
+    return connection.peer.address == asked.address && connection.peer.port != asked.port &&
+           has_received(connection.fd);
   };
-  Address address = requested.address;
-  return may_have_connection(has_spoken, &address);
+  Endpoint asked = requested;
+  return may_have_connection(has_spoken, &asked);
 }
 
 }  // namespace
