@@ -150,12 +150,12 @@ Table* make_table() {
   return all;
 }
 
-// The other processes may go on with it, from where it is now.
-void pass_on(Slot& slot) {
+// The other processes may go on with it, from where it is now, unless it is over.
+void pass_on(Slot& slot, Stage stage) {
   SharedConnect& shared = *slot.shared;
   if (!is_held_since(shared, slot.shared_since)) return;
   shared.operation = slot.operation;
-  shared.stage = slot.stage;
+  shared.stage = stage;
   shared.error = slot.error;
   slot.shared_version = shared.version.fetch_add(1, std::memory_order_relaxed) + 1;
   release(shared, slot.shared_since);
@@ -209,7 +209,7 @@ bool hold(Slot& slot) {
 }
 
 void release(Slot& slot) {
-  if (slot.shared != nullptr) pass_on(slot);
+  if (slot.shared != nullptr) pass_on(slot, slot.stage);
   become(slot, kIdle);
 }
 
@@ -271,8 +271,7 @@ void empty(Table& all, Slot& slot, Ends ends) {
   }
   if (slot.stage != Stage::kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
   if (slot.shared != nullptr) {
-    if (ends == Ends::kEverywhere) slot.stage = Stage::kOver;
-    pass_on(slot);
+    pass_on(slot, ends == Ends::kEverywhere ? Stage::kOver : slot.stage.load());
     slot.shared = nullptr;
   }
   make_free(all, slot);
@@ -876,6 +875,28 @@ bool wait_for_start(Slot& slot, int fd) {
 }
 
 }  // namespace
+
+void keep_shared_connects() {
+  Table* all = table();
+  if (all == nullptr) return;
+  const std::size_t last =
+      std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
+  for (std::size_t i = 0; i < last; ++i) {
+    Slot& slot = all->slots[i];
+    const int fd = slot.fd.load(std::memory_order_relaxed);
+    if (is_free(slot) || slot_of(fd) != &slot || !wait_and_hold(slot, fd)) continue;
+    if (slot.shared == nullptr) {
+      release(slot);
+    } else if (slot.inherited) {
+      // The one that has begun it goes on with it.
+      empty(*all, slot, Ends::kHere);
+    } else {
+      pass_on(slot, Stage::kOver);
+      slot.shared = nullptr;
+      become(slot, kIdle);
+    }
+  }
+}
 
 void bequeath_connects() {
   inheritance = nullptr;

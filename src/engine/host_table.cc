@@ -191,6 +191,7 @@ struct HostTable::Memory {
   Word published;  // generation to read
   Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
   Word seed;       // of marks
+  Word shared;     // 1: another process has this memory, too
   // A bit for each page of doorways that has marks: to look at the others would make memory of
   // them.
   Word door_pages[kDoorPages / 32];
@@ -604,6 +605,10 @@ class HostTable::Writer : public HostTable::Reader {
 
 // What is marked cold is built for size: a healthy connect does not come there.
 std::size_t HostTable::memory_size() { return sizeof(Memory); }
+
+[[gnu::cold]] void HostTable::note_shared() { memory_->shared.store(1); }
+
+bool HostTable::is_shared() const { return memory_->shared.load() != 0; }
 
 [[gnu::cold]] void HostTable::set_seed(std::uint32_t seed) {
   memory_->seed.store(seed, std::memory_order_relaxed);

@@ -58,6 +58,10 @@ class HostTable {
   [[nodiscard]] bool usable() const { return memory_ != nullptr; }
   [[nodiscard]] Memory* memory() const { return memory_; }
 
+  // Another process has this memory, too, or may have it: a copy that is made of it it has not.
+  void note_shared();
+  [[nodiscard]] bool is_shared() const;
+
   // Makes of an empty table one that knows all that `other` does, whose lock is held.
   void copy_from(const HostTable& other);
   // What others have closed there meanwhile.

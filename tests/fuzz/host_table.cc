@@ -26,7 +26,8 @@ namespace {
 
 // ---- The memory: of the layout that src/engine/host_table.cc gives it ----
 
-constexpr std::size_t kHeader = 5 + 64;  // lock, building, published, hosts, seed; pages with marks
+// lock, building, published, hosts, seed, shared; pages with marks
+constexpr std::size_t kHeader = 6 + 64;
 constexpr std::size_t kPublished = 2;
 constexpr std::size_t kBuckets = std::size_t{1} << 16;
 constexpr std::size_t kHalfWords = std::size_t{2} << 20;

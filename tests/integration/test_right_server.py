@@ -896,6 +896,120 @@ def test_others_go_on_writing_after_one_has_left(several):
     assert run_script(host, script, resolve) == {"answer": host.live[0], "quick": True}
 
 
+# By the files behind it is told which memory is shared.
+SHARED_FILES = """
+def shared_files():
+    lines = [line.split() for line in open("/proc/self/maps")]
+    return sorted(fields[4] for fields in lines if fields[1].endswith("s"))
+def per_call(count=100):
+    began = time.thread_time()
+    for _ in range(count): os.seteuid(os.geteuid())
+    return (time.thread_time() - began) / count * 1e6
+"""
+
+
+@root_only
+def test_who_shares_with_nobody_has_nothing_to_leave(several):
+    host = several("refused", "live")
+    script = SHARED_FILES + dedent("""
+        look_up(given["host"])
+        before = shared_files()
+        alone = per_call()
+        stayed = shared_files() == before
+        def in_child():
+            first = shared_files()
+            os.seteuid(os.geteuid())
+            second = shared_files()
+            again = per_call()
+            say(left=len(first) == len(second) and not {*first} & {*second}, stayed=stayed, once=shared_files() == second,
+                alone=alone, again=again, answer=connect(given["addresses"][0]), then=parent)
+        parent = None
+        if os.fork() != 0:
+            os.wait()
+            os.seteuid(os.geteuid())
+            parent = not {*shared_files()} & {*before}
+        in_child()
+    """)
+    run = start_script(host, script).finish(60)
+    for said in map(json.loads, run.stdout.splitlines()):
+        assert said["alone"] < 20 and said["again"] < 20, said
+        assert said["stayed"] and said["once"]
+        assert said["left"] or said["then"], said
+        assert said["answer"] == host.live[0]
+
+
+@root_only
+def test_a_child_that_libc_knows_nothing_of_leaves_what_it_shares(several):
+    host = several("refused", "live")
+    script = HOLDER + SHARED_FILES + dedent("""
+        look_up(given["host"])
+        before = shared_files()
+        if fork_in_namespace() == 0:
+            os.seteuid(os.geteuid())
+            say(common=[each for each in shared_files() if each in before])
+            os._exit(0)
+        os.wait()
+        os.seteuid(os.geteuid())
+        say(common=[each for each in shared_files() if each in before])
+    """)
+    run = start_script(host, script).finish(60)
+    assert [json.loads(line) for line in run.stdout.splitlines()] == [{"common": []}] * 2
+
+
+@root_only
+def test_children_made_while_another_thread_leaves_inherit_nothing_of_that(several):
+    host = several("refused", "live")
+    script = SHARED_FILES + dedent("""
+        import threading
+        look_up(given["host"])
+        if os.fork() == 0: os._exit(0)
+        os.wait()
+        usual = len(shared_files())
+        done = False
+        def leave():
+            while not done: os.seteuid(os.geteuid())
+        thread = threading.Thread(target=leave)
+        thread.start()
+        most = 0
+        for _ in range(300):
+            child = os.fork()
+            if child == 0: os._exit(len(shared_files()))
+            most = max(most, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        done = True
+        thread.join()
+        say(usual=usual, most=most, answer=connect(given["addresses"][0]))
+    """)
+    said = run_script(host, script)
+    assert said["most"] == said["usual"]
+    assert said["answer"] == host.live[0]
+
+
+@root_only
+@pytest.mark.parametrize("who", ["parent", "child"])
+def test_a_connect_in_progress_goes_on_where_it_was_begun(several, who):
+    # Either of a process and its child, which have it in common, changes its credentials.
+    host = several("silent", "live")
+    script = """
+        look_up(given["host"])
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex((given["addresses"][0], port))
+        mine, yours = os.pipe()
+        child = os.fork()
+        if child == 0:
+            if given["who"] == "child": os.seteuid(os.geteuid())
+            os.write(yours, b"x")
+            time.sleep(30)
+        os.read(mine, 1)
+        if given["who"] == "parent": os.seteuid(os.geteuid())
+        ready = bool(select.select([], [s], [], 5)[1])
+        answer = s.getpeername()[0] if ready and s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 else None
+        os.kill(child, signal.SIGKILL)
+        say(answer=answer)
+    """
+    assert run_script(host, script, who=who) == {"answer": host.live[0]}
+
+
 # ---- Probers ----
 
 PLUGINS = "/usr/lib/nagios/plugins"

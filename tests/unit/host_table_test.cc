@@ -34,9 +34,9 @@ Address ipv6(std::uint32_t last) {
 
 using Addresses = std::vector<Address>;
 
-// Where the words of the table are: behind lock, building, published, hosts, seed and 64 words of
-// pages with marks come the words used, two tables of buckets, and the records.
-constexpr std::size_t kHeader = 5 + 64;
+// Where the words of the table are: behind lock, building, published, hosts, seed, shared and 64
+// words of pages with marks come the words used, two tables of buckets, and the records.
+constexpr std::size_t kHeader = 6 + 64;
 constexpr std::size_t kRecords = kHeader + 1 + (2u << 16);
 
 class HostTableTest : public testing::Test {
@@ -551,6 +551,50 @@ TEST_F(HostTableTest, ACopyKnowsAllThatTheTableDoes) {
   EXPECT_TRUE(reach(ipv4(0x0b000001)).empty()) << "b was forgotten";
   EXPECT_TRUE(learn("d", {ipv4(7), ipv4(8)})) << "the lock is nobody's";
   EXPECT_EQ(reach(ipv4(7)).size(), 2u);
+}
+
+TEST_F(HostTableTest, WhatOthersHaveClosedMeanwhileIsClosedInACopyToo) {
+  learn("a", {ipv4(1), ipv4(2)});
+  learn("c", {ipv4(3), ipv4(4)});
+  void* memory = mmap(nullptr, HostTable::memory_size(), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  HostTable copy(static_cast<HostTable::Memory*>(memory));
+  copy.copy_from(table_);
+  table_.shut(ipv4(1));
+  copy.shut(ipv4(2));
+  copy.close_what_is_closed_in(table_);
+  EXPECT_FALSE(copy.may_fail_over(ipv4(1)) || copy.may_fail_over(ipv4(2)));
+  EXPECT_TRUE(copy.may_fail_over(ipv4(3)));
+  munmap(memory, HostTable::memory_size());
+}
+
+// Pages of the memory that are there.
+std::size_t resident(void* memory) {
+  std::vector<unsigned char> pages((HostTable::memory_size() + 4095) / 4096);
+  EXPECT_EQ(mincore(memory, HostTable::memory_size(), pages.data()), 0);
+  return static_cast<std::size_t>(
+      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; }));
+}
+
+TEST_F(HostTableTest, ACopyTakesNoMoreMemoryThanWhatIsCopied) {
+  const auto map = [] {
+    return mmap(nullptr, HostTable::memory_size(), PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  };
+  munmap(memory_, HostTable::memory_size());
+  memory_ = map();
+  table_ = HostTable(static_cast<HostTable::Memory*>(memory_));
+  for (std::uint32_t i = 0; i < 5; ++i) learn("host" + std::to_string(i), {ipv4(i), ipv4(i + 9)});
+  table_.shut(ipv4(77));
+  const std::size_t before = resident(memory_);
+  void* memory = map();
+  HostTable copy(static_cast<HostTable::Memory*>(memory));
+  copy.copy_from(table_);
+  // What is looked at need not begin where a page does.
+  EXPECT_LE(resident(memory_), before + 4);
+  EXPECT_LE(resident(memory), before + 4);
+  EXPECT_FALSE(copy.is_shared());
+  munmap(memory, HostTable::memory_size());
 }
 
 TEST_F(HostTableTest, WhatIsAllClosedStaysClosed) {
