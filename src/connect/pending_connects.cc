@@ -61,6 +61,7 @@ class FirstAttempt {
     Endpoint requested;
     std::uint64_t began_us;
     std::uint64_t cookie;
+    bool is_steered;
   };
 
   void store(const Values& values) {
@@ -459,8 +460,8 @@ void publish(Table& all, Slot& slot, bool starting) {
   slot.starter.store(starting ? &this_thread : nullptr, std::memory_order_relaxed);
   slot.beyond_first.store(slot.operation.is_planned(), std::memory_order_relaxed);
   slot.cookie.store(slot.operation.cookie(), std::memory_order_relaxed);
-  slot.first.store(
-      {slot.operation.requested(), slot.operation.began_us(), slot.operation.cookie()});
+  slot.first.store({slot.operation.requested(), slot.operation.began_us(), slot.operation.cookie(),
+                    slot.operation.settings().is_steered});
   all.count.fetch_add(1, std::memory_order_release);
   note_change();
   if (!starting) set_deadline(all, slot, slot.operation.until_ms());
@@ -662,6 +663,7 @@ namespace {
 // something that has the number of a closed socket by now (a pipe), and must teach nothing then;
 // but a healthy connect to a near address pays no system call for that.
 void learn_from_first(const FirstAttempt::Values& first, int fd) {
+  if (first.is_steered) return;
   constexpr std::uint64_t kNear = 4'000;
   // What the program did before it waited is in it too; when that may be much, the kernel knows.
   constexpr std::uint64_t kLong = 50'000;

@@ -130,6 +130,48 @@ def test_an_address_that_was_cut_off(namespace, order):
         assert_untouched(host, *host.live)
 
 
+def test_an_answer_that_there_is_no_memory_for(several):
+    # A number, so that libc itself needs none. It is the first that the program looks up.
+    host = several("refused", "live")
+    shared, of_a = host.addresses
+    script = """
+        import resource
+        "what Python needs first".encode("idna")
+        usual = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (1, usual[1]))
+        found = look_up(given["addresses"][0])
+        resource.setrlimit(resource.RLIMIT_AS, usual)
+        look_up("a.test")
+        say(found=found, answer=connect(given["addresses"][0]))
+    """
+    said = run_script(host, script, {"a.test": [shared, of_a]})
+    assert said == {"found": [shared], "answer": "ECONNREFUSED"}
+    assert_untouched(host, of_a)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "back"])
+def test_an_address_that_its_host_has_no_more(namespace, again):
+    # A program may go on with the answer that it got first, when another has come since.
+    with namespace.scenario("refused-first") as host:
+        script = """
+            usual = open(given["hosts"]).read()
+            def look_up_as(*addresses):
+                with open(given["hosts"], "w") as file:
+                    file.write(usual + "".join(f"{address} changing.nextaddr.test\\n" for address in addresses))
+                return look_up("changing.nextaddr.test")
+            first, live = given["addresses"]
+            answers = [look_up_as(first), look_up_as("198.18.200.1")]
+            if given["again"]: answers.append(look_up_as(first, live))
+            look_up(given["host"])
+            answer = connect(first)
+            look_up_as()
+        """.replace("            look_up_as()\n", "            open(given['hosts'], 'w').write(usual)\n            say(answer=answer, answers=answers)\n")
+        said = run_script(host, script, hosts=str(namespace.directory / "hosts"), again=again)
+        first, live = host.addresses
+        assert said["answers"][:2] == [[first], ["198.18.200.1"]]
+        assert said["answer"] == (live if again else "ECONNREFUSED")
+
+
 # ---- The writer's lock ----
 
 # Children that look names up are stopped until one of them is in the middle of writing that down. Whether somebody is,
@@ -702,10 +744,28 @@ def test_a_socket_that_goes_its_own_way_parks_nothing(several, tmp_path, steered
 
 
 @pytest.mark.parametrize("loop", [False, True], ids=["blocking", "loop"])
-def test_a_route_of_this_machine_parks_nothing(namespace, tmp_path, loop):
+@pytest.mark.parametrize("steered", ["no", "port", "mark", "device", "source"])
+def test_a_socket_that_goes_its_own_way_calls_nothing_healthy(several, tmp_path, steered, loop):
+    if steered == "mark" and os.geteuid() != 0:
+        pytest.skip("only root may mark a socket")
+    host = several("refused", "refused")
+    host.addresses[:] = x, y = [host.lab.unused(), host.lab.unused()]
+    env = {"NEXTADDR_MEMORY": str(tmp_path / "memory")}
+    run_script(host, "look_up(given['host']); say(answer=connect(given['addresses'][0]))", env=env)
+    assert failing_of(tmp_path / "memory") == {x, y}
+    # When all are parked all are asked.
+    script = "servers = [socket.create_server((each, port)) for each in given['addresses']]\n" + dedent(CONNECT_STEERED)
+    assert run_script(host, script, env=env, steered=steered, loop=loop) == {"peer": x}
+    own_way = steered in ("mark", "device", "source")
+    assert failing_of(tmp_path / "memory") == ({x, y} if own_way else {y})
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["blocking", "loop"])
+@pytest.mark.parametrize("steered", ["no", "port"])
+def test_a_route_of_this_machine_parks_nothing(namespace, tmp_path, loop, steered):
     with namespace.scenario("unreachable-first") as host:
         env = {"NEXTADDR_MEMORY": str(tmp_path / "memory")}
-        said = run_script(host, CONNECT_STEERED, env=env, steered="no", loop=loop)
+        said = run_script(host, CONNECT_STEERED, env=env, steered=steered, loop=loop)
         assert said == {"peer": host.live[0]}
         assert failing_of(tmp_path / "memory") == set()
 
@@ -738,13 +798,14 @@ WITH_A_ROUTER = """
 """
 
 
+@pytest.mark.parametrize("steered", ["no", "port"])
 @pytest.mark.parametrize("loop", [False, True], ids=["blocking", "loop"])
-def test_what_the_network_says_is_unreachable_is_parked(several, namespace, tmp_path, loop):
+def test_what_the_network_says_is_unreachable_is_parked(several, namespace, tmp_path, loop, steered):
     host = several("live", "live")
     host.addresses[:] = ["10.9.0.1", "10.1.0.1"]
     script = "server = socket.create_server(('10.1.0.1', port))\n" + dedent(CONNECT_STEERED)
     env = {"NEXTADDR_MEMORY": str(tmp_path / "memory")}
-    said = run_script(host, script, env=env, before=in_a_network(WITH_A_ROUTER), steered="no", loop=loop)
+    said = run_script(host, script, env=env, before=in_a_network(WITH_A_ROUTER), steered=steered, loop=loop)
     assert said == {"peer": "10.1.0.1"}
     assert failing_of(tmp_path / "memory") == {"10.9.0.1"}
 
