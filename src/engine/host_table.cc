@@ -304,7 +304,7 @@ class HostTable::Reader {
     return is_of_host(mark) && is_met(mark, address, first, steps);
   }
 
-  [[gnu::cold]] bool is_met(std::uint32_t mark, const Address& address, Offset first,
+  [[gnu::cold, gnu::noinline]] bool is_met(std::uint32_t mark, const Address& address, Offset first,
                             std::uint32_t& steps) const {
     const std::uint32_t seed = memory_.seed.load(std::memory_order_relaxed);
     NameBuffer buffer{};
