@@ -305,7 +305,7 @@ class HostTable::Reader {
   }
 
   [[gnu::cold, gnu::noinline]] bool is_met(std::uint32_t mark, const Address& address, Offset first,
-                            std::uint32_t& steps) const {
+                                           std::uint32_t& steps) const {
     const std::uint32_t seed = memory_.seed.load(std::memory_order_relaxed);
     NameBuffer buffer{};
     for (Offset entry = first; (entry = holder(entry, address, steps)) != 0;
