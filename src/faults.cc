@@ -20,16 +20,6 @@ constinit FaultRules rules{};
 constinit bool connect_rules = false;
 constinit bool lookup_rules = false;
 
-// Every form of a number that a lookup takes: "127.1" and "fe80::1%lo" too.
-bool is_numeric(const char* name) {
-  addrinfo hints{};
-  hints.ai_flags = AI_NUMERICHOST;
-  addrinfo* result = nullptr;
-  if (libc::getaddrinfo(name, nullptr, &hints, &result) != 0) return false;
-  freeaddrinfo(result);
-  return true;
-}
-
 std::string_view copy(std::string_view text, NameBuffer& buffer) {
   const std::size_t size = text.size() < buffer.size() ? text.size() : buffer.size();
   std::memcpy(buffer.data(), text.data(), size);

@@ -10,12 +10,14 @@
 #include "libc.h"
 #include "pin.h"
 #include "process.h"
+#include "sharing.h"
 
 namespace nextaddr {
 namespace {
 
 // To bequeath waits for steps, which would wait for their pins.
 void before_fork() {
+  begin_to_share();
   if (sandbox() != Sandbox::kCertain) bequeath_connects();
   hold_pins_back();
 }
@@ -23,10 +25,12 @@ void before_fork() {
 void after_fork_in_parent() {
   let_pins_be();
   drop_inheritance();
+  share();
 }
 
 void after_fork_in_child() {
   forget_pins_of_parent();
+  share();
   // One system call more could be the program's end.
   if (sandbox() == Sandbox::kCertain) return;
   claim_memory();

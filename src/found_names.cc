@@ -78,11 +78,12 @@ struct OtherMember {
 // Is this connection to another address of the host?
 bool is_to_other_member(void* context, const OwnConnection& connection) {
   auto& member = *static_cast<OtherMember*>(context);
-  if (connection.peer == *member.address) return false;
+  const Address& peer = connection.peer.address;
+  if (peer == *member.address) return false;
   const auto is_same = [](void* host, std::string_view holder, std::size_t) {
     return same_host(*static_cast<std::string_view*>(host), holder);
   };
-  return host_table().any_holder(connection.peer, is_same, &member.host);
+  return host_table().any_holder(peer, is_same, &member.host);
 }
 
 bool ask(void* context, std::string_view host, std::size_t) {
@@ -110,17 +111,6 @@ bool ask(void* context, std::string_view host, std::size_t) {
 }
 
 }  // namespace
-
-bool is_numeric(const char* node) {
-  const std::string_view text(node);
-  if (text.find(':') != std::string_view::npos) return true;
-  // inet_aton(3): up to four numbers, decimal, octal or hexadecimal. No name ends in one.
-  const std::size_t dot = text.rfind('.');
-  const std::string_view last =
-      dot == std::string_view::npos ? text : slice(text, dot + 1, text.size());
-  return !last.empty() && last.front() >= '0' && last.front() <= '9' &&
-         last.find_first_not_of("0123456789abcdefABCDEFxX") == std::string_view::npos;
-}
 
 void note_found_name(const char* name, std::uint16_t port) {
   const std::uint64_t id = id_of(name);

@@ -13,9 +13,6 @@
 
 namespace nextaddr {
 
-// What is looked up is an address as text, in any form that libc takes for one.
-bool is_numeric(const char* node);
-
 // This name has been looked up, for this service (a port in host order; 0: none).
 void note_found_name(const char* name, std::uint16_t port);
 

@@ -16,17 +16,16 @@
 namespace nextaddr {
 namespace {
 
-// Gathers the addresses of one answer. Those that there is no room for are failed over no more,
-// because it would be forgotten whose they are.
+// Gathers the addresses of one answer. Those that there is no room for, or no memory at all, are
+// failed over no more, because it would be forgotten whose they are.
 class Answer {
  public:
-  [[nodiscard]] bool usable() const { return list_.get() != nullptr; }
   void add(const Address& address) {
-    if (!list_.get()->add(address)) host_table().shut(address);
+    if (list_.get() == nullptr || !list_.get()->add(address)) host_table().shut(address);
   }
 
   void learn(const char* host, LookupFamilies families, std::uint16_t port, MayWait may_wait) {
-    if (!owns_memory() || list_.get()->size() == 0) return;
+    if (!owns_memory() || list_.get() == nullptr || list_.get()->size() == 0) return;
     AddressList& addresses = *list_.get();
     const bool numeric = is_numeric(host);
     if (numeric) may_wait = MayWait::kNo;
@@ -61,7 +60,6 @@ void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* r
   const int family = hints != nullptr ? hints->ai_family : AF_UNSPEC;
   const ErrnoKept kept;
   Answer answer;
-  if (!answer.usable()) return;
   in_port_t port = 0;
   LookupFamilies families{family != AF_INET6, family != AF_INET};
   for (const addrinfo* entry = result; entry != nullptr; entry = entry->ai_next) {
@@ -85,7 +83,6 @@ void observe_hostent(const char* name, const hostent* entry, MayWait may_wait) {
   if (name == nullptr || entry == nullptr || !active()) return;
   const ErrnoKept kept;
   Answer answer;
-  if (!answer.usable()) return;
   for (char* const* bytes = entry->h_addr_list; bytes != nullptr && *bytes != nullptr; ++bytes) {
     const Address address =
         entry->h_addrtype == AF_INET ? address_from_ipv4(*bytes) : address_from_ipv6(*bytes, 0);

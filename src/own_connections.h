@@ -22,12 +22,13 @@ void note_connect_to(const Address& address, in_port_t port);
 bool is_first_port(const Address& address, in_port_t port);
 
 struct OwnConnection {
-  Address peer;
-  bool has_received = false;  // data, at any time
+  int fd;
+  Endpoint peer;
 };
 
-// Whether `test(context, connection)` is true of some open TCP connection of this process, or not
-// all of them can be looked at.
+// Whether `test(context, connection)` is true of some open TCP connection of this process that it
+// has not accepted from a peer, or not all of them can be looked at in a few milliseconds. Datagram
+// sockets may be asked about, too.
 using ConnectionTest = bool (*)(void* context, const OwnConnection& connection);
 bool may_have_connection(ConnectionTest test, void* context);
 

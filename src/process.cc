@@ -108,6 +108,8 @@ bool owns_memory() {
   if (known == 0) {
     own_page->pid.store(pid, std::memory_order_relaxed);
     known = pid;
+    // The child of a fork that we have not seen (clone(2)).
+    if (state.load(std::memory_order_relaxed) == kActive) table.note_shared();
   }
   return known == pid;
 }

@@ -18,6 +18,7 @@ constinit std::atomic<bool> fastopen_connect{false};
 constinit std::atomic<bool> send_timeout_used{false};
 constinit std::atomic<bool> options_kept{false};
 constinit std::atomic<bool> sockets_bound{false};
+constinit std::atomic<bool> sockets_steered{false};
 
 // Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
 // after a connect getsockname(2) names ports that connect(2) has chosen.
@@ -56,15 +57,19 @@ void note_option(int fd, int level, int name) {
   if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
     note(send_timeout_used);
   }
+  if (level == SOL_SOCKET &&
+      (name == SO_MARK || name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX)) {
+    note(sockets_steered);
+  }
 }
 
 void note_bind(int fd, const sockaddr* address, socklen_t length) {
   if (!may_be_read(address) || length < sizeof(sockaddr_in)) return;
-  const bool is_internet = address->sa_family == AF_INET || address->sa_family == AF_INET6;
-  if (!is_internet) return;
+  Endpoint bound;
+  if (!read_sockaddr(address, length, bound)) return;
+  if (!is_unspecified(bound.address)) note(sockets_steered);
   note(sockets_bound);
-  const bool named = reinterpret_cast<const sockaddr_in*>(address)->sin_port != 0;
-  (named ? port_numbers : bound_numbers).add(fd);
+  (bound.port != 0 ? port_numbers : bound_numbers).add(fd);
 }
 
 bool fastopen_connect_was_used() { return is_noted(fastopen_connect); }
@@ -77,6 +82,7 @@ ProgramSettings ProgramSettings::of(int fd, bool waits) {
   ProgramSettings settings;
   if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
   if (is_noted(options_kept)) settings.read_options(fd);
+  if (is_noted(sockets_steered)) settings.is_steered = nextaddr::is_steered(fd);
   if (!is_noted(sockets_bound)) return settings;
   settings.has_own_port = take(port_numbers, fd);
   if (take(bound_numbers, fd)) {

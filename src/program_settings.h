@@ -31,6 +31,7 @@ struct ProgramSettings {
   int peek_offset = -1;    // SO_PEEK_OFF; -1: none
   sockaddr_in6 bound{};    // what it was bound to, without naming a port; no family: nothing
   socklen_t bound_length = 0;
+  bool is_steered = false;    // it is no way that others go (socket.h)
   bool has_own_port = false;  // one that the program has named, or none since it was chosen
 
   // Of a socket that is about to be connected. `waits`: in connect(2), where SO_SNDTIMEO counts.

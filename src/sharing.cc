@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "clock.h"
+#include "connect/pending_connects.h"
 #include "connect/shared_connects.h"
 #include "errno_kept.h"
 #include "process.h"
@@ -14,7 +15,19 @@
 namespace nextaddr {
 namespace {
 
-constinit std::atomic<bool> leaving{false};
+// Somebody leaves, or forks: what is made in the middle of the one is nothing for a child.
+constinit std::atomic<bool> busy{false};
+
+// Threads leave at the same time (haproxy's workers): each would find what the other has in hand.
+// False after half a second; a handler may have interrupted the very thread that is at it.
+bool hold() {
+  constexpr int kPatience = 5000;
+  for (int i = 0; i < kPatience; ++i) {
+    if (!busy.exchange(true)) return true;
+    sleep_briefly();
+  }
+  return false;
+}
 
 void* map_fresh(std::size_t size) {
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
@@ -41,7 +54,10 @@ bool copy_hosts(HostTable& shared, void* fresh) {
   } else {
     copy.close_all();
   }
-  return put_in_place(fresh, host_table().memory(), size);
+  if (!put_in_place(fresh, host_table().memory(), size)) return false;
+  // That needs no lock, and so went on meanwhile.
+  host_table().close_what_is_closed_in(shared);
+  return true;
 }
 
 bool leave_hosts() {
@@ -71,20 +87,30 @@ bool leave_addresses() {
 }  // namespace
 
 [[gnu::cold]] void leave_sharing() {
-  if (!active() || !owns_memory()) return;
+  if (!active() || !owns_memory() || !host_table().is_shared()) return;
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
   // In a sandbox the calls that this takes may be its last. It has left before it took the first
   // step into one (hooks/sandbox.cc).
   if (sandbox() == Sandbox::kCertain) return become_inert();
   if (sandbox() == Sandbox::kPossible) return;
-  // Threads do so at the same time (haproxy's workers): each would find what the other has in hand.
-  // A forked child of one in the middle of it waits for nobody.
-  constexpr int kPatience = 5000;
-  for (int i = 0; leaving.exchange(true) && i < kPatience; ++i) sleep_briefly();
+  const bool held = hold();
+  keep_shared_connects();
   leave_shared_connects();
-  if (!leave_hosts() || !leave_addresses()) become_inert();
-  leaving.store(false);
+  if (host_table().is_shared() && !(leave_hosts() && leave_addresses())) become_inert();
+  if (held) busy.store(false);
+}
+
+void begin_to_share() {
+  const ErrnoKept errno_kept;
+  static_cast<void>(hold());
+  host_table().note_shared();
+}
+
+void share() {
+  // Also of what may have been put in its place, had that taken too long.
+  host_table().note_shared();
+  busy.store(false);
 }
 
 }  // namespace nextaddr

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 
 #include "engine/schedule.h"
 #include "errno_kept.h"
@@ -171,15 +172,33 @@ std::uint32_t round_trip_us(int fd) {
   return info.tcpi_rtt;
 }
 
+namespace {
+
+// Of struct tcp_info as the kernel has it: that of libc ends before.
+struct LongInfo {
+  std::uint8_t state;
+  char between[127];
+  std::uint64_t bytes_received;
+  std::uint32_t segments_out;
+  std::uint32_t segments_in;
+};
+
+}  // namespace
+
+std::uint32_t segments_sent(int fd) {
+  LongInfo info{};
+  return get_option(fd, IPPROTO_TCP, TCP_INFO, info) ? info.segments_out : 0;
+}
+
 bool has_received(int fd) {
-  // Of struct tcp_info as the kernel has it: that of libc ends before tcpi_bytes_received.
-  struct {
-    char before[128];
-    std::uint64_t bytes_received;
-  } info{};
+  LongInfo info{};
   socklen_t length = sizeof info;
   if (libc::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return true;
-  return length < sizeof info || info.bytes_received != 0;
+  // The end of what the peer sends counts as a byte.
+  const bool has_ended = info.state == TCP_CLOSE_WAIT || info.state == TCP_LAST_ACK ||
+                         info.state == TCP_CLOSING || info.state == TCP_TIME_WAIT;
+  constexpr socklen_t kLeast = offsetof(LongInfo, bytes_received) + sizeof info.bytes_received;
+  return length < kLeast || info.bytes_received > (has_ended ? 1 : 0);
 }
 
 std::uint64_t network_of(int fd) {
@@ -190,8 +209,13 @@ std::uint64_t network_of(int fd) {
   return network_of_process();
 }
 
+bool is_steered_to(int fd, const Address& to) {
+  return option_value(fd, SOL_SOCKET, SO_MARK) != 0 ||
+         (!is_link_local(to) && bound_device(fd) != 0);
+}
+
 bool is_steered(int fd) {
-  if (option_value(fd, SOL_SOCKET, SO_MARK) != 0 || bound_device(fd) != 0) return true;
+  if (is_steered_to(fd, {})) return true;
   // There the next call may be the last one.
   if (sandbox() != Sandbox::kNone) return false;
   sockaddr_storage local;

@@ -75,9 +75,15 @@ std::uint64_t network_of(int fd);
 // is bound to. The last can be told only of one that is not connected. In a sandbox it is taken for
 // granted.
 bool is_steered(int fd);
+// By its mark or its device, unless `to` is an address that has bound it to that itself.
+bool is_steered_to(int fd, const Address& to);
 
 // The port that this socket has, or has had; 0 in a sandbox.
 in_port_t local_port(int fd);
+
+// How many segments it has sent since it was taken back last; 0 where the kernel does not tell
+// (Linux before 4.2).
+std::uint32_t segments_sent(int fd);
 
 // SO_ERROR, which reading clears.
 int pending_error(int fd);

@@ -135,6 +135,7 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
     fault = draw_fault(fd, requested.address, requested);
     const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
     if (briefly_connect(fd, address, length, settings.send_timeout, fault) == 0) {
+      if (settings.is_steered) return 0;
       note_success(fd, requested.address, requested.port);
       if (began_us != 0) note_rtt(fd, requested.address, requested.port, now_us() - began_us);
       return 0;

@@ -44,9 +44,9 @@ bool leaves_untouched(int outcome) {
 }
 
 // A port that the program has learnt from the server it asks, and that is this server's alone: a
-// connection to it is open and has had something to say, and nothing else accounts for the port.
-// (Had that been said only since this connect began, it would look the same: then the connect stays
-// where it need not.)
+// connection to another port of it is open and has had something to say, and nothing else accounts
+// for the port. (Had that been said only since this connect began, it would look the same: then the
+// connect stays where it need not.)
 bool is_learnt_port(const DestinationList& list, const Endpoint& requested) {
   constexpr std::uint16_t kFirstUnreserved = 1024;
   const std::uint16_t port = ntohs(requested.port);
@@ -55,10 +55,12 @@ bool is_learnt_port(const DestinationList& list, const Endpoint& requested) {
     return false;
   }
   const auto has_spoken = [](void* context, const OwnConnection& connection) {
-    return connection.has_received && connection.peer == *static_cast<const Address*>(context);
+    const auto& asked = *static_cast<const Endpoint*>(context);
+    return connection.peer.address == asked.address && connection.peer.port != asked.port &&
+           has_received(connection.fd);
   };
-  Address address = requested.address;
-  return may_have_connection(has_spoken, &address);
+  Endpoint asked = requested;
+  return may_have_connection(has_spoken, &asked);
 }
 
 }  // namespace
@@ -89,9 +91,9 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   error_ = 0;
   asked_ = 0;
   waits_ = waits;
-  port_before_ = 0;
-  instead_ = was_given_ = untouched_ = interrupted_ = steered_ = false;
+  instead_ = was_given_ = untouched_ = no_route_ = interrupted_ = false;
   ipv6_only_ = ipv6_only_lifted_ = false;
+  steered_ = settings.is_steered;
   return cookie_ != 0;
 }
 
@@ -102,7 +104,7 @@ State ConnectOperation::elsewhere(bool to_be_probed, bool was_given) {
   was_given_ = was_given;
   const State state = carry_out(attempts_.elsewhere(socket_phase(socket_)));
   if (state != State::kLeft) walk::note_skipped(requested_.address, requested_.port);
-  if (to_be_probed && state != State::kLeft && !connects_have_faults()) {
+  if (to_be_probed && state != State::kLeft && !connects_have_faults() && !steered_) {
     probes::Handle handle = probe(requested_.address);
     probes::let_linger(handle);
     probes::release(handle);
@@ -115,6 +117,7 @@ State ConnectOperation::started(int outcome, const Fault& fault) {
   if (!step) return carry_out(attempts_.lost_socket());
   requested_fault_ = fault;
   untouched_ = !waits_ && leaves_untouched(outcome);
+  no_route_ = outcome == EHOSTUNREACH && segments_sent(socket_) == 0;
   const ConnectAttempts::Attempt first{outcome, attempts_.began_ms(), {}, fault};
   return carry_out(attempts_.started(first, now_ms()));
 }
@@ -362,11 +365,13 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(to, requested_, destination);
   const auto* address = reinterpret_cast<const sockaddr*>(&destination);
-  port_before_ = local_port(socket_);
+  const std::uint32_t sent_before = segments_sent(socket_);
   const int result = is_non_blocking(socket_)
                          ? connect_with_fault(socket_, address, length, fault)
                          : briefly_connect(socket_, address, length, send_timeout(socket_), fault);
-  return result == 0 ? 0 : errno;
+  const int outcome = result == 0 ? 0 : errno;
+  no_route_ = outcome == EHOSTUNREACH && segments_sent(socket_) == sent_before;
+  return outcome;
 }
 
 // Lets a socket that is for IPv6 only reach an IPv4 address, and ends that for another one. False
@@ -529,7 +534,7 @@ void ConnectOperation::look_at_probes() {
       case probes::State::kAnswered:
         asked.answered = true;
         probes::release(asked.probe);
-        if (found.exact && address_at(position, address)) {
+        if (found.exact && !steered_ && address_at(position, address)) {
           note_rtt(socket_, address, requested_.port, std::uint64_t{1000} * found.ms);
         }
         tell(found.unsure ? Probe::kHeard : Probe::kAnswered);
@@ -561,20 +566,13 @@ Fault ConnectOperation::fault_for(std::size_t position) {
 
 // ---- The memory, and the log ----
 
-// The network says EHOSTUNREACH for an address, but so does a route of this machine, by which the
-// attempt never got as far as to have a port.
-bool ConnectOperation::was_unreachable_from_here() const {
-  return attempts_.log().last_error() == EHOSTUNREACH &&
-         (untouched_ || local_port(socket_) == port_before_);
-}
-
 // What the machine has learnt, told to the memory: nothing of a socket that goes a way of its own.
 void ConnectOperation::remember(const Action& action) {
   if (action.lesson == Lesson::kNothing) return;
   // By now the socket has been taken back, unless it is left in flight.
   steered_ = steered_ || is_steered(socket_);
   const bool is_of_socket = !is_planned() || action.about == attempts_.position();
-  if (steered_ || (is_of_socket && was_unreachable_from_here())) return;
+  if (steered_ || (is_of_socket && no_route_)) return;
   Address address = current_;
   if (!is_of_socket && !address_at(action.about, address)) return;
   NameBuffer buffer{};

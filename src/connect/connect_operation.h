@@ -127,7 +127,6 @@ class ConnectOperation {
   bool admit(const Address& to);
   bool take_back_for(const Address& next);
   bool restore();
-  [[nodiscard]] bool was_unreachable_from_here() const;
   void remember(const Action& action);
   void note_asked_in_vain(std::uint32_t rtt_ms);
   void conclude();
@@ -150,11 +149,11 @@ class ConnectOperation {
   bool instead_;    // the requested address is parked, and another one asked first
   bool was_given_;  // the requested address, in the place of another
   bool untouched_;  // the last attempt failed before it had changed anything on the socket
+  bool no_route_;   // of this machine: the last attempt has sent nothing
   bool interrupted_;
   bool ipv6_only_;         // the program has set IPV6_V6ONLY
   bool ipv6_only_lifted_;  // for the last attempt
   bool steered_;           // by its mark, device or source address: it teaches nothing of others
-  in_port_t port_before_;  // of the socket, before the last attempt
 };
 
 }  // namespace nextaddr

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "connect/blocking.h"
 #include "connect/nonblocking.h"
+#include "connect/pending_connects.h"
 #include "connect/probes.h"
 #include "descriptors.h"
 #include "faults.h"
@@ -46,13 +47,24 @@ bool is_taken_for_tcp(int fd) {
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested) {
   if (!may_be_read(address) || !read_sockaddr(address, length, requested) || !active())
     return false;
-  return connects_have_faults() ||
-         (host_table().may_fail_over(requested.address) &&
-          !(config().filter.knows_ports() && left_alone_on_port(requested)));
+  if (connects_have_faults() ||
+      (host_table().may_fail_over(requested.address) &&
+       !(config().filter.knows_ports() && left_alone_on_port(requested)))) {
+    return true;
+  }
+  // The server that is asked may tell of a port of its own by this connection, too.
+  note_connect_to(requested.address, requested.port);
+  return false;
 }
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested) {
+  // Neither a port, nor anything else is learnt from a datagram socket that is connected to know
+  // its route.
+  if (!is_taken_for_tcp(fd)) {
+    forget_connect(fd);
+    return libc::connect(fd, address, length);
+  }
   note_connect_to(requested.address, requested.port);
   // It will be bound to the device of that address: whether the program had bound it to that, too,
   // could not be told afterwards.
@@ -67,7 +79,6 @@ int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
   // A signal tells such a program of the first failure, whatever we hide (fcntl(2), O_ASYNC).
   if ((flags & O_ASYNC) != 0) return libc::connect(fd, address, length);
   if ((flags & O_NONBLOCK) != 0) return connect_nonblocking(fd, address, length, requested);
-  if (!is_taken_for_tcp(fd)) return libc::connect(fd, address, length);
   return connect_blocking(fd, address, length, requested);
 }
 

@@ -61,6 +61,7 @@ class FirstAttempt {
     Endpoint requested;
     std::uint64_t began_us;
     std::uint64_t cookie;
+    bool is_steered;
   };
 
   void store(const Values& values) {
@@ -150,12 +151,12 @@ Table* make_table() {
   return all;
 }
 
-// The other processes may go on with it, from where it is now.
-void pass_on(Slot& slot) {
+// The other processes may go on with it, from where it is now, unless it is over.
+void pass_on(Slot& slot, Stage stage) {
   SharedConnect& shared = *slot.shared;
   if (!is_held_since(shared, slot.shared_since)) return;
   shared.operation = slot.operation;
-  shared.stage = slot.stage;
+  shared.stage = stage;
   shared.error = slot.error;
   slot.shared_version = shared.version.fetch_add(1, std::memory_order_relaxed) + 1;
   release(shared, slot.shared_since);
@@ -209,7 +210,7 @@ bool hold(Slot& slot) {
 }
 
 void release(Slot& slot) {
-  if (slot.shared != nullptr) pass_on(slot);
+  if (slot.shared != nullptr) pass_on(slot, slot.stage);
   become(slot, kIdle);
 }
 
@@ -271,8 +272,7 @@ void empty(Table& all, Slot& slot, Ends ends) {
   }
   if (slot.stage != Stage::kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
   if (slot.shared != nullptr) {
-    if (ends == Ends::kEverywhere) slot.stage = Stage::kOver;
-    pass_on(slot);
+    pass_on(slot, ends == Ends::kEverywhere ? Stage::kOver : slot.stage.load());
     slot.shared = nullptr;
   }
   make_free(all, slot);
@@ -460,8 +460,8 @@ void publish(Table& all, Slot& slot, bool starting) {
   slot.starter.store(starting ? &this_thread : nullptr, std::memory_order_relaxed);
   slot.beyond_first.store(slot.operation.is_planned(), std::memory_order_relaxed);
   slot.cookie.store(slot.operation.cookie(), std::memory_order_relaxed);
-  slot.first.store(
-      {slot.operation.requested(), slot.operation.began_us(), slot.operation.cookie()});
+  slot.first.store({slot.operation.requested(), slot.operation.began_us(), slot.operation.cookie(),
+                    slot.operation.settings().is_steered});
   all.count.fetch_add(1, std::memory_order_release);
   note_change();
   if (!starting) set_deadline(all, slot, slot.operation.until_ms());
@@ -663,6 +663,7 @@ namespace {
 // something that has the number of a closed socket by now (a pipe), and must teach nothing then;
 // but a healthy connect to a near address pays no system call for that.
 void learn_from_first(const FirstAttempt::Values& first, int fd) {
+  if (first.is_steered) return;
   constexpr std::uint64_t kNear = 4'000;
   // What the program did before it waited is in it too; when that may be much, the kernel knows.
   constexpr std::uint64_t kLong = 50'000;
@@ -876,6 +877,28 @@ bool wait_for_start(Slot& slot, int fd) {
 }
 
 }  // namespace
+
+void keep_shared_connects() {
+  Table* all = table();
+  if (all == nullptr) return;
+  const std::size_t last =
+      std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
+  for (std::size_t i = 0; i < last; ++i) {
+    Slot& slot = all->slots[i];
+    const int fd = slot.fd.load(std::memory_order_relaxed);
+    if (is_free(slot) || slot_of(fd) != &slot || !wait_and_hold(slot, fd)) continue;
+    if (slot.shared == nullptr) {
+      release(slot);
+    } else if (slot.inherited) {
+      // The one that has begun it goes on with it.
+      empty(*all, slot, Ends::kHere);
+    } else {
+      pass_on(slot, Stage::kOver);
+      slot.shared = nullptr;
+      become(slot, kIdle);
+    }
+  }
+}
 
 void bequeath_connects() {
   inheritance = nullptr;

@@ -159,6 +159,10 @@ void drop_inheritance();
 // In the child, before anything else.
 void inherit_connects();
 
+// This process is to have nothing in common with others any more: what it has begun, or waited for,
+// is its own from now on, and to others the kernel's.
+void keep_shared_connects();
+
 // The error of a connect that failed, once: a second connect() returns it. 0: none.
 int take_error(int fd);
 

@@ -45,7 +45,8 @@ bool is_held_since(const SharedConnect& connect, std::uint64_t since);
 void release(SharedConnect& connect, std::uint64_t since);
 
 // This process is about to change what it may do: what it had in common with others is theirs alone
-// from now on, and to it those connects are the kernel's.
+// from now on. What it keeps of it is its own by now (keep_shared_connects()); to it the others are
+// the kernel's.
 void leave_shared_connects();
 
 // One that is free, held; `since` as of try_hold(). Null: no memory, or too many.

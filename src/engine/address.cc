@@ -141,6 +141,49 @@ bool parse_address(std::string_view text, Address& out) {
   return false;
 }
 
+namespace {
+
+// One number of inet_aton(3), decimal, octal (0..) or hexadecimal (0x..), up to 32 bits.
+bool parse_part(std::string_view text, std::uint64_t& out) {
+  std::uint64_t base = 10;
+  if (text.size() > 1 && text.front() == '0') {
+    base = lower_case(text[1]) == 'x' ? 16 : 8;
+    text.remove_prefix(base == 16 ? 2 : 1);
+  }
+  out = 0;
+  for (const char c : text) {
+    const char digit = lower_case(c);
+    const auto value = static_cast<std::uint64_t>(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    if (digit < '0' || (digit > '9' && digit < 'a') || value >= base) return false;
+    out = out * base + value;
+    if (out > 0xffff'ffff) return false;
+  }
+  return !text.empty();
+}
+
+bool is_ipv4_text(std::string_view text) {
+  // Up to four numbers, of which the last one fills what the others leave.
+  std::uint64_t highest = 0xffff'ffff;
+  for (int parts = 1; parts <= 4; ++parts) {
+    const bool is_last = text.find('.') == std::string_view::npos;
+    std::uint64_t value = 0;
+    if (!parse_part(take_until(text, '.'), value) || value > (is_last ? highest : 0xff)) {
+      return false;
+    }
+    if (is_last) return true;
+    highest >>= 8;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_numeric(std::string_view text) {
+  if (text.find(':') == std::string_view::npos) return is_ipv4_text(text);
+  Address unused;
+  return text.front() != '[' && parse_address(take_until(text, '%'), unused);
+}
+
 bool in_network(const Address& address, const Address& network, std::size_t prefix) {
   for (std::size_t i = 0; i < address.words.size() && i * 32 < prefix; ++i) {
     const std::size_t bits = std::min<std::size_t>(prefix - i * 32, 32);

@@ -96,6 +96,10 @@ Address address_from_ipv6(const void* sixteen_bytes, std::uint32_t scope);
 // "192.0.2.1", "2001:db8::1" or "[2001:db8::1]", nothing else. False leaves `out` alone.
 bool parse_address(std::string_view text, Address& out);
 
+// getaddrinfo(3) takes this for an address and not for a name: inet_aton(3)'s "10.1" and
+// "0x7f000001" too, but not the container "3fa85f641234"; IPv6 also with a "%device".
+bool is_numeric(std::string_view text);
+
 // True when the first `prefix` of the 128 bits are the same: IPv4 networks have theirs behind the
 // 96 of v4-mapped addresses.
 bool in_network(const Address& address, const Address& network, std::size_t prefix);

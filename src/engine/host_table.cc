@@ -17,6 +17,8 @@ constexpr std::size_t kBuckets = std::size_t{1} << 16;
 // addresses. Beyond that some are failed over less than they might be.
 constexpr std::size_t kDoorways = std::size_t{1} << 17;
 constexpr std::size_t kDoors = 8;  // of one doorway, a cache line
+constexpr std::size_t kDoorwaysOfPage = 64;
+constexpr std::size_t kDoorPages = kDoorways / kDoorwaysOfPage;
 
 // A record: these words, then the name, the set of walked positions, and one entry for each
 // address.
@@ -88,8 +90,18 @@ std::uint32_t print_of(std::uint32_t seed, const Address& address) {
   return mix(seed, address.scope);
 }
 
-// Neither 0, which marks nothing, nor kShut.
-constexpr std::uint32_t as_mark(std::uint32_t sum) { return sum == 0 || sum == kShut ? 1 : sum; }
+// Neither 0, which marks nothing, nor odd: so are the marks of hosts, and kShut.
+constexpr std::uint32_t as_mark(std::uint32_t sum) {
+  const std::uint32_t even = sum & ~std::uint32_t{1};
+  return even != 0 ? even : 2;
+}
+
+constexpr bool is_of_host(std::uint32_t mark) { return mark % 2 != 0 && mark != kShut; }
+
+std::uint32_t mark_of_host(std::uint32_t seed, std::string_view host) {
+  for (const char c : host) seed = mix(seed, static_cast<unsigned char>(lower_case(c)));
+  return (seed | 1) != kShut ? seed | 1 : 1;
+}
 
 std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) {
   std::uint32_t sum = 0;
@@ -115,17 +127,17 @@ constexpr Offset record_words(std::size_t count, std::size_t name_length) {
 // mark. They are filled from the first on, and never emptied.
 class alignas(64) HostTable::Doorway {
  public:
-  // A host that had this address, in a set with this print, is known no more. By whoever comes,
-  // without a lock.
-  void close(std::uint32_t tag, std::uint32_t print) {
+  // Who had this address has it no more, or is not known: `mark` is the print of the set that it
+  // was in, or the mark of the host. By whoever comes, without a lock.
+  void close(std::uint32_t tag, std::uint32_t mark) {
     for (Door& door : doors_) {
       std::uint64_t before = door.load(std::memory_order_relaxed);
       for (;;) {
         if (before == kAllShut) return;
         const bool mine = before >> 32 == tag;
         if (before != 0 && !mine) break;
-        if (mine && (mark_of(before) == print || mark_of(before) == kShut)) return;
-        const std::uint64_t after = std::uint64_t{tag} << 32 | (mine ? kShut : print);
+        if (mine && (mark_of(before) == mark || mark_of(before) == kShut)) return;
+        const std::uint64_t after = std::uint64_t{tag} << 32 | (mine ? kShut : mark);
         if (door.compare_exchange_weak(before, after, std::memory_order_release,
                                        std::memory_order_relaxed)) {
           return;
@@ -135,23 +147,26 @@ class alignas(64) HostTable::Doorway {
     doors_[kDoors - 1].store(kAllShut, std::memory_order_release);
   }
 
-  // Nobody who had this address has been forgotten, or only such as had it in a set with this
-  // print.
-  [[nodiscard]] bool is_open(std::uint32_t tag, std::uint32_t print) const {
-    if (doors_[kDoors - 1].load(std::memory_order_acquire) == kAllShut) return false;
+  // What close() was told of this address; 0: nothing. kShut: of several, or there was no room.
+  [[nodiscard]] std::uint32_t mark(std::uint32_t tag) const {
+    if (doors_[kDoors - 1].load(std::memory_order_acquire) == kAllShut) return kShut;
     for (const Door& door : doors_) {
       const std::uint64_t here = door.load(std::memory_order_acquire);
-      if (here == 0) return true;
-      if (here >> 32 == tag) return mark_of(here) == print;
+      if (here == 0) return 0;
+      if (here >> 32 == tag) return mark_of(here);
     }
-    return true;
+    return 0;
   }
-  [[nodiscard]] bool has_any() const { return doors_[0].load(std::memory_order_acquire) != 0; }
 
-  void copy_from(const Doorway& other) {
-    for (std::size_t i = 0; i < kDoors; ++i) {
-      const std::uint64_t door = other.doors_[i].load(std::memory_order_acquire);
-      if (door != 0) doors_[i].store(door, std::memory_order_relaxed);
+  // All that is closed there is closed here, too.
+  void merge(const Doorway& other) {
+    for (const Door& theirs : other.doors_) {
+      const std::uint64_t door = theirs.load(std::memory_order_acquire);
+      if (door == kAllShut) {
+        doors_[kDoors - 1].store(kAllShut, std::memory_order_release);
+      } else if (door != 0) {
+        close(static_cast<std::uint32_t>(door >> 32), mark_of(door));
+      }
     }
   }
 
@@ -175,15 +190,31 @@ struct HostTable::Memory {
   Word building;   // generation being written; differs from `published` only during compaction
   Word published;  // generation to read
   Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
-  Word seed;       // of prints
-  Word marks;      // 1 once a door has been closed
+  Word seed;       // of marks
+  Word shared;     // 1: another process has this memory, too
+  // A bit for each page of doorways that has marks: to look at the others would make memory of
+  // them.
+  Word door_pages[kDoorPages / 32];
   Half halves[2];
   Doorway doorways[kDoorways];
 
-  Doorway& doorway(const Address& address) { return doorways[hash_of(address) % kDoorways]; }
-  void close_door(const Address& address, std::uint32_t print) {
-    marks.store(1, std::memory_order_relaxed);
-    doorway(address).close(tag(address), print);
+  static std::size_t doorway_of(const Address& address) { return hash_of(address) % kDoorways; }
+  [[nodiscard]] bool has_marks(std::size_t page) const {
+    return (door_pages[page / 32].load(std::memory_order_acquire) >> page % 32 & 1) != 0;
+  }
+  void note_marks(std::size_t page) {
+    door_pages[page / 32].fetch_or(1u << page % 32, std::memory_order_acq_rel);
+  }
+  // Noted on both sides, because a copy may be put in the place of all this in between (sharing.h).
+  void close_door(const Address& address, std::uint32_t mark) {
+    const std::size_t doorway = doorway_of(address);
+    note_marks(doorway / kDoorwaysOfPage);
+    doorways[doorway].close(tag(address), mark);
+    note_marks(doorway / kDoorwaysOfPage);
+  }
+  [[nodiscard]] std::uint32_t mark(const Address& address) const {
+    const std::size_t doorway = doorway_of(address);
+    return has_marks(doorway / kDoorwaysOfPage) ? doorways[doorway].mark(tag(address)) : 0;
   }
   [[nodiscard]] std::uint32_t tag(const Address& address) const {
     return as_mark(print_of(seed.load(std::memory_order_relaxed), address));
@@ -264,11 +295,24 @@ class HostTable::Reader {
     return 0;
   }
 
-  // Nobody who had this address has been forgotten, or only such as had the same addresses as the
-  // host of this record.
-  [[nodiscard]] bool is_open(const Address& address, Offset record) const {
-    const Doorway& doorway = memory_.doorway(address);
-    return !doorway.has_any() || doorway.is_open(memory_.tag(address), at(record + kPrint));
+  // All who ever had this address are known and have it, but for such as had the same addresses as
+  // the host of this record, or as are among the holders that a walk from `first` meets.
+  [[nodiscard]] bool is_open(const Address& address, Offset record, Offset first,
+                             std::uint32_t& steps) const {
+    const std::uint32_t mark = memory_.mark(address);
+    if (mark == 0 || mark == at(record + kPrint)) return true;
+    return is_of_host(mark) && is_met(mark, address, first, steps);
+  }
+
+  [[gnu::cold, gnu::noinline]] bool is_met(std::uint32_t mark, const Address& address, Offset first,
+                                           std::uint32_t& steps) const {
+    const std::uint32_t seed = memory_.seed.load(std::memory_order_relaxed);
+    NameBuffer buffer{};
+    for (Offset entry = first; (entry = holder(entry, address, steps)) != 0;
+         entry = follow(entry + kNextEntry)) {
+      if (mark_of_host(seed, name(at(entry + kOwner), buffer)) == mark) return true;
+    }
+    return false;
   }
 
   [[nodiscard]] Ports ports(Offset record) const {
@@ -308,12 +352,12 @@ class HostTable::Reader {
     return true;
   }
 
-  // HostTable::destinations(), for a walk that begins at `entry`.
-  bool destinations(Offset entry, const Address& requested, std::uint16_t port,
+  // HostTable::destinations(), for a walk that begins at `first`.
+  bool destinations(Offset first, const Address& requested, std::uint16_t port,
                     const HostFilter& filter, Effort& effort, DestinationList& out) const {
     Offset record = 0;
     NameBuffer buffer{};
-    for (; (entry = holder(entry, requested, effort.steps)) != 0;
+    for (Offset entry = first; (entry = holder(entry, requested, effort.steps)) != 0;
          entry = follow(entry + kNextEntry)) {
       const Offset other = at(entry + kOwner);
       if ((state(other) & kLeftAlone) != 0 || filter.leaves_alone(name(other, buffer), port)) {
@@ -335,7 +379,7 @@ class HostTable::Reader {
       }
     }
     if (record == 0 || effort.steps >= kMaxSteps || !out.candidates.has(out.requested) ||
-        !is_open(requested, record)) {
+        !is_open(requested, record, first, effort.steps)) {
       return false;
     }
     out.generation = generation_;
@@ -404,6 +448,8 @@ class HostTable::Writer : public HostTable::Reader {
     for (int i = 0; record != 0 && i < kMostKnown; ++i) {
       const Offset known = find(host, hash, record);
       if (known == 0) break;
+      close_former(known, mark_of_host(memory_.seed.load(std::memory_order_relaxed), host),
+                   addresses);
       forget(known);
     }
     return record != 0;
@@ -536,6 +582,15 @@ class HostTable::Writer : public HostTable::Reader {
     });
   }
 
+  // Addresses that the host has no more. A program may go on with what it was answered before, so
+  // they are no other host's from now on.
+  void close_former(Offset record, std::uint32_t mark, const AddressList& now) const {
+    for (std::size_t i = 0; i < count(record); ++i) {
+      const Address former = address(entry(record, i));
+      if (!now.contains(former)) memory_.close_door(former, mark);
+    }
+  }
+
   void close_doors(Offset record) const {
     const std::uint32_t print = as_mark(at(record + kPrint));
     for (std::size_t i = 0; i < count(record); ++i) {
@@ -551,6 +606,10 @@ class HostTable::Writer : public HostTable::Reader {
 // What is marked cold is built for size: a healthy connect does not come there.
 std::size_t HostTable::memory_size() { return sizeof(Memory); }
 
+[[gnu::cold]] void HostTable::note_shared() { memory_->shared.store(1); }
+
+bool HostTable::is_shared() const { return memory_->shared.load() != 0; }
+
 [[gnu::cold]] void HostTable::set_seed(std::uint32_t seed) {
   memory_->seed.store(seed, std::memory_order_relaxed);
 }
@@ -565,22 +624,37 @@ std::size_t HostTable::memory_size() { return sizeof(Memory); }
   copy(memory_->published, from.published);
   copy(memory_->hosts, from.hosts);
   copy(memory_->seed, from.seed);
-  copy(memory_->marks, from.marks);
+  // Connects under way may hold records of either half, at the offset where they are.
   for (std::size_t i = 0; i < std::size(from.halves); ++i) {
     Memory::Half& half = memory_->halves[i];
     const Memory::Half& old = from.halves[i];
     copy(half.used, old.used);
-    // To look at pages that nobody has used would make memory of them.
     const Offset used = std::min<Offset>(half.used.load(std::memory_order_relaxed), kHalfWords);
-    if (used == 0) continue;
-    for (std::size_t k = 0; k < kBuckets; ++k) {
-      copy(half.address_buckets[k], old.address_buckets[k]);
-      copy(half.host_buckets[k], old.host_buckets[k]);
-    }
     for (Offset k = 0; k < used; ++k) copy(half.words[k], old.words[k]);
   }
-  if (memory_->marks.load(std::memory_order_relaxed) == 0) return;
-  for (std::size_t i = 0; i < kDoorways; ++i) memory_->doorways[i].copy_from(from.doorways[i]);
+  // To look at buckets that nobody has used would make memory of them.
+  const Writer old(from, from.published.load(std::memory_order_relaxed));
+  const Writer here(*memory_, old.generation());
+  here.for_each_live([&](Offset record, Offset) {
+    for (std::size_t i = 0; i < here.count(record); ++i) {
+      const Address address = here.address(here.entry(record, i));
+      copy(here.address_bucket(address), old.address_bucket(address));
+    }
+    const std::uint32_t hash = here.at(record + kHash);
+    copy(here.host_bucket(hash), old.host_bucket(hash));
+  });
+  close_what_is_closed_in(other);
+}
+
+[[gnu::cold]] void HostTable::close_what_is_closed_in(const HostTable& other) {
+  const Memory& from = *other.memory_;
+  for (std::size_t page = 0; page < kDoorPages; ++page) {
+    if (!from.has_marks(page)) continue;
+    memory_->note_marks(page);
+    for (std::size_t i = page * kDoorwaysOfPage; i < (page + 1) * kDoorwaysOfPage; ++i) {
+      memory_->doorways[i].merge(from.doorways[i]);
+    }
+  }
 }
 
 [[gnu::cold]] void HostTable::close_all() {
@@ -686,7 +760,7 @@ bool HostTable::may_fail_over(const Address& address) const {
     const Offset record = reader.at(entry + kOwner);
     if (reader.count(record) < 2 || (reader.state(record) & kLeftAlone) != 0) return false;
     reader.note_use(record);
-    return reader.is_open(address, record);
+    return reader.is_open(address, record, first, effort.steps);
   });
 }
 

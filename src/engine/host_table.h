@@ -12,7 +12,8 @@
 //
 // Forgetting closes the door: beside the halves is a mark for each address of a host that was
 // forgotten, cut off or could not be remembered. A marked address is failed over only within the
-// very set of addresses that the forgotten host had.
+// very set of addresses that the forgotten host had. One that a later answer of its host lacks is
+// failed over only as long as this host has it again.
 #pragma once
 
 #include <array>
@@ -57,8 +58,14 @@ class HostTable {
   [[nodiscard]] bool usable() const { return memory_ != nullptr; }
   [[nodiscard]] Memory* memory() const { return memory_; }
 
+  // Another process has this memory, too, or may have it: a copy that is made of it it has not.
+  void note_shared();
+  [[nodiscard]] bool is_shared() const;
+
   // Makes of an empty table one that knows all that `other` does, whose lock is held.
   void copy_from(const HostTable& other);
+  // What others have closed there meanwhile.
+  void close_what_is_closed_in(const HostTable& other);
   // Nothing is failed over any more, whatever is looked up.
   void close_all();
 

@@ -157,7 +157,7 @@ bool is_failing(int fd, const Address& address, in_port_t port) {
 
 void note_success(int fd, const Address& address, in_port_t port) {
   AddressEntry entry;
-  if (!find_failing(fd, address, port, entry)) return;
+  if (!find_failing(fd, address, port, entry) || is_steered_to(fd, address)) return;
   const MemoryFile file(entry);
   succeed(entry.health, wall_ms());
   file.write(entry);

@@ -45,6 +45,9 @@ void read_text(const std::vector<char>& text) {
   require(parse_address(view, address) == expected.has_value());
   require(address == expected.value_or(kUntouched));
   if (expected) write_and_read_text(address);
+  // A number in brackets is none of getaddrinfo(3)'s; of inet_aton(3) there are more.
+  if (expected && view.front() != '[') require(is_numeric(view));
+  if (is_numeric(view)) require(!is_numeric("[" + std::string(view) + "]"));
 }
 
 // Link-local addresses alone are told apart by their scope: the kernel looks at it for no others.

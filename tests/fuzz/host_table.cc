@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <map>
 #include <memory>
 #include <set>
 #include <tuple>
@@ -25,7 +26,8 @@ namespace {
 
 // ---- The memory: of the layout that src/engine/host_table.cc gives it ----
 
-constexpr std::size_t kHeader = 6;  // lock, building, published, hosts, seed, marks
+// lock, building, published, hosts, seed, shared; pages with marks
+constexpr std::size_t kHeader = 6 + 64;
 constexpr std::size_t kPublished = 2;
 constexpr std::size_t kBuckets = std::size_t{1} << 16;
 constexpr std::size_t kHalfWords = std::size_t{2} << 20;
@@ -163,6 +165,9 @@ class Model {
         const bool answered = address.is_ipv4() ? families.ipv4 : families.ipv6;
         if (!answered && !has(answer->addresses, address)) answer->addresses.push_back(address);
       }
+      for (const Address& address : (*known)->addresses) {
+        if (!has(answer->addresses, address)) former_[key_of(address)].insert(lower_case_of(name));
+      }
       if ((*known)->addresses == answer->addresses && !is_older_than_a_sharer(known)) {
         (*known)->walk_pid = 0;
         return true;
@@ -221,6 +226,25 @@ class Model {
            std::all_of(in_vain_.begin(), in_vain_.end(), allows);
   }
 
+  // Every host that once had the requested address has it now, and the other one too.
+  [[nodiscard]] bool is_shared_by_former(const Address& requested, const Address& other) const {
+    const auto former = former_.find(key_of(requested));
+    return former == former_.end() ||
+           std::all_of(former->second.begin(), former->second.end(), [&](const auto& name) {
+             return std::any_of(answers_.begin(), answers_.end(), [&](const auto& answer) {
+               return lower_case_of(answer->name) == name && has(answer->addresses, requested) &&
+                      has(answer->addresses, other);
+             });
+           });
+  }
+
+  // Failover may go somewhere: of the hosts that once had the address one is remembered at most.
+  [[nodiscard]] bool is_open(const Address& requested) const {
+    const auto former = former_.find(key_of(requested));
+    return former == former_.end() ||
+           (former->second.size() == 1 && is_shared_by_former(requested, requested));
+  }
+
   // Calls each(name, position) for the hosts that have it, the newest first.
   template <typename Each>
   void for_each_holder(const Address& address, Each each) const {
@@ -236,6 +260,13 @@ class Model {
 
  private:
   using Answers = std::vector<std::shared_ptr<Answer>>;
+  using Key = std::pair<std::array<std::uint32_t, 4>, std::uint32_t>;
+
+  static Key key_of(const Address& address) { return {address.words, address.scope}; }
+  static std::string lower_case_of(std::string name) {
+    for (char& c : name) c = lower_case(c);
+    return name;
+  }
 
   // Another host has been looked up since that has one of the addresses too.
   [[nodiscard]] bool is_older_than_a_sharer(Answers::const_iterator answer) const {
@@ -254,8 +285,9 @@ class Model {
   }
 
   const HostFilter* filter_;
-  Answers answers_;  // oldest first
-  Answers in_vain_;  // not remembered
+  Answers answers_;                              // oldest first
+  Answers in_vain_;                              // not remembered
+  std::map<Key, std::set<std::string>> former_;  // who had it in an answer before the last
   std::uint32_t generation_;
   bool full_ = false;
   bool forgets_ = false;
@@ -412,15 +444,16 @@ class Play {
 
     connect.answer = model_.newest_with(requested);
     const bool left_alone = model_.left_alone(requested, port);
-    require(known == (connect.answer != nullptr && !left_alone));
-    require(may == (connect.answer != nullptr && connect.answer->addresses.size() > 1 &&
-                    !connect.answer->left_alone));
+    const bool open = connect.answer != nullptr && model_.is_open(requested);
+    require(known == (open && !left_alone));
+    require(may == (open && connect.answer->addresses.size() > 1 && !connect.answer->left_alone));
     if (!known) return;
     require(!(list.candidates.count() > 1) || may);
     const Addresses& addresses = connect.answer->addresses;
     for (std::size_t i = 0; i < kMaxAddresses; ++i) {
       const bool there = i < addresses.size();
       require(list.candidates.has(i) == (there && model_.is_shared(requested, addresses[i])));
+      if (list.candidates.has(i)) require(model_.is_shared_by_former(requested, addresses[i]));
       require(list.ipv6.has(i) == (there && !addresses[i].is_ipv4()));
       if (there) require((i == list.requested) == (addresses[i] == requested));
     }
@@ -439,7 +472,8 @@ class Play {
       if (!connect.list.candidates.has(i)) continue;
       Address address;
       require(table_.address_at(connect.list, i, address));
-      require(has(connect.answer->addresses, address) && model_.is_shared(requested, address));
+      require(has(connect.answer->addresses, address) && model_.is_shared(requested, address) &&
+              model_.is_shared_by_former(requested, address));
     }
     connect.known = false;
   }

@@ -93,6 +93,16 @@ def test_memory_is_bounded_and_the_last_host_is_known(several):
     assert many < few + 2_000
 
 
+def test_what_a_million_names_ago_was_forgotten_is_closed(several):
+    # There is no room for more marks by then: what has none is closed as well, and costs no more memory.
+    host = several("refused", "refused", "live")
+    resolve = {"NEXTADDR_RESOLVE": f"before.test={host.addresses[0]};{host.host}={','.join(host.addresses[:1] + host.live)}"}
+    run = run_shim(host, "many_names", within=100, env=resolve, count=1_200_000, threads=4, first="before.test")
+    assert run.values("error", "peer") == ("ECONNREFUSED", "none"), run
+    assert int(run.first["grown_kb"]) < 42_000
+    assert host.connections(host.live[0]) == 0
+
+
 def test_children_killed_in_the_middle_of_a_lookup(several):
     host = several("refused", "live")
     names = {f"name{n}.test": ",".join(f"127.250.{n}.{i}" for i in range(1, 200)) for n in range(20)}

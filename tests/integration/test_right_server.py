@@ -130,6 +130,48 @@ def test_an_address_that_was_cut_off(namespace, order):
         assert_untouched(host, *host.live)
 
 
+def test_an_answer_that_there_is_no_memory_for(several):
+    # A number, so that libc itself needs none. It is the first that the program looks up.
+    host = several("refused", "live")
+    shared, of_a = host.addresses
+    script = """
+        import resource
+        "what Python needs first".encode("idna")
+        usual = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (1, usual[1]))
+        found = look_up(given["addresses"][0])
+        resource.setrlimit(resource.RLIMIT_AS, usual)
+        look_up("a.test")
+        say(found=found, answer=connect(given["addresses"][0]))
+    """
+    said = run_script(host, script, {"a.test": [shared, of_a]})
+    assert said == {"found": [shared], "answer": "ECONNREFUSED"}
+    assert_untouched(host, of_a)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "back"])
+def test_an_address_that_its_host_has_no_more(namespace, again):
+    # A program may go on with the answer that it got first, when another has come since.
+    with namespace.scenario("refused-first") as host:
+        script = """
+            usual = open(given["hosts"]).read()
+            def look_up_as(*addresses):
+                with open(given["hosts"], "w") as file:
+                    file.write(usual + "".join(f"{address} changing.nextaddr.test\\n" for address in addresses))
+                return look_up("changing.nextaddr.test")
+            first, live = given["addresses"]
+            answers = [look_up_as(first), look_up_as("198.18.200.1")]
+            if given["again"]: answers.append(look_up_as(first, live))
+            look_up(given["host"])
+            answer = connect(first)
+            look_up_as()
+        """.replace("            look_up_as()\n", "            open(given['hosts'], 'w').write(usual)\n            say(answer=answer, answers=answers)\n")
+        said = run_script(host, script, hosts=str(namespace.directory / "hosts"), again=again)
+        first, live = host.addresses
+        assert said["answers"][:2] == [[first], ["198.18.200.1"]]
+        assert said["answer"] == (live if again else "ECONNREFUSED")
+
+
 # ---- The writer's lock ----
 
 # Children that look names up are stopped until one of them is in the middle of writing that down. Whether somebody is,
@@ -420,7 +462,7 @@ TWO_SERVICES = """
         ("look_up(given['host'], ports[1])", True, True, True),
         ("look_up(given['host'], ports[0])", True, True, False),
         ("look_up('other.test', ports[1])", True, True, False),
-        ("connect(given['addresses'][0], ports[1])", True, True, False),
+        ("connect(given['addresses'][0], ports[1])", True, True, True),
         ("look_up(given['host']); connect(given['addresses'][0], ports[1])", True, True, True),
     ],
     ids=["learnt", "silent", "closed", "looked up", "another looked up", "of another host", "unknown then", "first connected to"],
@@ -431,6 +473,131 @@ def test_two_services_of_one_host(several, before, speaks, stays, moves):
     resolve = {host.host: [x, y], "other.test": [host.lab.unused()]}
     said = run_script(host, TWO_SERVICES.format(before=before), resolve, speaks=speaks, stays=stays)
     assert said == {"answer": y if moves else "ECONNREFUSED"}
+
+
+# What a program does that has connected to one port of X, which was closed, before it connects to another one of it,
+# which refuses; and whether that moves on to Y.
+SECOND_PORTS = {
+    # A connection to X, over which it may have told of a port.
+    "a third port": ("talk(listen(x))", False),
+    "left alone": ("talk(alone)", False),
+    # It says nothing of other ports.
+    "the same port": ("talk(listen(x, port))", True),
+    "accepted from there": (
+        """
+        server = listen(given["own"])
+        client = socket.socket()
+        client.bind((x, 0))
+        client.connect(server.getsockname())
+        accepted = server.accept()[0]
+        client.sendall(b"hello")
+        accepted.recv(5)
+        """,
+        True,
+    ),
+    "it has only ended": ("a, b = pair(listen(x)); b.close(); select.select([a], [], [], 5)", True),
+    "spoken and ended": ("a = talk(listen(x)); peers.pop().close(); select.select([a], [], [], 5)", False),
+}
+
+SECOND_PORT = """
+    x, y = given["addresses"]
+    peers, kept = [], []
+    def listen(address, at=0):
+        server = socket.create_server((address, at))
+        kept.append(server)
+        return server
+    def pair(server):
+        kept.append(connect(x, server.getsockname()[1], stay=True))
+        return kept[-1], server.accept()[0]
+    def talk(server):
+        a, b = pair(server)
+        peers.append(b)
+        b.sendall(b"hello")
+        a.recv(5)
+        server.close()
+        return a
+    alone = listen(x, given["left_alone"])
+    second = socket.create_server((y, 0))
+    port = second.getsockname()[1]
+    BEFORE
+    look_up(given["host"])
+    WHAT
+    say(answer=connect(x))
+"""
+
+
+@pytest.mark.parametrize("case", SECOND_PORTS)
+def test_what_tells_of_a_second_port(several, case):
+    what, moves = SECOND_PORTS[case]
+    host = several("refused", "refused")
+    x, y = host.addresses
+    # The first port that is connected to is known to be none that was told.
+    what = what if case == "left alone" else "pair(listen(x))[0].close()\n" + dedent(what)
+    script = dedent(SECOND_PORT).replace("BEFORE\n", "").replace("WHAT", what)
+    with socket.socket() as free:
+        free.bind((x, 0))
+        left_alone = free.getsockname()[1]
+    env = {"NEXTADDR_SKIP": f"{host.host}:{left_alone}"}
+    said = run_script(host, script, env=env, left_alone=left_alone, own=host.lab.unused())
+    assert said == {"answer": y if moves else "ECONNREFUSED"}
+
+
+def test_a_port_told_by_a_server_that_was_connected_to_before_its_name_was_known(several):
+    host = several("refused", "refused")
+    x, _ = host.addresses
+    script = dedent(SECOND_PORT).replace("BEFORE", "talk(alone)").replace("WHAT", "")
+    with socket.socket() as free:
+        free.bind((x, 0))
+        left_alone = free.getsockname()[1]
+    assert run_script(host, script, left_alone=left_alone) == {"answer": "ECONNREFUSED"}
+
+
+def test_a_datagram_socket_is_no_first_connection(several):
+    # Its port would be taken for the one that the program has not learnt, and the server's for one that it has.
+    host = several("refused", "refused")
+    x, y = host.addresses
+    script = dedent(SECOND_PORT).replace("BEFORE\n", "").replace(
+        "WHAT",
+        "u = socket.socket(type=socket.SOCK_DGRAM); u.connect((x, 9)); u.close()\n"
+        "first = listen(x, port); pair(first)[0].close(); first.close(); talk(listen(x))",
+    )
+    with socket.socket() as free:
+        free.bind((x, 0))
+        left_alone = free.getsockname()[1]
+    assert run_script(host, script, left_alone=left_alone) == {"answer": y}
+
+
+@pytest.mark.parametrize("among", [5, 4000, 15000])
+def test_how_long_it_takes_to_see_whether_a_port_was_told(several, among):
+    host = several("refused", "refused")
+    x, y = host.addresses
+    script = dedent(SECOND_PORT).replace("BEFORE\n", "").replace("WHAT", """
+import resource
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+most < given["among"] + 100 and (say(most=most), sys.exit())
+pair(listen(x))[0].close()
+others = listen(given["own"])
+for _ in range(given["among"] // 2):
+    kept.append(connect(given["own"], others.getsockname()[1], stay=True))
+    kept.append(others.accept()[0])
+took, answers = [], set()
+for _ in range(20):
+    began = time.thread_time()
+    answers.add(connect(x))
+    took.append((time.thread_time() - began) * 1000)
+say(median=sorted(took)[10], all=sum(took), answers=sorted(answers), most=most)
+""").replace("say(answer=connect(x))", "")
+    with socket.socket() as free:
+        free.bind((x, 0))
+        left_alone = free.getsockname()[1]
+    said = run_script(host, script, left_alone=left_alone, own=host.lab.unused(), among=among)
+    print(said)
+    if said["most"] < among + 100:
+        pytest.skip("there are not as many descriptors")
+    # Among very many it is not found out, and the connect stays: then it does not take that long each time.
+    assert said["median"] < 7
+    assert said["answers"] == [y] if among < 1000 else {*said["answers"]} <= {y, "ECONNREFUSED"}
 
 
 # ---- Numbers ----
@@ -454,6 +621,8 @@ NUMBERS = {
     "another host connected": ("s = connect(given['strange'], stay=True)", True),
     "of two names": ("look_up('same.test')", True),
     "of another name as well": ("look_up('alone.test')", False),
+    # As Docker names its containers.
+    "of a name that looks like a number": ("look_up('3fa85f641234')", False),
 }
 
 
@@ -462,7 +631,7 @@ def test_a_number_that_repeats_what_was_found(several, case):
     before, moves = NUMBERS[case]
     host = several("refused", "live", "live")
     first, live, strange = host.addresses
-    resolve = {host.host: [first, live], "same.test": [first, live], "alone.test": [first]}
+    resolve = {host.host: [first, live], "same.test": [first, live], "alone.test": [first], "3fa85f641234": [first]}
     script = dedent("""
         import threading
         def thread(*call):
@@ -575,10 +744,28 @@ def test_a_socket_that_goes_its_own_way_parks_nothing(several, tmp_path, steered
 
 
 @pytest.mark.parametrize("loop", [False, True], ids=["blocking", "loop"])
-def test_a_route_of_this_machine_parks_nothing(namespace, tmp_path, loop):
+@pytest.mark.parametrize("steered", ["no", "port", "mark", "device", "source"])
+def test_a_socket_that_goes_its_own_way_calls_nothing_healthy(several, tmp_path, steered, loop):
+    if steered == "mark" and os.geteuid() != 0:
+        pytest.skip("only root may mark a socket")
+    host = several("refused", "refused")
+    host.addresses[:] = x, y = [host.lab.unused(), host.lab.unused()]
+    env = {"NEXTADDR_MEMORY": str(tmp_path / "memory")}
+    run_script(host, "look_up(given['host']); say(answer=connect(given['addresses'][0]))", env=env)
+    assert failing_of(tmp_path / "memory") == {x, y}
+    # When all are parked all are asked.
+    script = "servers = [socket.create_server((each, port)) for each in given['addresses']]\n" + dedent(CONNECT_STEERED)
+    assert run_script(host, script, env=env, steered=steered, loop=loop) == {"peer": x}
+    own_way = steered in ("mark", "device", "source")
+    assert failing_of(tmp_path / "memory") == ({x, y} if own_way else {y})
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["blocking", "loop"])
+@pytest.mark.parametrize("steered", ["no", "port"])
+def test_a_route_of_this_machine_parks_nothing(namespace, tmp_path, loop, steered):
     with namespace.scenario("unreachable-first") as host:
         env = {"NEXTADDR_MEMORY": str(tmp_path / "memory")}
-        said = run_script(host, CONNECT_STEERED, env=env, steered="no", loop=loop)
+        said = run_script(host, CONNECT_STEERED, env=env, steered=steered, loop=loop)
         assert said == {"peer": host.live[0]}
         assert failing_of(tmp_path / "memory") == set()
 
@@ -611,13 +798,14 @@ WITH_A_ROUTER = """
 """
 
 
+@pytest.mark.parametrize("steered", ["no", "port"])
 @pytest.mark.parametrize("loop", [False, True], ids=["blocking", "loop"])
-def test_what_the_network_says_is_unreachable_is_parked(several, namespace, tmp_path, loop):
+def test_what_the_network_says_is_unreachable_is_parked(several, namespace, tmp_path, loop, steered):
     host = several("live", "live")
     host.addresses[:] = ["10.9.0.1", "10.1.0.1"]
     script = "server = socket.create_server(('10.1.0.1', port))\n" + dedent(CONNECT_STEERED)
     env = {"NEXTADDR_MEMORY": str(tmp_path / "memory")}
-    said = run_script(host, script, env=env, before=in_a_network(WITH_A_ROUTER), steered="no", loop=loop)
+    said = run_script(host, script, env=env, before=in_a_network(WITH_A_ROUTER), steered=steered, loop=loop)
     assert said == {"peer": "10.1.0.1"}
     assert failing_of(tmp_path / "memory") == {"10.9.0.1"}
 
@@ -767,6 +955,120 @@ def test_others_go_on_writing_after_one_has_left(several):
     """)
     resolve = {"a.test": [host.lab.unused()], host.host: host.addresses}
     assert run_script(host, script, resolve) == {"answer": host.live[0], "quick": True}
+
+
+# By the files behind it is told which memory is shared.
+SHARED_FILES = """
+def shared_files():
+    lines = [line.split() for line in open("/proc/self/maps")]
+    return sorted(fields[4] for fields in lines if fields[1].endswith("s"))
+def per_call(count=100):
+    began = time.thread_time()
+    for _ in range(count): os.seteuid(os.geteuid())
+    return (time.thread_time() - began) / count * 1e6
+"""
+
+
+@root_only
+def test_who_shares_with_nobody_has_nothing_to_leave(several):
+    host = several("refused", "live")
+    script = SHARED_FILES + dedent("""
+        look_up(given["host"])
+        before = shared_files()
+        alone = per_call()
+        stayed = shared_files() == before
+        def in_child():
+            first = shared_files()
+            os.seteuid(os.geteuid())
+            second = shared_files()
+            again = per_call()
+            say(left=len(first) == len(second) and not {*first} & {*second}, stayed=stayed, once=shared_files() == second,
+                alone=alone, again=again, answer=connect(given["addresses"][0]), then=parent)
+        parent = None
+        if os.fork() != 0:
+            os.wait()
+            os.seteuid(os.geteuid())
+            parent = not {*shared_files()} & {*before}
+        in_child()
+    """)
+    run = start_script(host, script).finish(60)
+    for said in map(json.loads, run.stdout.splitlines()):
+        assert said["alone"] < 20 and said["again"] < 20, said
+        assert said["stayed"] and said["once"]
+        assert said["left"] or said["then"], said
+        assert said["answer"] == host.live[0]
+
+
+@root_only
+def test_a_child_that_libc_knows_nothing_of_leaves_what_it_shares(several):
+    host = several("refused", "live")
+    script = HOLDER + SHARED_FILES + dedent("""
+        look_up(given["host"])
+        before = shared_files()
+        if fork_in_namespace() == 0:
+            os.seteuid(os.geteuid())
+            say(common=[each for each in shared_files() if each in before])
+            os._exit(0)
+        os.wait()
+        os.seteuid(os.geteuid())
+        say(common=[each for each in shared_files() if each in before])
+    """)
+    run = start_script(host, script).finish(60)
+    assert [json.loads(line) for line in run.stdout.splitlines()] == [{"common": []}] * 2
+
+
+@root_only
+def test_children_made_while_another_thread_leaves_inherit_nothing_of_that(several):
+    host = several("refused", "live")
+    script = SHARED_FILES + dedent("""
+        import threading
+        look_up(given["host"])
+        if os.fork() == 0: os._exit(0)
+        os.wait()
+        usual = len(shared_files())
+        done = False
+        def leave():
+            while not done: os.seteuid(os.geteuid())
+        thread = threading.Thread(target=leave)
+        thread.start()
+        most = 0
+        for _ in range(300):
+            child = os.fork()
+            if child == 0: os._exit(len(shared_files()))
+            most = max(most, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        done = True
+        thread.join()
+        say(usual=usual, most=most, answer=connect(given["addresses"][0]))
+    """)
+    said = run_script(host, script)
+    assert said["most"] == said["usual"]
+    assert said["answer"] == host.live[0]
+
+
+@root_only
+@pytest.mark.parametrize("who", ["parent", "child"])
+def test_a_connect_in_progress_goes_on_where_it_was_begun(several, who):
+    # Either of a process and its child, which have it in common, changes its credentials.
+    host = several("silent", "live")
+    script = """
+        look_up(given["host"])
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex((given["addresses"][0], port))
+        mine, yours = os.pipe()
+        child = os.fork()
+        if child == 0:
+            if given["who"] == "child": os.seteuid(os.geteuid())
+            os.write(yours, b"x")
+            time.sleep(30)
+        os.read(mine, 1)
+        if given["who"] == "parent": os.seteuid(os.geteuid())
+        ready = bool(select.select([], [s], [], 5)[1])
+        answer = s.getpeername()[0] if ready and s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 else None
+        os.kill(child, signal.SIGKILL)
+        say(answer=answer)
+    """
+    assert run_script(host, script, who=who) == {"answer": host.live[0]}
 
 
 # ---- Probers ----
