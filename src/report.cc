@@ -25,7 +25,8 @@ std::string_view program() {
   return config().ends_run ? "nextaddr" : program_name();
 }
 
-// The line that is being made, of one thread at a time: stacks may have no room for it. The
+// The line that is being made, and a name for it, of one thread at a time: stacks may have no room.
+// The
 // holder's process id; 0: nobody. What a process has that is not the holder's is left of its
 // parent's, from before a fork.
 class TheLine {
@@ -45,16 +46,19 @@ class TheLine {
   TheLine& operator=(const TheLine&) = delete;
 
   static Line& get() { return line_; }
+  static NameBuffer& name() { return name_; }
 
  private:
   // A handler that came meanwhile would wait for itself.
   const Uninterrupted uninterrupted_;
   static constinit std::atomic<std::uint32_t> holder_;
   static constinit Line line_;
+  static constinit NameBuffer name_;
 };
 
 constinit std::atomic<std::uint32_t> TheLine::holder_{0};
 constinit Line TheLine::line_;
+constinit NameBuffer TheLine::name_{};
 
 // One line about one event, in the format that is wanted: what is added to text() or json() follows
 // its beginning, and it is written at the end of its scope.
@@ -80,6 +84,7 @@ class Report {
 
   static bool is_json() { return config().log_json; }
   Line& text() { return line_; }
+  static NameBuffer& room_for_name() { return TheLine::name(); }
   JsonObject& json() { return json_; }
 
  private:
@@ -108,8 +113,7 @@ class ConnectReport {
                  [&](const AttemptLog::Attempt& attempt) { last_ = attempt; });
   }
 
-  void write(Line& line) const {
-    NameBuffer host{};
+  void write(Line& line, NameBuffer& host) const {
     line << host_table().host_name(list_, host) << ":" << port();
     std::string_view separator = " ";
     const auto add = [&](const AttemptLog::Attempt& attempt) {
@@ -126,8 +130,7 @@ class ConnectReport {
     if (error_ != 0) line << ": all failed, " << error_name(error_);
   }
 
-  void write(JsonObject& object) const {
-    NameBuffer host{};
+  void write(JsonObject& object, NameBuffer& host) const {
     object.add("host", host_table().host_name(list_, host));
     object.add("port", port());
     object.add("asked", requested_.address);
@@ -185,9 +188,9 @@ void report_connect(const DestinationList& list, const Endpoint& requested, cons
   const ConnectReport connect(list, requested, log, error, took_ms);
   Report report("connect");
   if (Report::is_json()) {
-    connect.write(report.json());
+    connect.write(report.json(), Report::room_for_name());
   } else {
-    connect.write(report.text());
+    connect.write(report.text(), Report::room_for_name());
   }
 }
 

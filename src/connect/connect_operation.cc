@@ -292,26 +292,22 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   out.candidates = list_.candidates;
   out.ipv6 = list_.ipv6;
   out.requested = list_.requested;
-  const BadOnes bad = find_bad_ones(socket_, table, list_, requested_.port);
-  out.parked = bad.parked;
-  out.parked.add(bad.lately_silent);
-  out.parked.remove(out.requested);
-  out.silent = bad.silent;
+  PositionSet lately_silent;
+  find_bad_ones(socket_, table, list_, requested_.port, out, lately_silent);
   // What the program has seen of this host comes after what it has not.
   const PositionSet touched = walk::touched(table, list_, requested_.port);
   PositionSet fresh = out.candidates;
   fresh.drop(touched);
   fresh.remove(out.requested);
-  PositionSet well = fresh;
-  well.drop(out.parked);
-  if (was_given_ && well.next(0) == PositionSet::kNone) {
+  const bool any_well = !out.parked.has_all(fresh);
+  if (was_given_ && !any_well) {
     // Perhaps a server that is back is what the program looks for.
-    fresh.drop(bad.lately_silent);
+    fresh.drop(lately_silent);
     out.parked.drop(fresh);
   }
   // One that was silent just now is not waited for, and whom the program has seen already will do:
   // wrk tries every address, from the last to the first.
-  const bool will_do = bad.lately_silent.has(out.requested) && well.next(0) == PositionSet::kNone;
+  const bool will_do = lately_silent.has(out.requested) && !any_well;
   if (!instead_ || !will_do) out.parked.add(touched);
   if (instead_) out.parked.add(list_.requested);
   return true;

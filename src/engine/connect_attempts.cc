@@ -109,12 +109,11 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   limits_ = limits;
   requested_ = static_cast<std::uint16_t>(destinations.requested);
   schedule_ = Schedule(destinations);
-  silent_ = destinations.silent;
   answered_ = gone_to_ = {};
   best_ = PositionSet::kNone;
   probes_ = 0;
   asked_ = 0;
-  pass_ms_ = schedule_.has_spared() ? kSilentMs : kSilentForMs;
+  pass_ms_ = schedule_.spares_any() ? kSilentMs : kSilentForMs;
   last_probe_ms_ = began_ms_;
   last_wait_ms_ = 0;
   last_wait_is_longer_ = false;
@@ -137,7 +136,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   // Whoever has parked the requested address meanwhile: it is the one that has been asked.
   position_ = requested_;
   schedule_.take(requested_);
-  silent_.remove(requested_);
+  schedule_.note_heard(requested_);
   in_flight(began_ms_, distance);
   return go_on(now_ms);
 }
@@ -166,7 +165,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
                                std::uint64_t now_ms) {
   Action learnt{Kind::kWait, Lesson::kNothing, static_cast<std::uint16_t>(position), 0, ms};
   if (probe == Probe::kSilent) {
-    silent_.add(position);
+    schedule_.note_silent(position);
     log_.note(position, EINPROGRESS, ms);
     learnt.lesson = Lesson::kSilent;
     return learnt;
@@ -181,7 +180,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       [[fallthrough]];
     case Probe::kAnswered:
       if (position == requested_) schedule_.readmit(position);
-      silent_.remove(position);
+      schedule_.note_heard(position);
       // It answers probes and not the program's socket: nothing is won by going there again and
       // again, and an attempt left so soon is none.
       if (gone_to_.has(position) || !schedule_.candidates().has(position)) break;
@@ -313,7 +312,7 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   }
   if (!silence_told_ && now_ms >= attempt_began_ms_ + kSilentMs) {
     silence_told_ = true;
-    silent_.add(position_);
+    schedule_.note_silent(position_);
     return with_silence({Kind::kWait, Lesson::kSilent, position_, position_}, now_ms);
   }
   next_look_ms_ = now_ms + look_every_ms(ms_between(last_probe_ms_, now_ms));
@@ -326,13 +325,13 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     }
   }
   if (!schedule_.has_due() && now_ms >= last_probe_ms_ + pass_ms_) {
-    if (schedule_.has_spared()) {
+    if (schedule_.spares_any()) {
       schedule_.ask_spared();
       pass_ms_ = kSilentForMs;
     } else {
       pass_ms_ *= 2;
       schedule_.start_again(position_);
-      silent_ = gone_to_ = {};
+      gone_to_ = {};
     }
     for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
   }
@@ -471,15 +470,13 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
 
 // Where the socket may go: to who has answered, else to who has not been asked, else to who is
 // being asked, else back to the requested address, whose silence is the kernel's.
-std::size_t ConnectAttempts::next_position() {
+std::size_t ConnectAttempts::next_position() const {
   if (best_ != PositionSet::kNone) return best_;
-  Schedule after = schedule_;
-  std::size_t due = after.take_next();
-  while (due != PositionSet::kNone && silent_.has(due)) due = after.take_next();
+  const std::size_t due = schedule_.next_not_silent();
   if (due != PositionSet::kNone) return due;
   for (std::size_t i = 0; i < probes_; ++i) {
     const std::uint16_t position = probing_[i];
-    if (schedule_.candidates().has(position) && !silent_.has(position)) return position;
+    if (schedule_.candidates().has(position) && !schedule_.is_silent(position)) return position;
   }
   const bool requested_is_silent = requested_error_ == 0 && position_ != requested_;
   return requested_is_silent ? requested_ : PositionSet::kNone;

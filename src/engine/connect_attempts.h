@@ -243,7 +243,7 @@ class ConnectAttempts {
   void in_flight(std::uint64_t now_ms, Distance distance);
   void forget_answer(std::size_t position);
   void begin_last_wait(std::uint64_t now_ms);
-  [[nodiscard]] std::size_t next_position();
+  [[nodiscard]] std::size_t next_position() const;
   [[nodiscard]] bool is_probed(std::size_t position) const;
   [[nodiscard]] std::uint64_t overdue_at() const;
   [[nodiscard]] bool may_be_far() const;
@@ -255,7 +255,6 @@ class ConnectAttempts {
 
   Schedule schedule_;
   AttemptLog log_;
-  PositionSet silent_;    // known to be, or to have been a moment ago
   PositionSet answered_;  // a probe, and not been moved to since
   PositionSet gone_to_;   // for that reason, and not heard of on the socket
   Limits limits_;

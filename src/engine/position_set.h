@@ -39,6 +39,12 @@ class PositionSet {
   void drop(const PositionSet& other) {
     for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= ~other.words_[i];
   }
+  [[nodiscard]] bool has_all(const PositionSet& others) const {
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      if ((others.words_[i] & ~words_[i]) != 0) return false;
+    }
+    return true;
+  }
   // The first member at or after `from`, or kNone.
   [[nodiscard]] std::size_t next(std::size_t from) const {
     for (std::size_t i = from / 64; i < words_.size(); ++i) {

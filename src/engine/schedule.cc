@@ -32,49 +32,58 @@ std::uint32_t kernel_patience_ms(int syn_retries) {
 Schedule::Schedule(const Destinations& destinations)
     : candidates_(destinations.candidates),
       due_(destinations.candidates),
-      spared_(destinations.silent),
+      silent_(destinations.silent),
       ipv6_(destinations.ipv6),
       parked_(destinations.parked),
       requested_(static_cast<std::uint16_t>(destinations.requested)),
-      last_was_ipv6_(destinations.ipv6.has(destinations.requested)) {
-  due_.drop(spared_);
-  spared_.keep(candidates_);
-}
+      last_was_ipv6_(destinations.ipv6.has(destinations.requested)) {}
 
 void Schedule::take(std::size_t position) {
   last_was_ipv6_ = ipv6_.has(position);
   due_.remove(position);
-  spared_.remove(position);
 }
 
 void Schedule::start_again(std::size_t but) {
   due_ = candidates_;
   due_.remove(but);
+  silent_ = {};
 }
 
-void Schedule::ask_spared() {
-  due_.add(spared_);
-  spared_ = {};
+bool Schedule::spares_any() const {
+  PositionSet spared = due_;
+  spared.keep(silent_);
+  return spares_ && spared.next(0) != PositionSet::kNone;
+}
+
+PositionSet Schedule::who_is_due() const {
+  PositionSet who = due_;
+  if (spares_) who.drop(silent_);
+  return who;
 }
 
 std::size_t Schedule::take_next() {
-  PositionSet group = due_;
-  group.drop(parked_);
-  if (group.next(0) == PositionSet::kNone) group = due_;
-  std::size_t found = requested_;
-  if (!group.has(requested_)) {
-    PositionSet other_family = group;
-    if (last_was_ipv6_) {
-      other_family.drop(ipv6_);
-    } else {
-      other_family.keep(ipv6_);
-    }
-    found = other_family.next(0);
-    if (found == PositionSet::kNone) found = group.next(0);
-    if (found == PositionSet::kNone) return found;
-  }
-  take(found);
+  const std::size_t found = next_of(who_is_due());
+  if (found != PositionSet::kNone) take(found);
   return found;
+}
+
+std::size_t Schedule::next_not_silent() const {
+  PositionSet group = due_;
+  group.drop(silent_);
+  return next_of(group);
+}
+
+std::size_t Schedule::next_of(PositionSet group) const {
+  if (!parked_.has_all(group)) group.drop(parked_);
+  if (group.has(requested_)) return requested_;
+  PositionSet other_family = group;
+  if (last_was_ipv6_) {
+    other_family.drop(ipv6_);
+  } else {
+    other_family.keep(ipv6_);
+  }
+  const std::size_t found = other_family.next(0);
+  return found != PositionSet::kNone ? found : group.next(0);
 }
 
 }  // namespace nextaddr

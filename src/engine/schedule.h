@@ -79,13 +79,14 @@ class Schedule {
 
   // The position to ask next, which now has been; PositionSet::kNone: all have been.
   std::size_t take_next();
+  // The same of those that are not known to be silent, and it has not been.
+  [[nodiscard]] std::size_t next_not_silent() const;
   // The same for a position of the caller's choice.
   void take(std::size_t position);
   // It has answered with an error, and is not asked again.
   void drop(std::size_t position) {
     candidates_.remove(position);
     due_.remove(position);
-    spared_.remove(position);
   }
   // It could not be asked.
   void put_back(std::size_t position) {
@@ -93,24 +94,32 @@ class Schedule {
   }
   // It has answered after all.
   void readmit(std::size_t position) { candidates_.add(position); }
-  // All that have not refused are asked once more, but for this one.
+
+  void note_silent(std::size_t position) { silent_.add(position); }
+  void note_heard(std::size_t position) { silent_.remove(position); }
+  [[nodiscard]] bool is_silent(std::size_t position) const { return silent_.has(position); }
+  // Those that were silent before this connect wait until nobody else is due; then these are.
+  [[nodiscard]] bool spares_any() const;
+  void ask_spared() { spares_ = false; }
+  // All that have not refused are asked once more, but for this one; nobody is known to be silent.
   void start_again(std::size_t but);
-  // Nobody else has answered: those that were silent a moment ago are to be asked after all.
-  void ask_spared();
 
   [[nodiscard]] const PositionSet& candidates() const { return candidates_; }
-  [[nodiscard]] bool has_due() const { return due_.next(0) != PositionSet::kNone; }
-  [[nodiscard]] bool has_spared() const { return spared_.next(0) != PositionSet::kNone; }
-  [[nodiscard]] std::size_t due() const { return due_.count(); }
+  [[nodiscard]] bool has_due() const { return who_is_due().next(0) != PositionSet::kNone; }
+  [[nodiscard]] std::size_t due() const { return who_is_due().count(); }
 
  private:
+  [[nodiscard]] PositionSet who_is_due() const;
+  [[nodiscard]] std::size_t next_of(PositionSet group) const;
+
   PositionSet candidates_;  // not yet answered with an error
   PositionSet due_;         // not yet asked
-  PositionSet spared_;      // for they were silent a moment ago
+  PositionSet silent_;
   PositionSet ipv6_;
   PositionSet parked_;
   std::uint16_t requested_{};
   bool last_was_ipv6_{};
+  bool spares_ = true;  // who is in silent_ is not due
 };
 
 }  // namespace nextaddr

@@ -91,20 +91,14 @@ std::size_t next_written(int fd, std::size_t bucket) {
   return at < kRecordSize ? 0 : std::max(bucket, (at - kRecordSize) / kBucketBytes);
 }
 
-// What is no record counts as free. Some records at a time, because the stack may be small.
+// What is no record counts as free. One record at a time, because the stack may be small.
 void read_bucket(int fd, std::size_t bucket, AddressBucket& out) {
-  constexpr std::size_t kAtOnce = 2;
-  static_assert(kBucketEntries % kAtOnce == 0);
-  char text[kAtOnce * kRecordSize];
-  for (std::size_t first = 0; first < kBucketEntries; first += kAtOnce) {
-    const off_t at = offset_of(bucket) + static_cast<off_t>(first * kRecordSize);
-    const ssize_t got = pread(fd, text, sizeof text, at);
-    for (std::size_t i = 0; i < kAtOnce; ++i) {
-      AddressEntry& entry = out[first + i];
-      const std::size_t end = (i + 1) * kRecordSize;
-      const std::string_view line(text + end - kRecordSize, kRecordSize);
-      if (got < static_cast<ssize_t>(end) || !parse_record(line, entry)) entry = {};
-    }
+  off_t at = offset_of(bucket);
+  for (AddressEntry& entry : out) {
+    RecordText text;
+    const ssize_t got = pread(fd, text.data(), text.size(), at);
+    if (got != static_cast<ssize_t>(text.size()) || !parse_record(view(text), entry)) entry = {};
+    at += kRecordSize;
   }
 }
 

@@ -95,21 +95,21 @@ Standing standing_of(int fd, const Address& address, in_port_t port, bool probes
   return probes && order == AskOrder::kClaim ? Standing::kToBeProbed : Standing::kWell;
 }
 
-BadOnes find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port) {
-  BadOnes found;
+void find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port,
+                   Destinations& out, PositionSet& lately_silent) {
   AddressKey key;
-  if (!address_memory().may_hold_failures() || !make_key(fd, {}, port, key)) return found;
+  if (!address_memory().may_hold_failures() || !make_key(fd, {}, port, key)) return;
   const std::uint64_t now = wall_ms();
   for (std::size_t i = list.candidates.next(0); i != PositionSet::kNone;
        i = list.candidates.next(i + 1)) {
     AddressEntry entry;
     if (!table.address_at(list, i, key.address) || !address_memory().find(key, entry)) continue;
-    if (was_silent(entry.health, now)) found.lately_silent.add(i);
+    const bool silent = was_silent(entry.health, now);
+    if (silent) lately_silent.add(i);
     if (i == list.requested) continue;
-    if (is_silent(entry.health, now)) found.silent.add(i);
-    if (ask_order_of(entry.health, now) != AskOrder::kUsual) found.parked.add(i);
+    if (silent || ask_order_of(entry.health, now) != AskOrder::kUsual) out.parked.add(i);
+    if (is_silent(entry.health, now)) out.silent.add(i);
   }
-  return found;
 }
 
 void note_failure(int fd, const Address& address, in_port_t port, bool was_heard,

@@ -34,15 +34,10 @@ enum class Standing : std::uint8_t {
 // in network order, as in a sockaddr.
 Standing standing_of(int fd, const Address& address, in_port_t port, bool probes);
 
-// Positions in a list of destinations that are to be asked last, and why.
-struct BadOnes {
-  PositionSet parked;         // they have failed
-  PositionSet lately_silent;  // for however short a time; also the requested one
-  PositionSet silent;         // for so long that no probe is to ask them
-};
-
-// Those of the list; of the requested one only whether it was silent.
-BadOnes find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port);
+// Those of the list, but for the requested one, that are to be asked last or by no probe; and
+// those, the requested one included, that were silent a moment ago, for however short a time.
+void find_bad_ones(int fd, const HostTable& table, const DestinationList& list, in_port_t port,
+                   Destinations& out, PositionSet& lately_silent);
 
 // This address has failed in a way that parks it: refused, unreachable, or silent by
 // its own. `was_heard`: by an answer, so that it is not silent. `host`: its name, for people;

@@ -91,6 +91,12 @@ def test_the_judge(host, asked, outcome, expected):
     assert judge.complaint(Connect("program", 1, 10, 11, host, asked, outcome), list(HOSTS)) == expected
 
 
+def test_who_was_silent_is_spared_for_a_second_only():
+    judge = Judge(HOSTS, Steady())
+    longer = Connect("program", 1, 10, 12, "late.test", "back", "!timeout")
+    assert judge.complaint(longer, list(HOSTS)) == "not connected, though back was live all the time"
+
+
 def test_the_judge_of_who_goes_through_the_addresses_itself():
     hosts = {"a.test": ["refused", "silent"], "b.test": ["refused"]}
     judge = Judge(hosts, Steady())

@@ -11,9 +11,9 @@ LOOP_SECONDS = 10
 # How long a program has to wait before it is owed a connection: until all addresses have been asked, and for so many
 # round trips of the farthest of its host: one until it is overdue, half as long again, and a handshake made twice.
 SEARCH_SECONDS, ROUND_TRIPS = 0.1, 3.5
-# Who was silent for a second is not asked again for so long, though nobody else answers (kSilentForMs of
-# src/engine/schedule.h). It is noted at the end of that second.
-KNOWN_SILENT_SECONDS, LOST_SECONDS = 30, 5
+# Who was silent for a second is spared for so long (kSilentForMs of src/engine/schedule.h): a refusal is told without
+# asking it, and where there is none it is asked after a second. It is noted at the end of its own second.
+KNOWN_SILENT_SECONDS, LOST_SECONDS, SPARED_SECONDS = 30, 5, 1
 OWN_TIMER_SECONDS = 0.25  # of programs that give up each address but the last by themselves
 
 
@@ -63,7 +63,9 @@ class Judge:
         ):
             self.counts["not judged"] += 1
             return None
-        if steady and all(self._was_silent(address, begin) for address in steady):
+        spared = all(self._was_silent(address, begin) for address in steady)
+        gave_up = connect.outcome in ("!timeout", "!own timer")
+        if steady and spared and not (gave_up and self._has_waited(connect, addresses, SPARED_SECONDS)):
             self.counts["failed, what is live was silent a moment ago"] += 1
             return None
         if steady:
@@ -83,11 +85,11 @@ class Judge:
             self.counts["with one live all the time"] += 1
         return None
 
-    def _has_waited(self, connect, addresses):
+    def _has_waited(self, connect, addresses, more=0):
         """Long enough for what is live to be found, or for all to refuse, if it gave up by itself."""
         farthest = max(self.distances.get(address, 0) for address in addresses)
         waited = {"!own timer": OWN_TIMER_SECONDS, "!timeout": connect.end - connect.begin}.get(connect.outcome)
-        return waited is None or waited >= SEARCH_SECONDS + ROUND_TRIPS * farthest
+        return waited is None or waited >= SEARCH_SECONDS + ROUND_TRIPS * farthest + more
 
     def _was_silent(self, address, until):
         """For a moment of late, whatever it is now: a lost packet is sent again after a second, which is silence."""
