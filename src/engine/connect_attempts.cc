@@ -176,7 +176,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
   switch (probe) {
     case Probe::kHeard:
       // It has refused the program's own attempt, and most likely once more.
-      if (position == requested_ && requested_error_ != 0) break;
+      if (position == requested_ && !schedule_.candidates().has(position)) break;
       [[fallthrough]];
     case Probe::kAnswered:
       if (position == requested_) schedule_.readmit(position);

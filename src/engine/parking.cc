@@ -38,7 +38,7 @@ void hear(AddressHealth& health) { health.silent_ms = 0; }
 
 void succeed(AddressHealth& health, std::uint64_t now_ms) {
   health.failures = 0;
-  hear(health);
+  health.silent_ms = 0;
   health.updated_ms = now_ms;
 }
 

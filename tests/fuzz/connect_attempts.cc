@@ -283,7 +283,8 @@ class Play {
   Action ask(std::size_t of) {
     require(limits_.probes && of < hosts_.size());
     Host& host = hosts_[of];
-    require(host.candidate && !host.probed);
+    // Of more than it keeps in mind, those that were left in silence, it may ask one again.
+    require(host.candidate && (!host.probed || left_ != 0));
     require(of == requested_ || (!host.refused && of != current_));
     require(of == requested_ || !host.known_silent || now_ - kStart >= kSilentMs);
     if (choices_.next() == 'N') {
@@ -492,10 +493,15 @@ class Play {
       require(last_error_ != ETIMEDOUT || action.kind == Kind::kConnect);
       return;
     }
-    require(in_flight_ && action.silent_ms == now_ - attempt_began_);
+    require(in_flight_ &&
+            action.silent_ms == std::min<std::uint64_t>(now_ - attempt_began_, UINT32_MAX));
     if (action.lesson == Lesson::kFailed) {  // once more
-      require(action.kind == Kind::kConnect && action.silent_ms >= kSilentMs);
-      require(distance_.silent_ms != 0);
+      require(action.kind == Kind::kConnect);
+      require(distance_.silent_ms != 0 || distance_.has_failed);
+      const std::uint32_t enough = distance_.rtt_ms != 0  ? overdue_ms(distance_.rtt_ms)
+                                   : distance_.has_failed ? limits_.attempt_delay_ms
+                                                          : kMayBeFarMs;
+      require(action.silent_ms >= enough);
     } else if (action.lesson == Lesson::kLeft) {
       require(action.kind == Kind::kConnect);
       ++left_;

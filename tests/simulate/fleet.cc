@@ -523,9 +523,10 @@ class Fleet {
     }
   }
 
-  void note_failure(const Flight& flight, std::size_t server) {
+  void note_failure(const Flight& flight, std::size_t server, bool was_heard) {
     if (!remembers()) return;
     AddressHealth& known = health(flight, server);
+    if (was_heard) nextaddr::hear(known);
     if (known.failures != 0 && now_ms() < known.until_ms) return;
     if (flight.in_window && state_at(server, now_) == State::kLive) ++result_.parked_well;
     rules_.parking.fail(known, now_ms(), rules_.first_parking_ms,
@@ -627,7 +628,7 @@ class Fleet {
         note_success(flight, flight.order[i]);
         if (probe.exact) note_rtt(flight, flight.order[i], Microseconds{probe.ms} * 1000);
       } else {
-        note_failure(flight, flight.order[i]);
+        note_failure(flight, flight.order[i], probe.found == Probe::Found::kFailed);
       }
     }
     return !any;
@@ -847,7 +848,9 @@ class Fleet {
   void remember(Flight& flight, ConnectAttempts& machine, const Action& action) {
     if (action.lesson == Lesson::kNothing) return;
     const std::uint8_t server = flight.order[action.about];
-    if (action.lesson == Lesson::kFailed) return note_failure(flight, server);
+    if (action.lesson == Lesson::kFailed) {
+      return note_failure(flight, server, action.silent_ms == 0);
+    }
     note_silence(flight, server, action.silent_ms);
     if (action.lesson != Lesson::kLeft) return;
     const Attempt& attempt = flight.attempts[0];
