@@ -2,7 +2,8 @@
 // one host: nothing may grow without bound, and the last host looked up is still known.
 // Must never look the same number up twice, nor one below 127.226.0.0: those are the lab's.
 //
-// count=N threads=N; host= port= for the connect; first= a name to be looked up before. Prints how much memory the lookups took.
+// count=N threads=N; host= port= for the connect; first= a name to be looked up before. Prints how
+// much memory the lookups took.
 #include <thread>
 
 #include "check.h"
