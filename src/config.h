@@ -10,6 +10,7 @@
 
 #include "engine/host_filter.h"
 #include "engine/parking.h"
+#include "engine/port_list.h"
 #include "engine/schedule.h"
 
 namespace nextaddr {
@@ -25,6 +26,7 @@ struct Config {
   bool log_json = false;                                    // NEXTADDR_LOG_FORMAT=json
   std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
   bool probes = true;                                       // NEXTADDR_PROBES=0: false
+  PortList dns_ports{53};                                   // NEXTADDR_DNS_PORTS
   std::string_view resolve;                                 // NEXTADDR_RESOLVE, as given
   HostFilter filter;        // NEXTADDR_ONLY, NEXTADDR_SKIP; NEXTADDR_NO_FAILOVER=1 skips all
   std::string_view faults;  // NEXTADDR_FAULTS, as given
