@@ -897,6 +897,31 @@ def test_check_finds_no_end_in_a_script_that_interprets_itself(tmp_path):
     assert lines[-1] == f"cannot be helped: its interpreter '{script}' cannot be run"
 
 
+@pytest.mark.parametrize(
+    ("name", "habit"),
+    [
+        ("postfix", "import_environment"),
+        ("master", "import_environment"),
+        ("exim4", "keep_environment"),
+        ("php8.2", "RTLD_DEEPBIND"),
+        ("php-fpm", "RTLD_DEEPBIND"),
+    ],
+)
+def test_check_knows_the_habits_of_some(samples, tmp_path, name, habit):
+    status, lines = check(shutil.copy(samples("dynamic"), tmp_path / name))
+    assert status == 0
+    assert lines[-2].startswith("note:         ") and habit in lines[-2]
+    assert lines[-1] == "can be helped"
+
+
+def test_check_knows_a_resolver_that_is_linked(require):
+    for tool, library in (("pgbouncer", "libcares"), ("aria2c", "libcares")):
+        status, lines = check(require(tool), env={"NEXTADDR_DNS_PORTS": "53,8600"})
+        assert status == 0
+        notes = [line for line in lines if line.startswith("note: ")]
+        assert len(notes) == 1 and library in notes[0] and "53,8600" in notes[0], lines
+
+
 @pytest.mark.parametrize("name", ["curl", "cu?l"])
 def test_check_knows_a_program_that_the_settings_leave_alone(samples, tmp_path, name):
     program = Path(shutil.copy(samples("dynamic"), tmp_path / "curl"))
