@@ -122,13 +122,4 @@ void shut_addresses(DnsAnswer& answer) {
   gathered.shut();
 }
 
-void observe_res_answer(const void* answer, int length, int room) {
-  DnsAnswer read;
-  // Longer than there was room for: it is cut off, and the program asks again.
-  if (length <= 0 || length > room) return;
-  const std::string_view message(static_cast<const char*>(answer),
-                                 static_cast<std::size_t>(length));
-  if (read.read(message) && read.is_success()) observe_dns_answer(read);
-}
-
 }  // namespace nextaddr

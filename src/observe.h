@@ -28,7 +28,4 @@ void observe_dns_answer(DnsAnswer& answer);
 // among themselves.
 void shut_addresses(DnsAnswer& answer);
 
-// What res_query(3) and its kin have returned: `length` bytes in a buffer of `room`.
-void observe_res_answer(const void* answer, int length, int room);
-
 }  // namespace nextaddr

@@ -5,14 +5,14 @@
 // header of libc but <resolv.h>, which renames them, declares any of these.
 #include "hooks/hook.h"
 #include "libc.h"
-#include "observe.h"
+#include "lookup/dns_answers.h"
 
 namespace libc = nextaddr::libc;
 
 namespace {
 
 int observed(int length, const unsigned char* answer, int room) {
-  nextaddr::observe_res_answer(answer, length, room);
+  nextaddr::dns::note_resolved(answer, length, room);
   return length;
 }
 

@@ -469,6 +469,17 @@ void note_received(int fd, const Parcel& parcel, std::size_t received, int flags
   });
 }
 
+void note_resolved(const void* answer, int length, int room) {
+  DnsAnswer read;
+  // Longer than there was room for: it is cut off, and the program asks again.
+  if (length <= 0 || length > room || !is_learning()) return;
+  const std::string_view message(static_cast<const char*>(answer),
+                                 static_cast<std::size_t>(length));
+  if (!read.read(message) || !count_query(now_ms()) || !read.is_success()) return;
+  const Uninterrupted uninterrupted;
+  observe_dns_answer(read);
+}
+
 void note_bound(const sockaddr* address, socklen_t length) {
   if (!stopped.load(std::memory_order_relaxed) && is_server(address, length) && is_learning()) {
     stop("it is a name server");

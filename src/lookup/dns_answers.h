@@ -61,6 +61,9 @@ void note_sent(int fd, const Parcel& parcel, std::size_t sent);
 // It has received so many bytes, by a call with these flags of recv(2).
 void note_received(int fd, const Parcel& parcel, std::size_t received, int flags);
 
+// libresolv has asked for the program, and has answered with `length` bytes in a buffer of `room`.
+void note_resolved(const void* answer, int length, int room);
+
 // The process serves at this address: when it is a DNS server, it learns nothing more. It would ask
 // for others, and be slowed down.
 void note_bound(const sockaddr* address, socklen_t length);

@@ -43,10 +43,10 @@ def learns(host, *args, **arguments):
     return result.values("error", "peer") == ("0", host.live[0])
 
 
-DATAGRAMS = ["send", "write", "writev", "sendmsg", "sendmmsg", "fortified", "peek-first"]
+DATAGRAMS = ["child", "send", "write", "writev", "sendmsg", "sendmmsg", "fortified", "peek-first"]
 UNCONNECTED = ["unsendto", "unsendmsg", "unsendmmsg"]
 STREAMS = ["tcp", "tcp-pieces", "tcp-fastopen"]
-LIBRESOLV = ["res_query", "res_search", "res_querydomain", "res_send"]
+LIBRESOLV = ["res_query", "res_query_by_its_old_name", "res_search", "res_querydomain", "res_send"]
 REENTRANT = ["res_nquery", "res_nsearch", "res_nquerydomain", "res_nsend"]
 
 
@@ -220,6 +220,7 @@ def test_a_name_server_learns_nothing(host):
 def test_who_asks_very_often_learns_nothing_more(host):
     assert learns(host, "send", often=100)
     assert not learns(host, "send", often=300)
+    assert not learns(host, "res_query", often=300)
 
 
 # ---- Never to a stranger ----
