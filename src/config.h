@@ -26,7 +26,6 @@ struct Config {
   bool log_json = false;                                    // NEXTADDR_LOG_FORMAT=json
   std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
   bool probes = true;                                       // NEXTADDR_PROBES=0: false
-  PortList dns_ports{53};                                   // NEXTADDR_DNS_PORTS
   std::string_view resolve;                                 // NEXTADDR_RESOLVE, as given
   HostFilter filter;        // NEXTADDR_ONLY, NEXTADDR_SKIP; NEXTADDR_NO_FAILOVER=1 skips all
   std::string_view faults;  // NEXTADDR_FAULTS, as given
@@ -36,6 +35,7 @@ struct Config {
   bool ends_run = false;                             // NEXTADDR_RUN_ENDS=1
   const char* memory_file = nullptr;                 // NEXTADDR_MEMORY; null: off
   std::uint32_t first_parking_ms = kFirstParkingMs;  // NEXTADDR_PARKING, for tests
+  PortList dns_ports{53};                            // NEXTADDR_DNS_PORTS
   bool fixed_attempt_delay = false;                  // NEXTADDR_DELAY is a number
   const char* problem = nullptr;                     // a variable with a bad value, or null
   const char* file_problem = nullptr;  // a line of the file that is ignored, or why it is; or null
