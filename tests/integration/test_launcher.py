@@ -625,7 +625,7 @@ def test_the_help_names_everything_and_needs_no_library():
     for name in set(re.findall(r"NEXTADDR_[A-Z_]+", script)) | {"LD_PRELOAD", "120", "125", "126", "127"}:
         assert name in result.stdout
     options = set(re.findall(r"(?<![-\w])(?:--[a-z][a-z-]*|-v)\b", script))
-    for option in options - {"--default-signal"}:  # that is one of env
+    for option in options - {"--default-signal", "--list"}:  # they are those of env and of the loader
         assert re.search(rf"^  (--help, )?{option}\b", result.stdout, re.M), option
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
