@@ -235,7 +235,7 @@ bench: all $(BENCH_PROGRAMS) $(BUILD)/tests/events_many ## what the library cost
 # The tests of the engine, and the small programs in all their ways to wait, with checks in the library and in them;
 # those that measure what the library costs, or look at the object itself, are left out.
 CHECKED := blocking events_poll events_epoll events_results events_disturbed events_stress process_life memory lookup \
-	resolve faults_waits faults_sockets
+	resolve faults_waits faults_sockets dns
 
 sanitize: ## the unit tests and small programs under ASan and UBSan, then under TSan, some under valgrind
 	$(MAKE) CHECK=address unit checked

@@ -4,8 +4,8 @@
 
 # Bash divides words at = and : as well, and wants back only what follows the last of these (its second argument).
 _nextaddr() {
-    local options='--resolve --only --skip --delay --no-probes --memory --off --fault --seed --no-failover --expect-failover
-        -v --log --log-file --log-format --status --forget --check --help --version'
+    local options='--resolve --only --skip --delay --no-probes --memory --dns-ports --off --fault --seed --no-failover
+        --expect-failover -v --log --log-file --log-format --status --forget --check --help --version'
     local line=${COMP_LINE:0:COMP_POINT} words=() starts=() gap word i
 
     # The words as nextaddr will see them, and where in COMP_WORDS each of them starts.
@@ -27,7 +27,7 @@ _nextaddr() {
     for ((i = 1; i < last; i++)); do
         case ${words[i]} in
         --) break ;;
-        --resolve | --only | --skip | --delay | --memory | --fault | --seed | --log | --log-file | --log-format)
+        --resolve | --only | --skip | --delay | --memory | --dns-ports | --fault | --seed | --log | --log-file | --log-format)
             option=${words[i]}
             ((++i))
             ;;

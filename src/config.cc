@@ -183,6 +183,9 @@ void read_config() {
     read.probes = view(probes) != "0";
     if (read.probes && view(probes) != "1") read.problem = "NEXTADDR_PROBES";
   }
+  if (const char* ports = source.value("NEXTADDR_DNS_PORTS")) {
+    if (!PortList::parse(ports, read.dns_ports)) read.problem = "NEXTADDR_DNS_PORTS";
+  }
   if (const char* parking = source.value("NEXTADDR_PARKING")) {
     if (!parse_number(parking, kLongestParkingMs, read.first_parking_ms)) {
       read.problem = "NEXTADDR_PARKING";

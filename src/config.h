@@ -10,6 +10,7 @@
 
 #include "engine/host_filter.h"
 #include "engine/parking.h"
+#include "engine/port_list.h"
 #include "engine/schedule.h"
 
 namespace nextaddr {
@@ -21,20 +22,21 @@ struct Config {
   // NEXTADDR_SKIP_PROGRAMS, or, without the former, a prober. Nothing else is read then.
   bool off = false;
   LogLevel log_level = LogLevel::kOff;                      // NEXTADDR_LOG
-  const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr
   bool log_json = false;                                    // NEXTADDR_LOG_FORMAT=json
-  std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
   bool probes = true;                                       // NEXTADDR_PROBES=0: false
+  bool fixed_attempt_delay = false;                         // NEXTADDR_DELAY is a number
+  const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr
+  std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY
   std::string_view resolve;                                 // NEXTADDR_RESOLVE, as given
   HostFilter filter;        // NEXTADDR_ONLY, NEXTADDR_SKIP; NEXTADDR_NO_FAILOVER=1 skips all
   std::string_view faults;  // NEXTADDR_FAULTS, as given
   std::uint64_t seed = 0;   // NEXTADDR_SEED, of the chances of faults
   bool has_seed = false;
-  const char* run_file = nullptr;                    // NEXTADDR_RUN; null: none
   bool ends_run = false;                             // NEXTADDR_RUN_ENDS=1
+  const char* run_file = nullptr;                    // NEXTADDR_RUN; null: none
   const char* memory_file = nullptr;                 // NEXTADDR_MEMORY; null: off
   std::uint32_t first_parking_ms = kFirstParkingMs;  // NEXTADDR_PARKING, for tests
-  bool fixed_attempt_delay = false;                  // NEXTADDR_DELAY is a number
+  PortList dns_ports{53};                            // NEXTADDR_DNS_PORTS
   const char* problem = nullptr;                     // a variable with a bad value, or null
   const char* file_problem = nullptr;  // a line of the file that is ignored, or why it is; or null
 };

@@ -8,6 +8,7 @@
 #include "connect/pending_connects.h"
 #include "connect/probes.h"
 #include "libc.h"
+#include "lookup/dns_answers.h"
 #include "pin.h"
 #include "process.h"
 #include "sharing.h"
@@ -35,6 +36,7 @@ void after_fork_in_child() {
   if (sandbox() == Sandbox::kCertain) return;
   claim_memory();
   inherit_connects();
+  dns::forget_queries_of_parent();
   probes::forget_those_of_parent();
 }
 

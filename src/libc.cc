@@ -32,14 +32,15 @@ using Dlsym = void*(void*, const char*);
 
 #ifdef NEXTADDR_FIRST_GLIBC
 
+// What dlopen adds to the mode, __RTLD_DLOPEN.
+constexpr int kAsDlopen = static_cast<int>(0x80000000);
+
 constinit std::atomic<Dlsym*> fetched_dlsym{nullptr};
 
 // Null where there is no libdl either.
 __attribute__((noinline, cold)) Dlsym* fetch_dlsym() {
   if (__libc_dlopen_mode == nullptr || __libc_dlsym == nullptr) return nullptr;
-  // What dlopen adds to the mode, __RTLD_DLOPEN.
-  constexpr int as_dlopen = static_cast<int>(0x80000000);
-  void* libdl = __libc_dlopen_mode("libdl.so.2", RTLD_NOW | as_dlopen);
+  void* libdl = __libc_dlopen_mode("libdl.so.2", RTLD_NOW | kAsDlopen);
   if (libdl == nullptr) return nullptr;
   auto* fetched = reinterpret_cast<Dlsym*>(__libc_dlsym(libdl, "dlsym"));
   fetched_dlsym.store(fetched, std::memory_order_release);
@@ -114,6 +115,8 @@ constinit Next<decltype(libc::epoll_pwait2)> next_epoll_pwait2{"epoll_pwait2"};
 constinit Next<decltype(libc::getsockopt)> next_getsockopt{"getsockopt"};
 constinit Next<decltype(libc::sendto)> next_sendto{"sendto"};
 constinit Next<decltype(libc::sendmsg)> next_sendmsg{"sendmsg"};
+constinit Next<decltype(libc::sendmmsg)> next_sendmmsg{"sendmmsg"};
+constinit Next<decltype(libc::recvmmsg)> next_recvmmsg{"recvmmsg"};
 constinit Next<decltype(libc::setsockopt)> next_setsockopt{"setsockopt"};
 constinit Next<decltype(libc::send)> next_send{"send"};
 constinit Next<decltype(libc::recv)> next_recv{"recv"};
@@ -137,6 +140,34 @@ constinit Next<decltype(libc::gethostbyname2)> next_gethostbyname2{"gethostbynam
 constinit Next<decltype(libc::gethostbyname_r)> next_gethostbyname_r{"gethostbyname_r"};
 constinit Next<decltype(libc::gethostbyname2_r)> next_gethostbyname2_r{"gethostbyname2_r"};
 
+// Null where the process has no libresolv beside libc.
+void* resolver_library() {
+  constexpr const char* kName = "libresolv.so.2";
+  using Dlopen = void*(const char*, int);
+  if (auto* open = reinterpret_cast<Dlopen*>(find_symbol(RTLD_DEFAULT, "dlopen"))) {
+    return open(kName, RTLD_LAZY | RTLD_NOLOAD);
+  }
+#ifdef NEXTADDR_FIRST_GLIBC
+  if (__libc_dlopen_mode != nullptr) {
+    return __libc_dlopen_mode(kName, RTLD_LAZY | RTLD_NOLOAD | kAsDlopen);
+  }
+#endif
+  return nullptr;
+}
+
+// A function of libresolv, by the name with two underscores. Before glibc 2.34 that is a library of
+// its own, and may have only these names, which in newer ones nobody can ask for by hand. A module
+// that is loaded later may have brought it along for itself: then it is not after us, but there.
+void* find_in_resolver(const char* name) {
+  for (const char* each : {name + 2, name}) {
+    if (void* found = find_symbol(RTLD_NEXT, each)) return found;
+  }
+  void* library = resolver_library();
+  if (library == nullptr) return nullptr;
+  void* found = find_symbol(library, name + 2);
+  return found != nullptr ? found : find_symbol(library, name);
+}
+
 // Variadic, as libc declares it: that may be another way to be called.
 constinit Next<int(int, ...)> next_prctl{"prctl"};
 constinit Next<decltype(libc::setuid)> next_setuid{"setuid"};
@@ -157,6 +188,8 @@ constinit Next<decltype(libc::epoll_pwait2_time64)> next_epoll_pwait2_time64{
     "__epoll_pwait2_time64"};
 constinit Next<decltype(libc::sendmsg64)> next_sendmsg64{"__sendmsg64"};
 constinit Next<decltype(libc::recvmsg64)> next_recvmsg64{"__recvmsg64"};
+constinit Next<decltype(libc::sendmmsg64)> next_sendmmsg64{"__sendmmsg64"};
+constinit Next<decltype(libc::recvmmsg64)> next_recvmmsg64{"__recvmmsg64"};
 constinit Next<decltype(libc::setsockopt64)> next_setsockopt64{"__setsockopt64"};
 constinit Next<decltype(libc::getsockopt64)> next_getsockopt64{"__getsockopt64"};
 #endif
@@ -289,6 +322,14 @@ ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return call(next_sendmsg, fd, message, flags);
 }
 
+int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return call(next_sendmmsg, fd, messages, count, flags);
+}
+
+int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
+  return call(next_recvmmsg, fd, messages, count, flags, timeout);
+}
+
 ssize_t send(int fd, const void* data, size_t size, int flags) {
   return call(next_send, fd, data, size, flags);
 }
@@ -349,6 +390,14 @@ ssize_t recvmsg64(int fd, msghdr* message, int flags) {
   return call(next_recvmsg64, fd, message, flags);
 }
 
+int sendmmsg64(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return call(next_sendmmsg64, fd, messages, count, flags);
+}
+
+int recvmmsg64(int fd, mmsghdr* messages, unsigned count, int flags, Timespec64* timeout) {
+  return call(next_recvmmsg64, fd, messages, count, flags, timeout);
+}
+
 int getsockopt64(int fd, int level, int name, void* value, socklen_t* length) {
   return call(next_getsockopt64, fd, level, name, value, length);
 }
@@ -390,6 +439,57 @@ int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer,
                      hostent** result, int* error) {
   auto* next = next_gethostbyname2_r.get();
   return next != nullptr ? next(name, family, entry, buffer, size, result, error) : ENOSYS;
+}
+
+namespace {
+
+// Looked up each time: beside a lookup that takes no time.
+template <typename... Arguments>
+int resolve_by(const char* function, Arguments... arguments) {
+  const int saved = errno;
+  void* found = find_in_resolver(function);
+  errno = saved;
+  if (found != nullptr) return reinterpret_cast<int (*)(Arguments...)>(found)(arguments...);
+  h_errno = NETDB_INTERNAL;
+  return fail_with(ENOSYS);
+}
+
+}  // namespace
+
+int res_query(const char* name, int of_class, int type, unsigned char* answer, int room) {
+  return resolve_by("__res_query", name, of_class, type, answer, room);
+}
+
+int res_search(const char* name, int of_class, int type, unsigned char* answer, int room) {
+  return resolve_by("__res_search", name, of_class, type, answer, room);
+}
+
+int res_querydomain(const char* name, const char* domain, int of_class, int type,
+                    unsigned char* answer, int room) {
+  return resolve_by("__res_querydomain", name, domain, of_class, type, answer, room);
+}
+
+int res_send(const unsigned char* query, int size, unsigned char* answer, int room) {
+  return resolve_by("__res_send", query, size, answer, room);
+}
+
+int res_nquery(void* state, const char* name, int of_class, int type, unsigned char* answer,
+               int room) {
+  return resolve_by("__res_nquery", state, name, of_class, type, answer, room);
+}
+
+int res_nsearch(void* state, const char* name, int of_class, int type, unsigned char* answer,
+                int room) {
+  return resolve_by("__res_nsearch", state, name, of_class, type, answer, room);
+}
+
+int res_nquerydomain(void* state, const char* name, const char* domain, int of_class, int type,
+                     unsigned char* answer, int room) {
+  return resolve_by("__res_nquerydomain", state, name, domain, of_class, type, answer, room);
+}
+
+int res_nsend(void* state, const unsigned char* query, int size, unsigned char* answer, int room) {
+  return resolve_by("__res_nsend", state, query, size, answer, room);
 }
 
 int setuid(uid_t user) { return call(next_setuid, user); }
@@ -479,6 +579,8 @@ void resolve_signal_safe() {
   next_epoll_pwait.get();
   next_getsockopt.get();
   next_sendto.get();
+  next_sendmmsg.get();
+  next_recvmmsg.get();
   next_sendmsg.get();
   next_send.get();
   next_recv.get();
@@ -502,6 +604,8 @@ void resolve_signal_safe() {
   next_select64.get();
   next_pselect64.get();
   next_sendmsg64.get();
+  next_sendmmsg64.get();
+  next_recvmmsg64.get();
   next_recvmsg64.get();
   next_setsockopt64.get();
   next_getsockopt64.get();

@@ -34,6 +34,7 @@ int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeo
 ssize_t sendto(int fd, const void* data, size_t size, int flags, const sockaddr* address,
                socklen_t length);
 ssize_t sendmsg(int fd, const msghdr* message, int flags);
+int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags);
 int setsockopt(int fd, int level, int name, const void* value, socklen_t length);
 int getsockopt(int fd, int level, int name, void* value, socklen_t* length);
 
@@ -47,6 +48,8 @@ int epoll_pwait2_time64(int epoll, epoll_event* events, int size, const Timespec
                         const sigset_t* mask);
 ssize_t sendmsg64(int fd, const msghdr* message, int flags);
 ssize_t recvmsg64(int fd, msghdr* message, int flags);
+int sendmmsg64(int fd, mmsghdr* messages, unsigned count, int flags);
+int recvmmsg64(int fd, mmsghdr* messages, unsigned count, int flags, Timespec64* timeout);
 int setsockopt64(int fd, int level, int name, const void* value, socklen_t length);
 int getsockopt64(int fd, int level, int name, void* value, socklen_t* length);
 #endif
@@ -61,10 +64,27 @@ int gethostbyname_r(const char* name, hostent* entry, char* buffer, size_t size,
 int gethostbyname2_r(const char* name, int family, hostent* entry, char* buffer, size_t size,
                      hostent** result, int* error);
 
+// The lookups of libresolv, which is part of libc since glibc 2.34; there it is also found where
+// the program has it only for a module. Where there is none: -1, and h_errno as for any internal
+// error. `state` is a res_state.
+int res_query(const char* name, int of_class, int type, unsigned char* answer, int room);
+int res_search(const char* name, int of_class, int type, unsigned char* answer, int room);
+int res_querydomain(const char* name, const char* domain, int of_class, int type,
+                    unsigned char* answer, int room);
+int res_send(const unsigned char* query, int size, unsigned char* answer, int room);
+int res_nquery(void* state, const char* name, int of_class, int type, unsigned char* answer,
+               int room);
+int res_nsearch(void* state, const char* name, int of_class, int type, unsigned char* answer,
+                int room);
+int res_nquerydomain(void* state, const char* name, const char* domain, int of_class, int type,
+                     unsigned char* answer, int room);
+int res_nsend(void* state, const unsigned char* query, int size, unsigned char* answer, int room);
+
 ssize_t send(int fd, const void* data, size_t size, int flags);
 ssize_t recv(int fd, void* data, size_t size, int flags);
 ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address, socklen_t* length);
 ssize_t recvmsg(int fd, msghdr* message, int flags);
+int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout);
 int getpeername(int fd, sockaddr* address, socklen_t* length);
 
 // These may be called by whoever starts, before dlsym(3) may be: until resolve_first() they are

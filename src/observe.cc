@@ -24,6 +24,10 @@ class Answer {
     if (list_.get() == nullptr || !list_.get()->add(address)) host_table().shut(address);
   }
 
+  void shut() const {
+    if (list_.get() != nullptr) host_table().shut(*list_.get());
+  }
+
   void learn(const char* host, LookupFamilies families, std::uint16_t port, MayWait may_wait) {
     if (!owns_memory() || list_.get() == nullptr || list_.get()->size() == 0) return;
     AddressList& addresses = *list_.get();
@@ -47,6 +51,11 @@ class Answer {
  private:
   const BorrowedList list_;
 };
+
+void gather(DnsAnswer& from, Answer& to) {
+  Address address;
+  while (from.next(address)) to.add(address);
+}
 
 }  // namespace
 
@@ -89,6 +98,28 @@ void observe_hostent(const char* name, const hostent* entry, MayWait may_wait) {
     answer.add(address);
   }
   answer.learn(name, {entry->h_addrtype == AF_INET, entry->h_addrtype == AF_INET6}, 0, may_wait);
+}
+
+void observe_dns_answer(DnsAnswer& answer) {
+  if (!active()) return;
+  NameBuffer buffer;
+  const DnsQuestion& question = answer.question();
+  const std::string_view name = text_of_name(question.name, buffer);
+  if (name.empty()) return shut_addresses(answer);
+  buffer[name.size()] = '\0';
+  const ErrnoKept kept;
+  Answer gathered;
+  gather(answer, gathered);
+  const bool is_ipv4 = question.type == DnsType::kA;
+  gathered.learn(buffer.data(), {is_ipv4, !is_ipv4}, 0, MayWait::kNo);
+}
+
+void shut_addresses(DnsAnswer& answer) {
+  if (!active()) return;
+  const ErrnoKept kept;
+  Answer gathered;
+  gather(answer, gathered);
+  gathered.shut();
 }
 
 }  // namespace nextaddr

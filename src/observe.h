@@ -5,6 +5,7 @@
 
 #include <netdb.h>
 
+#include "engine/dns_message.h"
 #include "table_lock.h"
 
 namespace nextaddr {
@@ -18,5 +19,13 @@ void observe_request(const gaicb* request, MayWait may_wait);
 
 // gethostbyname and its kin. Null `entry`: nothing was found.
 void observe_hostent(const char* name, const hostent* entry, MayWait may_wait);
+
+// What a DNS server says of one family of a name. Waits for nothing; the addresses are read to
+// their end. Async-signal-safe while signals are held back.
+void observe_dns_answer(DnsAnswer& answer);
+
+// It cannot be told whether this is what a server says: the addresses are failed over no more, but
+// among themselves.
+void shut_addresses(DnsAnswer& answer);
 
 }  // namespace nextaddr

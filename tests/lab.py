@@ -261,3 +261,44 @@ class Namespace(Lab):
             hosts.write("".join(f"{address} {host}\n" for address in addresses))
         order = self.ask("look up", host, port)
         assert order == addresses, f"the addresses of {host} come in the order {order}, not {addresses}"
+
+
+class NameServed(Namespace):
+    """The same with a name server (dnsmasq), and no names in a hosts file: for programs that ask it themselves."""
+
+    def __init__(self):
+        super().__init__()
+        (self.directory / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        (self.directory / "nsswitch.conf").write_text("hosts: files dns\npasswd: files\ngroup: files\n")
+        self._names = self.directory / "names"
+        self._names.write_text("203.0.113.1 name-server.nextaddr.test\n")
+        words = "dnsmasq -d --conf-file=/dev/null --no-resolv --no-hosts --user=root --group=root --pid-file= --log-facility=-"
+        words += f" --no-round-robin --listen-address=127.0.0.1 --bind-interfaces --local=/test/ --addn-hosts={self._names}"
+        self._name_server = self.spawn(words.split(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Not before it answers may it be told to read names anew: SIGHUP would be its end.
+        self._await("name-server.nextaddr.test", 1, ["203.0.113.1"], lambda: None)
+
+    @staticmethod
+    def obstacle():
+        return None if shutil.which("dnsmasq") else "dnsmasq is not installed"
+
+    def close(self):
+        os.killpg(self._name_server.pid, signal.SIGTERM)
+        self._name_server.wait()
+        super().close()
+
+    def _give_name(self, host, port, addresses):
+        with open(self._names, "a") as names:
+            names.write("".join(f"{address} {host}\n" for address in addresses))
+        self._await(host, port, addresses, lambda: os.killpg(self._name_server.pid, signal.SIGHUP))
+
+    def _await(self, host, port, addresses, before):
+        order = None
+        for _ in range(200):
+            before()
+            time.sleep(0.02)
+            with contextlib.suppress(RuntimeError):
+                order = self.ask("look up", host, port)
+                if order == addresses:
+                    return
+        raise AssertionError(f"the addresses of {host} come in the order {order}, not {addresses}")

@@ -134,6 +134,9 @@ def serve_postgres(stream, address):
         stream.write(b"N")
     stream.note(parameters)
     send(b"R", struct.pack("!I", 0))
+    # Without it pgbouncer has nothing to tell its own clients.
+    send(b"S", b"server_version\x0015.0\0")
+    send(b"K", struct.pack("!II", 1, 1))
     send(b"Z", b"I")
     while stream.read(1) == b"Q":
         stream.read(struct.unpack("!I", stream.read(4))[0] - 4)
@@ -180,11 +183,36 @@ def serve_mqtt(stream, address):
             return
 
 
+def serve_smtp(stream, address):
+    stream.write(f"220 nextaddr-live {address}\r\n".encode())
+    while line := stream.read_line():
+        stream.note(line)
+        verb = line[:4].upper()
+        answer = {b"DATA": "354 go on", b"QUIT": "221 bye"}.get(verb, "250 ok")
+        stream.write(f"{answer}\r\n".encode())
+        if verb == b"DATA":
+            while stream.read_line() not in (b".\r\n", b""):
+                pass
+            stream.write(b"250 taken\r\n")
+        elif verb == b"QUIT":
+            return
+
+
+def serve_http2(stream, address):
+    # The server's preface (RFC 9113 section 3.4), by which a client knows that it is one, and an answer to its own.
+    stream.write(b"\0\0\0\4\0\0\0\0\0" b"\0\0\0\4\1\0\0\0\0")
+    stream.note(stream.read(24))
+    while stream.read_some(65536):
+        pass
+
+
 PROTOCOLS = {
     "greeting": serve_greeting,  # a line, then the end
     "banner": serve_banner,  # a line, then an echo
     "http": serve_http,
+    "http2": serve_http2,
     "git": serve_git,
+    "smtp": serve_smtp,
     "ssh": serve_ssh,  # the exchange of versions, then the end
     "redis": serve_redis,
     "postgres": serve_postgres,

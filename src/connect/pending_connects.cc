@@ -113,7 +113,7 @@ using State = ConnectOperation::State;
 
 // Zero pages until used: neither the table nor a slot costs memory before it is needed.
 struct Table {
-  std::atomic<std::uint32_t> count;
+  std::atomic<std::uint32_t> count;        // of activity::pending
   std::atomic<std::uint32_t> highest;      // slot ever taken
   std::atomic<std::uint32_t> lowest_free;  // slot, but for one that was freed just then
   // deadline_ms <= every slot's until_ms, but while scans_begun != scans_ended: then it is being
@@ -472,6 +472,16 @@ void publish(Table& all, Slot& slot, bool starting) {
 
 }  // namespace
 
+void note_dns_sockets(bool any) {
+  Table* all = any ? make_table() : table();
+  if (all == nullptr) return;
+  if (any) {
+    all->count.fetch_or(activity::kDnsSockets, std::memory_order_release);
+  } else {
+    all->count.fetch_and(~activity::kDnsSockets, std::memory_order_relaxed);
+  }
+}
+
 bool note_errand(bool begins) {
   Table* all = make_table();
   if (all == nullptr) return false;
@@ -770,7 +780,7 @@ int next_pending(std::size_t& position) {
 
 std::uint64_t next_deadline_ms() {
   const Table* all = table();
-  if (all == nullptr || all->count.load(std::memory_order_relaxed) == 0) return kNever;
+  if (all == nullptr || !any_pending()) return kNever;
   // Another thread may begin and end meanwhile.
   const std::uint32_t ended = all->scans_ended.load();
   const std::uint64_t deadline = all->deadline_ms.load();
@@ -906,7 +916,7 @@ void bequeath_connects() {
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
   Table& all = *table();
-  const std::size_t room = all.count.load(std::memory_order_relaxed);
+  const std::size_t room = all.count.load(std::memory_order_relaxed) & ~activity::kDnsSockets;
   const std::size_t bytes = sizeof(Inheritance) + room * sizeof(Inheritance::Item);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -28,16 +28,30 @@ enum class ProgramView : std::uint8_t {
 };
 
 namespace activity {
-// How many connects are pending; null until the first. In memory that a forked child finds empty.
+// How many connects are pending, beside the bit below; null until there is something. In memory
+// that a forked child finds empty.
 inline constinit std::atomic<const std::atomic<std::uint32_t>*> pending{nullptr};
+// The process has sockets that talk to a DNS server.
+inline constexpr std::uint32_t kDnsSockets = std::uint32_t{1} << 31;
 inline constinit std::atomic<std::uint32_t> changes{0};
 }  // namespace activity
 
-// One load until the first connect, two afterwards: what every wait hook asks first.
-inline bool any_pending() {
-  const auto* count = activity::pending.load(std::memory_order_acquire);
-  return count != nullptr && count->load(std::memory_order_acquire) != 0;
+namespace activity {
+inline std::uint32_t now() {
+  const auto* count = pending.load(std::memory_order_acquire);
+  return count != nullptr ? count->load(std::memory_order_acquire) : 0;
 }
+}  // namespace activity
+
+// One load until the first connect, two afterwards: what every wait hook asks first.
+inline bool any_pending() { return (activity::now() & ~activity::kDnsSockets) != 0; }
+
+// The same for hooks that also look at what DNS sockets send and receive
+// (lookup/dns_answers.h).
+inline bool any_watched() { return activity::now() != 0; }
+
+// There are DNS sockets from now on, or they are looked at no more.
+void note_dns_sockets(bool any);
 
 // Something else is to be looked at now and then, as if a connect were pending (connect/probes.h);
 // or no more.

@@ -11,11 +11,13 @@
 #include "connect/probes.h"
 #include "hooks/hook.h"
 #include "libc.h"
+#include "lookup/dns_answers.h"
 
 namespace {
 
 __attribute__((noinline, cold)) int close_pending(int fd) {
   nextaddr::forget_closed(fd);
+  nextaddr::dns::note_closed(fd);
   nextaddr::probes::look_after();
   return nextaddr::libc::close(fd);
 }
@@ -23,7 +25,7 @@ __attribute__((noinline, cold)) int close_pending(int fd) {
 }  // namespace
 
 NEXTADDR_HOOK int close(int fd) {
-  if (nextaddr::any_pending()) [[unlikely]]
+  if (nextaddr::any_watched()) [[unlikely]]
     return close_pending(fd);
   return nextaddr::libc::close(fd);
 }

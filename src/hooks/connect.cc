@@ -5,12 +5,15 @@
 #include "errno_kept.h"
 #include "hooks/hook.h"
 #include "libc.h"
+#include "lookup/dns_answers.h"
 #include "program_settings.h"
 #include "wait/epoll_waker.h"
 
 namespace {
 
 int connect_hook(int fd, const sockaddr* address, socklen_t length) {
+  if (nextaddr::dns::is_server(address, length)) [[unlikely]]
+    nextaddr::dns::note_connect(fd);
   nextaddr::Endpoint requested;
   if (!nextaddr::wants_failover(address, length, requested)) {
     nextaddr::forget_connect(fd);
@@ -34,6 +37,9 @@ NEXTADDR_HOOK int __connect(int fd, const sockaddr* address, socklen_t length) {
 
 NEXTADDR_HOOK int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
   const int result = nextaddr::libc::bind(fd, address, length);
-  if (result == 0) nextaddr::note_bind(fd, address, length);
+  if (result == 0) {
+    nextaddr::note_bind(fd, address, length);
+    nextaddr::dns::note_bound(address, length);
+  }
   return result;
 }

@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include "connect/pending_connects.h"
 #include "errno_kept.h"
 #include "wait/first_use.h"
 
@@ -13,13 +14,14 @@ namespace nextaddr {
 template <typename Result, typename... Arguments>
 __attribute__((noinline, cold)) Result first_use(Waiting waiting, Result (*call)(int, Arguments...),
                                                  int fd, Arguments... arguments) {
-  for (;;) {
+  while (any_pending()) {
     const int error = error_of_first_use(fd, waiting);
     if (error != 0) return static_cast<Result>(fail_with(error));
     const Result result = call(fd, arguments...);
     // What it was told may be the failure of an attempt that others follow.
     if (result >= 0 || !goes_on_after_failed_use(fd)) return result;
   }
+  return call(fd, arguments...);
 }
 
 // By the flags of send(2) and recv(2).

@@ -1,7 +1,7 @@
 // What receives, and getpeername(2): for programs that do so without having waited for their
-// connect.
+// connect; and for those that receive answers of a DNS server.
 //
-// With nothing pending each is a load or two and a jump, without a frame. Before libc's function is
+// With nothing watched each is a load or two and a jump, without a frame. Before libc's function is
 // known the system call is made, because an allocator that starts may read a file before anything
 // else.
 #include <sys/socket.h>
@@ -9,19 +9,19 @@
 #include <unistd.h>
 
 #include "connect/pending_connects.h"
-#include "hooks/first_use.h"
 #include "hooks/hook.h"
+#include "hooks/watched.h"
 #include "libc.h"
 #include "time64.h"
 
 namespace libc = nextaddr::libc;
 using nextaddr::any_pending;
-using nextaddr::first_use;
-using nextaddr::to_receive;
+using nextaddr::any_watched;
+using nextaddr::watched_receive;
 
 NEXTADDR_HOOK ssize_t read(int fd, void* data, size_t size) {
-  if (any_pending()) [[unlikely]]
-    return first_use(to_receive(0), libc::read, fd, data, size);
+  if (any_watched()) [[unlikely]]
+    return watched_receive(0, libc::read, fd, data, size);
   return libc::read(fd, data, size);
 }
 
@@ -34,14 +34,14 @@ NEXTADDR_HOOK ssize_t __read_chk(int fd, void* data, size_t size, size_t room) {
 }
 
 NEXTADDR_HOOK ssize_t readv(int fd, const iovec* parts, int count) {
-  if (any_pending()) [[unlikely]]
-    return first_use(to_receive(0), libc::readv, fd, parts, count);
+  if (any_watched()) [[unlikely]]
+    return watched_receive(0, libc::readv, fd, parts, count);
   return libc::readv(fd, parts, count);
 }
 
 NEXTADDR_HOOK ssize_t recv(int fd, void* data, size_t size, int flags) {
-  if (any_pending()) [[unlikely]] {
-    return first_use(to_receive(flags), libc::recv, fd, data, size, flags);
+  if (any_watched()) [[unlikely]] {
+    return watched_receive(flags, libc::recv, fd, data, size, flags);
   }
   return libc::recv(fd, data, size, flags);
 }
@@ -53,8 +53,8 @@ NEXTADDR_HOOK ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, i
 
 NEXTADDR_HOOK ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address,
                                socklen_t* length) {
-  if (any_pending()) [[unlikely]] {
-    return first_use(to_receive(flags), libc::recvfrom, fd, data, size, flags, address, length);
+  if (any_watched()) [[unlikely]] {
+    return watched_receive(flags, libc::recvfrom, fd, data, size, flags, address, length);
   }
   return libc::recvfrom(fd, data, size, flags, address, length);
 }
@@ -66,10 +66,40 @@ NEXTADDR_HOOK ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t roo
 }
 
 NEXTADDR_HOOK ssize_t recvmsg(int fd, msghdr* message, int flags) {
-  if (any_pending()) [[unlikely]] {
-    return first_use(to_receive(flags), libc::recvmsg, fd, message, flags);
+  if (any_watched()) [[unlikely]] {
+    return watched_receive(flags, libc::recvmsg, fd, message, flags);
   }
   return libc::recvmsg(fd, message, flags);
+}
+
+namespace {
+
+// Looks at every message that was received. `Timeout` is that of recvmmsg(2), which concerns libc.
+template <typename Timeout>
+__attribute__((noinline, cold)) int watched_recvmmsg(int (*call)(int, mmsghdr*, unsigned, int,
+                                                                 Timeout*),
+                                                     int fd, mmsghdr* messages, unsigned count,
+                                                     int flags, Timeout* timeout) {
+  const int got =
+      nextaddr::first_use(nextaddr::to_receive(flags), call, fd, messages, count, flags, timeout);
+  if (!nextaddr::dns::may_be_socket(fd)) return got;
+  for (int i = 0; i < got; ++i) {
+    const mmsghdr& each = messages[i];
+    if (each.msg_len == 0) continue;
+    nextaddr::dns::note_received(fd, nextaddr::parcel_of(&each.msg_hdr, flags), each.msg_len,
+                                 flags);
+  }
+  return got;
+}
+
+}  // namespace
+
+NEXTADDR_HOOK int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags,
+                           timespec* timeout) {
+  if (any_watched()) [[unlikely]] {
+    return watched_recvmmsg(libc::recvmmsg, fd, messages, count, flags, timeout);
+  }
+  return libc::recvmmsg(fd, messages, count, flags, timeout);
 }
 
 NEXTADDR_HOOK int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
@@ -81,10 +111,18 @@ NEXTADDR_HOOK int getpeername(int fd, sockaddr* address, socklen_t* length) noex
 #ifdef NEXTADDR_HAS_TIME64
 
 NEXTADDR_HOOK ssize_t __recvmsg64(int fd, msghdr* message, int flags) {
-  if (any_pending()) [[unlikely]] {
-    return first_use(to_receive(flags), libc::recvmsg64, fd, message, flags);
+  if (any_watched()) [[unlikely]] {
+    return watched_receive(flags, libc::recvmsg64, fd, message, flags);
   }
   return libc::recvmsg64(fd, message, flags);
+}
+
+NEXTADDR_HOOK int __recvmmsg64(int fd, mmsghdr* messages, unsigned count, int flags,
+                               nextaddr::Timespec64* timeout) {
+  if (any_watched()) [[unlikely]] {
+    return watched_recvmmsg(libc::recvmmsg64, fd, messages, count, flags, timeout);
+  }
+  return libc::recvmmsg64(fd, messages, count, flags, timeout);
 }
 
 #endif

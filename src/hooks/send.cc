@@ -1,7 +1,8 @@
-// What sends: by TCP Fast Open, which connects, or without having waited for a connect. And the
-// options of sockets, of which only the names are looked at.
+// What sends: by TCP Fast Open, which connects, or without having waited for a connect; and what is
+// sent to a DNS server. And the options of sockets, of which only the names are looked at.
 //
-// With nothing pending each is a load or two and a jump, as in receive.cc.
+// With nothing watched each is a load or two and a jump, as in receive.cc. One that names an
+// address has its port looked at.
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -9,17 +10,20 @@
 #include "connect/entry.h"
 #include "connect/pending_connects.h"
 #include "errno_kept.h"
-#include "hooks/first_use.h"
 #include "hooks/hook.h"
+#include "hooks/watched.h"
 #include "libc.h"
 #include "program_settings.h"
 #include "time64.h"
 #include "wait/epoll_waker.h"
 
 namespace libc = nextaddr::libc;
-using nextaddr::any_pending;
+using nextaddr::any_watched;
 using nextaddr::first_use;
+using nextaddr::may_be_read;
 using nextaddr::to_send;
+using nextaddr::watched_send;
+namespace dns = nextaddr::dns;
 
 namespace {
 
@@ -48,7 +52,7 @@ using Sendmsg = ssize_t (*)(int, const msghdr*, int);
 __attribute__((noinline, cold)) ssize_t fastopen_sendmsg(Sendmsg plain, int fd,
                                                          const msghdr* message, int flags) {
   nextaddr::Endpoint requested;
-  if (!nextaddr::may_be_read(message) ||
+  if (!may_be_read(message) ||
       !nextaddr::wants_failover(static_cast<const sockaddr*>(message->msg_name),
                                 message->msg_namelen, requested)) {
     return plain(fd, message, flags);
@@ -57,31 +61,101 @@ __attribute__((noinline, cold)) ssize_t fastopen_sendmsg(Sendmsg plain, int fd,
       fd, [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
 }
 
-ssize_t sendmsg_hook(Sendmsg plain, int fd, const msghdr* message, int flags) {
+// A socket that sends to a DNS server is one to look at.
+void note_destination(int fd, const sockaddr* address, socklen_t length, int flags) {
+  if (!dns::is_server(address, length)) return;
+  if ((flags & MSG_FASTOPEN) != 0) return dns::note_connect(fd);
+  dns::note_datagram(fd);
+}
+
+ssize_t any_sendto(int fd, const void* data, size_t size, int flags, const sockaddr* address,
+                   socklen_t length) {
+  if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendto(fd, data, size, flags, address, length);
+  return first_use(to_send(flags), libc::sendto, fd, data, size, flags, address, length);
+}
+
+// One that names an address, or while something is watched.
+__attribute__((noinline, cold)) ssize_t watched_sendto(int fd, const void* data, size_t size,
+                                                       int flags, const sockaddr* address,
+                                                       socklen_t length) {
+  if (address != nullptr) note_destination(fd, address, length, flags);
+  return nextaddr::send_to_server(any_sendto, fd, data, size, flags, address, length);
+}
+
+template <Sendmsg plain>
+ssize_t any_sendmsg(int fd, const msghdr* message, int flags) {
   if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendmsg(plain, fd, message, flags);
-  if (any_pending()) [[unlikely]]
-    return first_use(to_send(flags), plain, fd, message, flags);
+  return first_use(to_send(flags), plain, fd, message, flags);
+}
+
+template <Sendmsg plain>
+__attribute__((noinline, cold)) ssize_t watched_sendmsg(int fd, const msghdr* message, int flags) {
+  if (may_be_read(message) && message->msg_name != nullptr) {
+    note_destination(fd, static_cast<const sockaddr*>(message->msg_name), message->msg_namelen,
+                     flags);
+  }
+  return nextaddr::send_to_server(any_sendmsg<plain>, fd, message, flags);
+}
+
+bool names_address(const msghdr* message) {
+  return may_be_read(message) && message->msg_name != nullptr;
+}
+
+template <Sendmsg plain>
+ssize_t sendmsg_hook(int fd, const msghdr* message, int flags) {
+  if ((flags & MSG_FASTOPEN) != 0 || any_watched() || names_address(message)) [[unlikely]] {
+    return watched_sendmsg<plain>(fd, message, flags);
+  }
   return plain(fd, message, flags);
+}
+
+using Sendmmsg = int (*)(int, mmsghdr*, unsigned, int);
+
+// Several datagrams, or, of a stream, several parts of it.
+__attribute__((noinline, cold)) int watched_sendmmsg(Sendmmsg plain, int fd, mmsghdr* messages,
+                                                     unsigned count, int flags) {
+  for (unsigned i = 0; i < count && may_be_read(messages); ++i) {
+    const msghdr& each = messages[i].msg_hdr;
+    if (each.msg_name != nullptr) {
+      note_destination(fd, static_cast<const sockaddr*>(each.msg_name), each.msg_namelen, 0);
+    }
+    if (dns::may_be_socket(fd)) dns::note_sending(fd, nextaddr::parcel_of(&each, flags));
+  }
+  const int sent = first_use(to_send(flags), plain, fd, messages, count, flags);
+  for (int i = 0; i < sent && dns::may_be_socket(fd); ++i) {
+    dns::note_sent(fd, nextaddr::parcel_of(&messages[i].msg_hdr, flags), messages[i].msg_len);
+  }
+  return sent;
+}
+
+int sendmmsg_hook(Sendmmsg plain, int fd, mmsghdr* messages, unsigned count, int flags) {
+  if (any_watched() || (count != 0 && names_address(&messages->msg_hdr))) [[unlikely]] {
+    return watched_sendmmsg(plain, fd, messages, count, flags);
+  }
+  return plain(fd, messages, count, flags);
 }
 
 }  // namespace
 
 NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
                              const sockaddr* address, socklen_t length) {
-  if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendto(fd, data, size, flags, address, length);
-  if (any_pending()) [[unlikely]] {
-    return first_use(to_send(flags), libc::sendto, fd, data, size, flags, address, length);
+  if ((flags & MSG_FASTOPEN) != 0 || any_watched() || address != nullptr) [[unlikely]] {
+    return watched_sendto(fd, data, size, flags, address, length);
   }
   return libc::sendto(fd, data, size, flags, address, length);
 }
 
 NEXTADDR_HOOK ssize_t sendmsg(int fd, const msghdr* message, int flags) {
-  return sendmsg_hook(libc::sendmsg, fd, message, flags);
+  return sendmsg_hook<libc::sendmsg>(fd, message, flags);
+}
+
+NEXTADDR_HOOK int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return sendmmsg_hook(libc::sendmmsg, fd, messages, count, flags);
 }
 
 NEXTADDR_HOOK ssize_t send(int fd, const void* data, size_t size, int flags) {
-  if (any_pending()) [[unlikely]] {
-    return first_use(to_send(flags), libc::send, fd, data, size, flags);
+  if (any_watched()) [[unlikely]] {
+    return watched_send(to_send(flags), libc::send, fd, data, size, flags);
   }
   return libc::send(fd, data, size, flags);
 }
@@ -91,8 +165,8 @@ NEXTADDR_HOOK ssize_t __send(int fd, const void* data, size_t size, int flags) {
 }
 
 NEXTADDR_HOOK ssize_t write(int fd, const void* data, size_t size) {
-  if (any_pending()) [[unlikely]]
-    return first_use(to_send(0), libc::write, fd, data, size);
+  if (any_watched()) [[unlikely]]
+    return watched_send(to_send(0), libc::write, fd, data, size);
   return libc::write(fd, data, size);
 }
 
@@ -101,8 +175,8 @@ NEXTADDR_HOOK ssize_t __write(int fd, const void* data, size_t size) {
 }
 
 NEXTADDR_HOOK ssize_t writev(int fd, const iovec* parts, int count) {
-  if (any_pending()) [[unlikely]]
-    return first_use(to_send(0), libc::writev, fd, parts, count);
+  if (any_watched()) [[unlikely]]
+    return watched_send(to_send(0), libc::writev, fd, parts, count);
   return libc::writev(fd, parts, count);
 }
 
@@ -115,7 +189,11 @@ NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,
 #ifdef NEXTADDR_HAS_TIME64
 
 NEXTADDR_HOOK ssize_t __sendmsg64(int fd, const msghdr* message, int flags) {
-  return sendmsg_hook(libc::sendmsg64, fd, message, flags);
+  return sendmsg_hook<libc::sendmsg64>(fd, message, flags);
+}
+
+NEXTADDR_HOOK int __sendmmsg64(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return sendmmsg_hook(libc::sendmmsg64, fd, messages, count, flags);
 }
 
 NEXTADDR_HOOK int __setsockopt64(int fd, int level, int name, const void* value,

@@ -27,6 +27,7 @@ class Client:
     mute: bool = False  # does not print the answer: its exit status must do
     always_zero: bool = False  # has the same exit status when it got nowhere
     asks_all: bool = False  # connects to every address, whatever becomes of the first
+    any_order: bool = False  # begins with whichever address it likes
     unhelped: frozenset[str] = frozenset()  # the scenarios in which it hangs all the same
     seconds: float = 0  # that it takes beyond those of most programs: sleeps of its own, a slow start
 
@@ -101,6 +102,7 @@ def script(name, source):
 _scripts = tempfile.TemporaryDirectory(prefix="nextaddr-clients-")
 
 
-from clients import blocking, event_driven  # noqa: E402 (they need the above)
+from clients import blocking, event_driven, own_resolver  # noqa: E402 (they need the above)
 
 CLIENTS = blocking.CLIENTS + event_driven.CLIENTS
+RESOLVING = own_resolver.RESOLVING

@@ -29,6 +29,15 @@ def namespace():
         yield lab
 
 
+@pytest.fixture(scope="session")
+def name_served():
+    obstacle = labs.Namespace.obstacle() or labs.NameServed.obstacle()
+    if obstacle:
+        pytest.skip(obstacle)
+    with labs.NameServed() as lab:
+        yield lab
+
+
 @pytest.fixture(params=["loopback", "namespace"])
 def lab(request):
     return request.getfixturevalue(request.param)

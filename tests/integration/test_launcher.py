@@ -371,6 +371,8 @@ def test_a_bad_nextaddr_lib_is_refused(value):
         (["--memory", "off"], {"MEMORY": "off"}),
         (["--memory=/tmp/memory"], {"MEMORY": "/tmp/memory"}),
         (["--memory", "/tmp/memory", "--memory=off"], {"MEMORY": "off"}),
+        (["--dns-ports", "53"], {"DNS_PORTS": "53"}),
+        (["--dns-ports=1", "--dns-ports=53,8600,65535"], {"DNS_PORTS": "53,8600,65535"}),
         (["-v"], {"LOG": "info"}),
         (["--log", "error"], {"LOG": "error"}),
         (["--log=debug", "-v"], {"LOG": "info"}),
@@ -400,6 +402,7 @@ def test_an_option_sets_its_variable(options, settings):
         ("SKIP", "a", "--skip=c", "c"),
         ("DELAY", "100", "--delay=auto", "auto"),
         ("MEMORY", "/tmp/memory", "--memory=off", "off"),
+        ("DNS_PORTS", "53", "--dns-ports=53,8600", "53,8600"),
         ("LOG", "error", "-v", "info"),
         ("LOG_FILE", "/dev/null", "--log-file=/dev/stderr", "/dev/stderr"),
         ("LOG_FORMAT", "text", "--log-format=json", "json"),
@@ -447,6 +450,7 @@ BAD_PATTERNS = [
     "a:1,b:x",
 ]
 BAD_DELAYS = ["9", "10001", "0", "-5", "1e3", "200ms", "0200", "+50", " 50", "0x40", "Auto", "9" * 30]
+BAD_PORTS = ["0", "65536", "053", "-1", "53,", ",53", "53,,54", "53 54", "dns", "53,x", ",".join(["1"] * 17)]
 BAD_VALUES = [
     (option, variable, value)
     for option, variable, values in (
@@ -455,6 +459,7 @@ BAD_VALUES = [
         ("--skip", "SKIP", BAD_PATTERNS),
         ("--delay", "DELAY", BAD_DELAYS),
         ("--memory", "MEMORY", ["/", ".", "/nonexistent/memory", "nonexistent/memory", "/etc/passwd/memory"]),
+        ("--dns-ports", "DNS_PORTS", BAD_PORTS),
         ("--log", "LOG", ["yes", "warning", "INFO", "info ", "*"]),
         ("--log-format", "LOG_FORMAT", ["JSON", "Text", "xml"]),
         (None, "PARKING", ["-1", "120001", "1s", "010"]),
@@ -488,7 +493,7 @@ def test_one_bad_value_among_good_options_is_enough():
 
 
 OPTIONS_WITH_A_VALUE = [
-    "--resolve", "--only", "--skip", "--delay", "--memory", "--fault", "--seed", "--log", "--log-file", "--log-format",
+    "--resolve", "--only", "--skip", "--delay", "--memory", "--dns-ports", "--fault", "--seed", "--log", "--log-file", "--log-format",
 ]  # fmt: skip
 OPTIONS_WITHOUT = ["--no-probes", "--off", "--no-failover", "--expect-failover", "--status", "--forget", "--help", "--version"]
 
@@ -620,7 +625,7 @@ def test_the_help_names_everything_and_needs_no_library():
     for name in set(re.findall(r"NEXTADDR_[A-Z_]+", script)) | {"LD_PRELOAD", "120", "125", "126", "127"}:
         assert name in result.stdout
     options = set(re.findall(r"(?<![-\w])(?:--[a-z][a-z-]*|-v)\b", script))
-    for option in options - {"--default-signal"}:  # that is one of env
+    for option in options - {"--default-signal", "--list"}:  # they are those of env and of the loader
         assert re.search(rf"^  (--help, )?{option}\b", result.stdout, re.M), option
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
@@ -890,6 +895,31 @@ def test_check_finds_no_end_in_a_script_that_interprets_itself(tmp_path):
     status, lines = check(script)
     assert status == 1
     assert lines[-1] == f"cannot be helped: its interpreter '{script}' cannot be run"
+
+
+@pytest.mark.parametrize(
+    ("name", "habit"),
+    [
+        ("postfix", "import_environment"),
+        ("master", "import_environment"),
+        ("exim4", "keep_environment"),
+        ("php8.2", "RTLD_DEEPBIND"),
+        ("php-fpm", "RTLD_DEEPBIND"),
+    ],
+)
+def test_check_knows_the_habits_of_some(samples, tmp_path, name, habit):
+    status, lines = check(shutil.copy(samples("dynamic"), tmp_path / name))
+    assert status == 0
+    assert lines[-2].startswith("note:         ") and habit in lines[-2]
+    assert lines[-1] == "can be helped"
+
+
+def test_check_knows_a_resolver_that_is_linked(require):
+    for tool, library in (("pgbouncer", "libcares"), ("aria2c", "libcares")):
+        status, lines = check(require(tool), env={"NEXTADDR_DNS_PORTS": "53,8600"})
+        assert status == 0
+        notes = [line for line in lines if line.startswith("note: ")]
+        assert len(notes) == 1 and library in notes[0] and "53,8600" in notes[0], lines
 
 
 @pytest.mark.parametrize("name", ["curl", "cu?l"])

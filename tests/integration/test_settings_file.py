@@ -302,6 +302,7 @@ def test_the_launcher_knows_the_memory_of_the_file(machine, tmp_path):
         ("OFF=yes", f"NEXTADDR_OFF in {FILE}: 'yes': must be"),
         ("NO_FAILOVER=yes", f"NEXTADDR_NO_FAILOVER in {FILE}: 'yes': must be"),
         ("MEMORY=/nonexistent/m", f"NEXTADDR_MEMORY in {FILE}: '/nonexistent/m': must be"),
+        ("DNS_PORTS=dns", f"NEXTADDR_DNS_PORTS in {FILE}: 'dns': must be"),
         ("LOG=yes", f"NEXTADDR_LOG in {FILE}: 'yes': must be"),
         (" LOG_FILE=/nonexistent/log \r", f"NEXTADDR_LOG_FILE in {FILE}: '/nonexistent/log': must be"),
         ("LOG_FORMAT=xml", f"NEXTADDR_LOG_FORMAT in {FILE}: 'xml': must be"),

@@ -1,0 +1,36 @@
+// Some ports, as the user writes them: "53,8600". Pure.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nextaddr {
+
+class PortList {
+ public:
+  // As many as anybody needs.
+  static constexpr std::size_t kMost = 16;
+
+  constexpr PortList() = default;
+  constexpr explicit PortList(std::uint16_t only) : ports_{only}, size_(1) {}
+
+  // Numbers from 1 to 65535, separated by commas. False leaves `out` alone: one of them is none, or
+  // there are too many.
+  static bool parse(std::string_view text, PortList& out);
+
+  // Host order.
+  [[nodiscard]] bool has(std::uint16_t port) const {
+    for (std::size_t i = 0; i < size_; ++i) {
+      if (ports_[i] == port) return true;
+    }
+    return false;
+  }
+
+ private:
+  std::array<std::uint16_t, kMost> ports_{};
+  std::size_t size_ = 0;
+};
+
+}  // namespace nextaddr

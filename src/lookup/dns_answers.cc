@@ -1,0 +1,507 @@
+#include "lookup/dns_answers.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include "arguments.h"
+#include "clock.h"
+#include "config.h"
+#include "connect/pending_connects.h"
+#include "engine/address.h"
+#include "engine/dns_message.h"
+#include "errno_kept.h"
+#include "libc.h"
+#include "observe.h"
+#include "pin.h"
+#include "process.h"
+#include "report.h"
+#include "signals.h"
+#include "socket.h"
+
+namespace nextaddr::dns {
+namespace {
+
+// So many may wait for an answer; more than a program that is no name server has.
+constexpr std::size_t kQueries = 128;
+// After so long nobody waits for an answer any more: resolvers ask again after 5 s at most, and say
+// so after 30 s.
+constexpr std::uint64_t kLifetimeMs = 30'000;
+// Who asks more often in a second asks for others, or about them (blocklists).
+constexpr std::uint32_t kMostInASecond = 200;
+// Connections to DNS servers that are followed at the same time.
+constexpr std::size_t kStreams = 8;
+
+constexpr std::size_t kLongestName = 255;
+constexpr std::size_t kLongestMessage = 65'535;
+// As much of a query as is looked at: the header and one question.
+constexpr std::size_t kQueryHead = 12 + kLongestName + 4;
+
+// ---- Whether this process learns at all ----
+
+constinit std::atomic<bool> stopped{false};
+constinit std::atomic<bool> any_socket{false};
+
+void stop(const char* why) {
+  if (stopped.exchange(true)) return;
+  note_dns_sockets(false);
+  report_debug("learns from no DNS answer any more: ", why);
+}
+
+// In a sandbox each system call may be one too many.
+bool is_learning() {
+  return !stopped.load(std::memory_order_relaxed) && active() && owns_memory() &&
+         sandbox() != Sandbox::kCertain;
+}
+
+// False when it is one too many.
+bool count_query(std::uint64_t now) {
+  static constinit std::atomic<std::uint64_t> since_ms{0};
+  static constinit std::atomic<std::uint32_t> count{0};
+  if (now - since_ms.load(std::memory_order_relaxed) >= 1000) {
+    since_ms.store(now, std::memory_order_relaxed);
+    count.store(0, std::memory_order_relaxed);
+  }
+  if (count.fetch_add(1, std::memory_order_relaxed) < kMostInASecond) return true;
+  stop("it asks as often as a name server");
+  return false;
+}
+
+// ---- Queries that wait for an answer ----
+
+enum State : std::uint32_t { kFree, kHeld, kWaiting };
+
+// By which one is found. Beside each other, so that it is quick to look through all.
+struct Key {
+  std::atomic<std::uint32_t> state;
+  std::atomic<std::int32_t> fd;
+  std::atomic<std::uint32_t> tag;  // the id and the type
+  std::atomic<std::uint64_t> cookie;
+  std::atomic<std::uint64_t> asked_ms;
+};
+
+// The rest, which only who holds it may look at.
+struct Query {
+  Address server;
+  in_port_t port;
+  std::uint8_t name_size;
+  char name[kLongestName];
+
+  [[nodiscard]] std::string_view name_view() const { return {name, name_size}; }
+};
+
+constinit std::array<Key, kQueries> keys{};
+constinit std::array<Query, kQueries> queries{};
+// One that still waited had to make room at this time: its answer cannot be told from a stranger's.
+constinit std::atomic<std::uint64_t> lost_ms{0};
+
+std::uint32_t tag_of(const DnsQuestion& question) {
+  return std::uint32_t{question.id} << 16 | static_cast<std::uint16_t>(question.type);
+}
+
+bool hold(Key& key, std::uint32_t state) {
+  return key.state.compare_exchange_strong(state, kHeld, std::memory_order_acquire);
+}
+
+void let_go(Key& key, State state) { key.state.store(state, std::memory_order_release); }
+
+bool waits(const Key& key) { return key.state.load(std::memory_order_acquire) == kWaiting; }
+
+bool any_waits_on(int fd) {
+  return std::any_of(keys.begin(), keys.end(), [fd](const Key& key) {
+    return key.fd.load(std::memory_order_relaxed) == fd && waits(key);
+  });
+}
+
+// The server that a socket is connected to. False when it is connected to none, or to another port.
+bool read_peer(int fd, Endpoint& out) {
+  sockaddr_in6 peer{};
+  socklen_t length = sizeof peer;
+  auto* address = reinterpret_cast<sockaddr*>(&peer);
+  return libc::getpeername(fd, address, &length) == 0 && length <= sizeof peer &&
+         is_server(address, length) && read_sockaddr(address, length, out);
+}
+
+// Where a parcel goes to or comes from.
+bool read_server(int fd, const Parcel& parcel, Endpoint& out) {
+  if (parcel.address != nullptr && parcel.length != 0) {
+    return is_server(parcel.address, parcel.length) &&
+           read_sockaddr(parcel.address, parcel.length, out);
+  }
+  return read_peer(fd, out);
+}
+
+// A place for a query: that of the same one, when it is asked again, else a free one, else that of
+// the oldest. It is held; -1: others are faster.
+int place_for(std::uint64_t cookie, std::uint32_t tag, std::uint64_t now) {
+  std::size_t oldest = 0;
+  std::uint64_t oldest_ms = ~std::uint64_t{0};
+  for (std::size_t i = 0; i < kQueries; ++i) {
+    Key& key = keys[i];
+    const std::uint32_t state = key.state.load(std::memory_order_relaxed);
+    const bool same = key.cookie.load(std::memory_order_relaxed) == cookie &&
+                      key.tag.load(std::memory_order_relaxed) == tag;
+    if (state == kWaiting && same && hold(key, kWaiting)) return static_cast<int>(i);
+    const std::uint64_t since = state == kFree ? 0 : key.asked_ms.load(std::memory_order_relaxed);
+    if (state != kHeld && since < oldest_ms) {
+      oldest = i;
+      oldest_ms = since;
+    }
+  }
+  Key& key = keys[oldest];
+  if (hold(key, kFree)) return static_cast<int>(oldest);
+  if (!hold(key, kWaiting)) return -1;
+  if (now - oldest_ms < kLifetimeMs) lost_ms.store(now, std::memory_order_relaxed);
+  return static_cast<int>(oldest);
+}
+
+void remember(int fd, const Endpoint& server, const DnsQuestion& question) {
+  const std::uint64_t now = now_ms();
+  const std::uint64_t cookie = socket_cookie(fd);
+  if (cookie == 0 || !count_query(now)) return;
+  const int place = place_for(cookie, tag_of(question), now);
+  if (place < 0) return lost_ms.store(now, std::memory_order_relaxed);
+  Key& key = keys[static_cast<std::size_t>(place)];
+  Query& query = queries[static_cast<std::size_t>(place)];
+  query.server = server.address;
+  query.port = server.port;
+  query.name_size = static_cast<std::uint8_t>(question.name.size());
+  std::memcpy(query.name, question.name.data(), question.name.size());
+  key.fd.store(fd, std::memory_order_relaxed);
+  key.tag.store(tag_of(question), std::memory_order_relaxed);
+  key.cookie.store(cookie, std::memory_order_relaxed);
+  key.asked_ms.store(now, std::memory_order_relaxed);
+  let_go(key, kWaiting);
+}
+
+enum class Match : std::uint8_t { kNone, kFound, kUnknown };
+
+// Takes the query away that this is the answer to.
+Match take(std::uint64_t cookie, const Endpoint& server, const DnsQuestion& question) {
+  const std::uint32_t tag = tag_of(question);
+  const std::uint64_t now = now_ms();
+  Match match = Match::kNone;
+  for (std::size_t i = 0; i < kQueries && match != Match::kFound; ++i) {
+    Key& key = keys[i];
+    if (key.tag.load(std::memory_order_relaxed) != tag ||
+        key.cookie.load(std::memory_order_relaxed) != cookie ||
+        key.state.load(std::memory_order_acquire) == kFree) {
+      continue;
+    }
+    if (!hold(key, kWaiting)) {
+      match = Match::kUnknown;
+      continue;
+    }
+    const Query& query = queries[i];
+    const bool found = query.server == server.address && query.port == server.port &&
+                       query.name_view() == question.name;
+    const bool in_time = now - key.asked_ms.load(std::memory_order_relaxed) < kLifetimeMs;
+    let_go(key, found || !in_time ? kFree : kWaiting);
+    if (found && in_time) match = Match::kFound;
+  }
+  const std::uint64_t lost = lost_ms.load(std::memory_order_relaxed);
+  const bool may_be_lost = lost != 0 && now - lost < kLifetimeMs;
+  return match == Match::kNone && may_be_lost ? Match::kUnknown : match;
+}
+
+// The same question may have been put to other servers, or once more by another socket: the program
+// has its answer.
+void forget_repetitions(const DnsQuestion& question) {
+  for (std::size_t i = 0; i < kQueries; ++i) {
+    Key& key = keys[i];
+    if (key.tag.load(std::memory_order_relaxed) != tag_of(question) || !hold(key, kWaiting)) {
+      continue;
+    }
+    let_go(key, queries[i].name_view() == question.name ? kFree : kWaiting);
+  }
+}
+
+void learn_from(int fd, const Endpoint& server, std::string_view message) {
+  DnsAnswer answer;
+  if (!answer.read(message)) return;
+  const std::uint64_t cookie = socket_cookie(fd);
+  if (cookie == 0) return;
+  switch (take(cookie, server, answer.question())) {
+    case Match::kNone:
+      return;
+    case Match::kUnknown:
+      return shut_addresses(answer);
+    case Match::kFound:
+      break;
+  }
+  forget_repetitions(answer.question());
+  if (answer.is_success()) observe_dns_answer(answer);
+}
+
+// ---- Datagrams ----
+
+// Copies the first bytes of a parcel, which has `size`, to `out`. Their number.
+std::size_t gather(const Parcel& parcel, std::size_t size, char* out, std::size_t room) {
+  std::size_t got = 0;
+  for (std::size_t i = 0; i < parcel.count && got < std::min(size, room); ++i) {
+    const std::size_t part = std::min(parcel.part(i).iov_len, std::min(size, room) - got);
+    std::memcpy(out + got, parcel.part(i).iov_base, part);
+    got += part;
+  }
+  return got;
+}
+
+// False when the kernel would have to be asked whether it can be read.
+bool may_be_read(const Parcel& parcel) {
+  if (parcel.parts != nullptr && !nextaddr::may_be_read(parcel.parts)) return false;
+  for (std::size_t i = 0; i < parcel.count; ++i) {
+    if (parcel.part(i).iov_len != 0 && !nextaddr::may_be_read(parcel.part(i).iov_base))
+      return false;
+  }
+  return true;
+}
+
+// Of answers that come in several parts; lent to one thread at a time.
+constinit std::array<char, kLongestMessage> gathered{};
+constinit std::atomic<bool> gathering{false};
+
+void receive_datagram(int fd, const Parcel& parcel, std::size_t size) {
+  Endpoint server;
+  if (!any_waits_on(fd) || !read_server(fd, parcel, server)) return;
+  const iovec& first = parcel.part(0);
+  if (size <= first.iov_len) {
+    return learn_from(fd, server, {static_cast<const char*>(first.iov_base), size});
+  }
+  if (gathering.exchange(true, std::memory_order_acquire)) return;
+  const std::size_t got = gather(parcel, size, gathered.data(), gathered.size());
+  // More than there was room for: it is cut off.
+  if (got == size) learn_from(fd, server, {gathered.data(), got});
+  gathering.store(false, std::memory_order_release);
+}
+
+// ---- Streams: each message has its length in two bytes before it (RFC 1035 section 4.2.2) ----
+
+constinit DescriptorSet stream_numbers{};
+
+// One direction of a stream, cut into messages: of each the first bytes are kept.
+template <std::size_t kRoom>
+class Messages {
+ public:
+  void clear() { prefix_ = got_ = size_ = 0; }
+
+  // Calls `each` for every message that these bytes complete: with its first bytes and its size.
+  template <typename Each>
+  void take(std::string_view bytes, Each each) {
+    while (!bytes.empty()) {
+      if (prefix_ < 2) {
+        size_ = (size_ << 8 | static_cast<unsigned char>(bytes.front())) & 0xffff;
+        ++prefix_;
+        bytes.remove_prefix(1);
+        if (prefix_ < 2 || size_ != 0) continue;
+      }
+      const std::size_t part = std::min<std::size_t>(bytes.size(), size_ - got_);
+      if (got_ < kRoom)
+        std::memcpy(kept_.data() + got_, bytes.data(), std::min(part, kRoom - got_));
+      got_ += static_cast<std::uint32_t>(part);
+      bytes.remove_prefix(part);
+      if (got_ < size_) return;
+      each(std::string_view(kept_.data(), std::min<std::size_t>(size_, kRoom)));
+      clear();
+    }
+  }
+
+ private:
+  std::uint32_t prefix_;
+  std::uint32_t size_;
+  std::uint32_t got_;
+  std::array<char, kRoom> kept_;
+};
+
+struct Stream {
+  std::atomic<std::uint64_t> cookie;  // 0: free
+  std::atomic<std::uint64_t> used_ms;
+  std::atomic<bool> held;
+  // Some bytes were not seen: where messages begin is not known any more.
+  std::atomic<bool> lost;
+  Messages<kQueryHead> sent;
+  Messages<kLongestMessage> received;
+};
+constinit std::array<Stream, kStreams> streams{};
+
+Stream* stream_of(std::uint64_t cookie) {
+  for (Stream& stream : streams) {
+    if (stream.cookie.load(std::memory_order_acquire) == cookie) return &stream;
+  }
+  return nullptr;
+}
+
+// Those that have been silent for longest make room.
+void begin_stream(std::uint64_t cookie) {
+  Stream* stream = stream_of(cookie);
+  for (Stream& each : streams) {
+    if (stream == nullptr) stream = &each;
+    if (stream->cookie.load(std::memory_order_relaxed) == cookie) break;
+    if (each.used_ms.load(std::memory_order_relaxed) <
+        stream->used_ms.load(std::memory_order_relaxed)) {
+      stream = &each;
+    }
+  }
+  if (stream->held.exchange(true, std::memory_order_acquire)) return;
+  stream->sent.clear();
+  stream->received.clear();
+  stream->lost.store(false, std::memory_order_relaxed);
+  stream->used_ms.store(now_ms(), std::memory_order_relaxed);
+  stream->cookie.store(cookie, std::memory_order_release);
+  stream->held.store(false, std::memory_order_release);
+}
+
+// Calls `with(stream, server)` while nobody else has it in hand.
+template <typename With>
+void with_stream(int fd, With with) {
+  Endpoint server;
+  const std::uint64_t cookie = socket_cookie(fd);
+  Stream* stream = cookie != 0 ? stream_of(cookie) : nullptr;
+  if (stream == nullptr) return note_closed(fd);
+  if (stream->held.exchange(true, std::memory_order_acquire)) {
+    return stream->lost.store(true, std::memory_order_relaxed);
+  }
+  stream->used_ms.store(now_ms(), std::memory_order_relaxed);
+  if (stream->cookie.load(std::memory_order_relaxed) == cookie &&
+      !stream->lost.load(std::memory_order_relaxed) && read_peer(fd, server)) {
+    with(*stream, server);
+  }
+  stream->held.store(false, std::memory_order_release);
+}
+
+template <typename Each>
+void for_each_part(const Parcel& parcel, std::size_t size, Each each) {
+  for (std::size_t i = 0; i < parcel.count && size != 0; ++i) {
+    const std::size_t part = std::min(parcel.part(i).iov_len, size);
+    each(std::string_view(static_cast<const char*>(parcel.part(i).iov_base), part));
+    size -= part;
+  }
+}
+
+void note_socket(int fd) {
+  sockets::numbers.add(fd);
+  if (any_socket.exchange(true, std::memory_order_relaxed)) return;
+  note_dns_sockets(true);
+}
+
+}  // namespace
+
+[[gnu::cold]] bool is_server(const sockaddr* address, socklen_t length) {
+  if (!nextaddr::may_be_read(address) || length < sizeof(sockaddr_in)) return false;
+  if (address->sa_family != AF_INET && address->sa_family != AF_INET6) return false;
+  static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+  in_port_t port = 0;
+  std::memcpy(&port, reinterpret_cast<const char*>(address) + offsetof(sockaddr_in, sin_port),
+              sizeof port);
+  return config().dns_ports.has(ntohs(port));
+}
+
+void note_connect(int fd) {
+  if (!is_learning()) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  if (option_value(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM) {
+    const std::uint64_t cookie = socket_cookie(fd);
+    if (cookie == 0) return;
+    begin_stream(cookie);
+    stream_numbers.add(fd);
+  } else {
+    stream_numbers.remove(fd);
+  }
+  note_socket(fd);
+}
+
+void note_datagram(int fd) {
+  if (!is_learning()) return;
+  stream_numbers.remove(fd);
+  note_socket(fd);
+}
+
+void note_sending(int fd, const Parcel& parcel) {
+  if (stream_numbers.has(fd) || !may_be_read(parcel) || !is_learning()) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  Endpoint server;
+  if (!read_server(fd, parcel, server)) {
+    // The number may be another's by now.
+    if (parcel.address == nullptr) note_closed(fd);
+    return;
+  }
+  std::array<char, kQueryHead> head;
+  DnsQuestion question;
+  const std::size_t size = gather(parcel, head.size(), head.data(), head.size());
+  if (read_query({head.data(), size}, question)) remember(fd, server, question);
+}
+
+void note_sent(int fd, const Parcel& parcel, std::size_t sent) {
+  if (!stream_numbers.has(fd) || !is_learning()) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  with_stream(fd, [&](Stream& stream, const Endpoint& server) {
+    for_each_part(parcel, sent, [&](std::string_view bytes) {
+      stream.sent.take(bytes, [&](std::string_view message) {
+        DnsQuestion question;
+        if (read_query(message, question)) remember(fd, server, question);
+      });
+    });
+  });
+}
+
+void note_received(int fd, const Parcel& parcel, std::size_t received, int flags) {
+  // What stays where it is, is not in order, or has been sent by us.
+  if ((flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 || !is_learning()) return;
+  const bool is_stream = stream_numbers.has(fd);
+  if (!is_stream && !any_waits_on(fd)) return;
+  const ErrnoKept errno_kept;
+  const Uninterrupted uninterrupted;
+  if (!is_stream) return receive_datagram(fd, parcel, received);
+  with_stream(fd, [&](Stream& stream, const Endpoint& server) {
+    // Thrown away by the kernel (tcp(7)).
+    if ((flags & MSG_TRUNC) != 0) return stream.lost.store(true, std::memory_order_relaxed);
+    for_each_part(parcel, received, [&](std::string_view bytes) {
+      stream.received.take(bytes,
+                           [&](std::string_view message) { learn_from(fd, server, message); });
+    });
+  });
+}
+
+void note_resolved(const void* answer, int length, int room) {
+  DnsAnswer read;
+  // Longer than there was room for: it is cut off, and the program asks again.
+  if (length <= 0 || length > room || !is_learning()) return;
+  const std::string_view message(static_cast<const char*>(answer),
+                                 static_cast<std::size_t>(length));
+  if (!read.read(message) || !count_query(now_ms()) || !read.is_success()) return;
+  const Uninterrupted uninterrupted;
+  observe_dns_answer(read);
+}
+
+void note_bound(const sockaddr* address, socklen_t length) {
+  if (!stopped.load(std::memory_order_relaxed) && is_server(address, length) && is_learning()) {
+    stop("it is a name server");
+  }
+}
+
+void note_closed(int fd) {
+  if (!may_be_socket(fd) || !active() || !owns_memory()) return;
+  sockets::numbers.remove(fd);
+  stream_numbers.remove(fd);
+}
+
+void forget_queries_of_parent() {
+  if (!any_socket.load(std::memory_order_relaxed)) return;
+  for (Key& key : keys) key.state.store(kFree, std::memory_order_relaxed);
+  for (Stream& stream : streams) {
+    stream.held.store(false, std::memory_order_relaxed);
+    stream.cookie.store(0, std::memory_order_relaxed);
+    stream.used_ms.store(0, std::memory_order_relaxed);
+  }
+  gathering.store(false, std::memory_order_relaxed);
+  if (!stopped.load(std::memory_order_relaxed)) note_dns_sockets(true);
+}
+
+}  // namespace nextaddr::dns
