@@ -45,10 +45,11 @@ LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BIT
 	-fno-threadsafe-statics -fno-plt -ftls-model=initial-exec -U_FORTIFY_SOURCE -D_GNU_SOURCE -Isrc $(WARNINGS) $(INSTRUMENT)
 # The linker sees all of it, which makes it a tenth smaller. With checks it would only be slow. The object is the same in
 # whatever directory it is built.
-# In one partition, so that the assembler's .symver (symbol_versions.h) is where its symbol is used.
-WHOLE := $(if $(CHECK),,-flto=auto $(if $(findstring clang,$(CXX)),,-flto-partition=none) '-ffile-prefix-map=$(CURDIR)=.')
+WHOLE := $(if $(CHECK),,-flto=auto '-ffile-prefix-map=$(CURDIR)=.')
 LIBRARY_FLAGS += $(WHOLE)
-LINK_FLAGS := $(TARGET) $(LINKER) $(if $(WHOLE),$(WHOLE) -Os -g -fPIC) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
+# In one partition, so that the assembler's .symver (symbol_versions.h) is where its symbol is used.
+PARTITION := $(if $(findstring clang,$(CXX)),,-flto-partition=none)
+LINK_FLAGS := $(TARGET) $(LINKER) $(if $(WHOLE),$(WHOLE) $(PARTITION) -Os -g -fPIC) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so
 
 SOURCES  := $(wildcard src/*.cc src/*/*.cc)

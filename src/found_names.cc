@@ -52,7 +52,7 @@ FoundName* find(std::uint64_t name) {
 
 // Free, or of a name of which no number was looked up, as long as there is one.
 FoundName* place_for_another() {
-  FoundName* found = nullptr;
+  FoundName* found = found_names.data();
   for (std::size_t i = 0; i < found_names.size(); ++i) {
     found = &found_names[next_place.fetch_add(1, std::memory_order_relaxed) % found_names.size()];
     if (found->number.load(std::memory_order_relaxed) == 0) break;

@@ -45,6 +45,12 @@ struct Way {
   int service;  // IP_TOS or IPV6_TCLASS
   int priority;
   sockaddr_in6 source;  // all zero: the kernel's choice
+
+  friend bool operator==(const Way& a, const Way& b) {
+    return a.netns == b.netns && a.device == b.device && a.mark == b.mark &&
+           a.service == b.service && a.priority == b.priority &&
+           std::memcmp(&a.source, &b.source, sizeof a.source) == 0;
+  }
 };
 
 struct Probe {
@@ -253,8 +259,7 @@ void observe(Probe& probe) {
 }
 
 bool is_same(const Probe& probe, const Address& address, in_port_t port, const Way& way) {
-  return probe.used && probe.port == port && probe.address == address &&
-         std::memcmp(&probe.way, &way, sizeof way) == 0;
+  return probe.used && probe.port == port && probe.address == address && probe.way == way;
 }
 
 Probe* find(Handle handle) {

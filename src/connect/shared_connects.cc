@@ -63,8 +63,10 @@ void release(SharedConnect& connect, std::uint64_t since) {
 void leave_shared_connects() {
   Arena* arena = the_arena.load(std::memory_order_acquire);
   if (arena == nullptr) return;
-  mmap(arena, sizeof(Arena), PROT_READ | PROT_WRITE,
-       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  const void* own = mmap(arena, sizeof(Arena), PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  // What others can write is not read any more, whatever becomes of the connects in it.
+  if (own == MAP_FAILED) the_arena.store(nullptr, std::memory_order_release);
 }
 
 SharedConnect* new_shared_connect(std::uint64_t cookie, std::uint64_t& since) {
