@@ -329,7 +329,7 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
       schedule_.ask_spared();
       pass_ms_ = kSilentForMs;
     } else {
-      pass_ms_ *= 2;
+      pass_ms_ = std::min(2 * pass_ms_, kNever / 4);
       schedule_.start_again(position_);
       gone_to_ = {};
     }
