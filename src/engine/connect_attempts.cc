@@ -19,6 +19,9 @@ std::uint32_t ms_between(std::uint64_t from, std::uint64_t to) {
   return to > from ? static_cast<std::uint32_t>(std::min<std::uint64_t>(to - from, UINT32_MAX)) : 0;
 }
 
+// The kernel gives up long before.
+constexpr std::uint64_t kLongestPassMs = 3'600'000;
+
 // Probes raise no event: so often they are looked at, when the last one was made so long ago.
 std::uint32_t look_every_ms(std::uint32_t age_ms) { return std::clamp(age_ms / 16, 5u, 50u); }
 
@@ -329,11 +332,13 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
       schedule_.ask_spared();
       pass_ms_ = kSilentForMs;
     } else {
-      pass_ms_ = std::min(2 * pass_ms_, kNever / 4);
+      pass_ms_ = std::min(2 * pass_ms_, kLongestPassMs);
       schedule_.start_again(position_);
       gone_to_ = {};
     }
     for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
+    // Also where all are being asked, the next pass is so much later.
+    last_probe_ms_ = now_ms;
   }
   if (now_ms < next_probe_ms_) return wait();
   const std::size_t next = schedule_.take_next();
