@@ -272,7 +272,8 @@ class NameServed(Namespace):
         (self.directory / "nsswitch.conf").write_text("hosts: files dns\npasswd: files\ngroup: files\n")
         self._names = self.directory / "names"
         self._names.write_text("203.0.113.1 name-server.nextaddr.test\n")
-        words = "dnsmasq -d --conf-file=/dev/null --no-resolv --no-hosts --user=root --group=root --pid-file= --log-facility=-"
+        # It ends with this process, however that ends.
+        words = "setpriv --pdeathsig TERM dnsmasq -d --conf-file=/dev/null --no-resolv --no-hosts --user=root --group=root --pid-file= --log-facility=-"
         words += f" --no-round-robin --listen-address=127.0.0.1 --bind-interfaces --local=/test/ --addn-hosts={self._names}"
         self._name_server = self.spawn(words.split(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Not before it answers may it be told to read names anew: SIGHUP would be its end.
