@@ -120,9 +120,12 @@ class Play {
     require(changed || standing_ == before);
     require(was_silent(standing_, now_) && standing_.silent_ms >= silent_ms);
     require(is_silent(standing_, now_) == (standing_.silent_ms >= kSilentMs));
-    require(standing_.silent_ms == std::max(before.silent_ms, silent_ms));
-    // What is not written is known already, and not for long.
-    require(changed || now_ - standing_.silent_at_ms < 2000);
+    const bool is_known = was_silent(before, now_);
+    require(standing_.silent_ms == (is_known ? std::max(before.silent_ms, silent_ms) : silent_ms));
+    // What is not written is known already, and not for long, or for longer than it was just now.
+    const bool is_less = is_silent(before, now_) && silent_ms < kSilentMs;
+    require(changed || is_less || now_ - standing_.silent_at_ms < 2000);
+    require(!changed || !is_less);
     require(!changed || (standing_.silent_at_ms == now_ && standing_.updated_ms == now_));
     require(standing_.failures == before.failures && standing_.rtt_us == before.rtt_us);
     require(!was_silent(standing_, now_ + kSilentForMs));
