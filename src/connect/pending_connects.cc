@@ -350,6 +350,9 @@ void leave_to_kernel(Table& all, Slot& slot) {
 ProgramView settle_failed(Table& all, Slot& slot) {
   ConnectOperation& operation = slot.operation;
   if (can_be_had_again(operation.error()) && operation.leave_to_kernel()) {
+    // Until now it was not connected, of which somebody may have fetched an event: whoever has
+    // begun to wait since settle() noted a change has to see one more.
+    note_change();
     leave_to_kernel(all, slot);
   } else {
     keep_failed(all, slot, operation.error());
