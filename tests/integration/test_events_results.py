@@ -138,7 +138,6 @@ def test_silence_among_those_that_fail(several, kinds):
         assert told.count(expected) == 1, shim
 
 
-@pytest.mark.xfail(reason="the kernel's time-out cannot be had again at once, and these do not pass through the library")
 @hosts(("silent", "silent"))
 def test_the_first_read_or_write_after_silence(several, kinds):
     cases = after_each_wait("read,so_error", "write,so_error", "recv,so_error", "send,so_error", syncnt=1)
