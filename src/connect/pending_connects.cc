@@ -130,6 +130,11 @@ constinit std::atomic<Table*> the_table{nullptr};
 Table* table() { return the_table.load(std::memory_order_acquire); }
 
 // Null when there was no memory for it.
+// Beyond them none was ever taken.
+std::size_t slots_in_use(const Table& all) {
+  return std::min<std::size_t>(all.highest.load(std::memory_order_relaxed) + 1, kSlots);
+}
+
 Table* make_table() {
   if (table() == nullptr) {
     void* memory = mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE,
@@ -771,7 +776,7 @@ bool may_be_pending(int fd) { return slot_of(fd) != nullptr; }
 int next_pending(std::size_t& position) {
   const Table* all = table();
   if (all == nullptr) return -1;
-  const std::size_t end = all->highest.load(std::memory_order_relaxed) + std::size_t{1};
+  const std::size_t end = slots_in_use(*all);
   while (position < end) {
     const Slot& slot = all->slots[position++];
     if (!is_free(slot)) {
@@ -808,9 +813,8 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
   all->scans_begun.fetch_add(1);
   // Whatever is set from here on is kept: the scan only ever finds earlier ones.
   all->deadline_ms.store(kNever);
-  const std::size_t last =
-      std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
-  for (std::size_t i = 0; i < last; ++i) {
+  const std::size_t end = slots_in_use(*all);
+  for (std::size_t i = 0; i < end; ++i) {
     Slot& slot = all->slots[i];
     if (is_free(slot)) continue;
     std::uint64_t until = slot.until_ms.load(std::memory_order_relaxed);
@@ -894,9 +898,8 @@ bool wait_for_start(Slot& slot, int fd) {
 void keep_shared_connects() {
   Table* all = table();
   if (all == nullptr) return;
-  const std::size_t last =
-      std::min<std::size_t>(all->highest.load(std::memory_order_relaxed) + 1, kSlots);
-  for (std::size_t i = 0; i < last; ++i) {
+  const std::size_t end = slots_in_use(*all);
+  for (std::size_t i = 0; i < end; ++i) {
     Slot& slot = all->slots[i];
     const int fd = slot.fd.load(std::memory_order_relaxed);
     if (is_free(slot) || slot_of(fd) != &slot || !wait_and_hold(slot, fd)) continue;
@@ -919,16 +922,15 @@ void bequeath_connects() {
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
   Table& all = *table();
-  const std::size_t room = all.count.load(std::memory_order_relaxed) & ~activity::kDnsSockets;
+  const std::size_t room = activity::connects();
   const std::size_t bytes = sizeof(Inheritance) + room * sizeof(Inheritance::Item);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return;
   inheritance = static_cast<Inheritance*>(memory);
   inheritance->bytes = bytes;
-  const std::size_t last =
-      std::min<std::size_t>(all.highest.load(std::memory_order_relaxed) + 1, kSlots);
-  for (std::size_t i = 0; i < last && inheritance->count < room; ++i) {
+  const std::size_t end = slots_in_use(all);
+  for (std::size_t i = 0; i < end && inheritance->count < room; ++i) {
     Slot& slot = all.slots[i];
     const int fd = slot.fd.load(std::memory_order_relaxed);
     if (is_free(slot) || slot_of(fd) != &slot || !wait_and_hold(slot, fd) ||

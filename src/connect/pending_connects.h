@@ -34,17 +34,17 @@ inline constinit std::atomic<const std::atomic<std::uint32_t>*> pending{nullptr}
 // The process has sockets that talk to a DNS server.
 inline constexpr std::uint32_t kDnsSockets = std::uint32_t{1} << 31;
 inline constinit std::atomic<std::uint32_t> changes{0};
-}  // namespace activity
 
-namespace activity {
 inline std::uint32_t now() {
   const auto* count = pending.load(std::memory_order_acquire);
   return count != nullptr ? count->load(std::memory_order_acquire) : 0;
 }
+// How many connects are pending now, errands included.
+inline std::uint32_t connects() { return now() & ~kDnsSockets; }
 }  // namespace activity
 
 // One load until the first connect, two afterwards: what every wait hook asks first.
-inline bool any_pending() { return (activity::now() & ~activity::kDnsSockets) != 0; }
+inline bool any_pending() { return activity::connects() != 0; }
 
 // The same for hooks that also look at what DNS sockets send and receive
 // (lookup/dns_answers.h).

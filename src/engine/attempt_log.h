@@ -26,8 +26,6 @@ class AttemptLog {
   void note(std::size_t position, int error, std::uint32_t took_ms);
 
   [[nodiscard]] std::size_t attempts() const { return attempts_; }
-  // What the attempt that was begun last came to.
-  [[nodiscard]] int last_error() const { return last_.error; }
   [[nodiscard]] std::size_t left_out() const {
     return attempts_ > kKept + 1 ? attempts_ - kKept - 1 : 0;
   }

@@ -265,8 +265,8 @@ class ConnectAttempts {
   std::uint64_t held_until_ms_ = 0;  // in kHeldBack
   std::uint64_t next_probe_ms_ = 0;  // somebody else is to be asked then
   std::uint64_t next_look_ms_ = 0;   // probes are to be looked at then
-  std::uint64_t last_probe_ms_ = 0;  // one was made last
-  std::uint64_t pass_ms_ = 0;        // so long after that all are asked once more
+  std::uint64_t last_probe_ms_ = 0;  // one was made last, or all became due once more
+  std::uint64_t pass_ms_ = 0;        // so long after that they do so again
   std::uint64_t answered_ms_ = 0;    // another one has answered first, for this attempt
   // The requested address has refused: so long the rest is waited for.
   std::uint64_t last_wait_ms_ = 0;

@@ -82,6 +82,10 @@ __attribute__((noinline, cold)) ssize_t watched_sendto(int fd, const void* data,
   return nextaddr::send_to_server(any_sendto, fd, data, size, flags, address, length);
 }
 
+bool names_address(const msghdr* message) {
+  return may_be_read(message) && message->msg_name != nullptr;
+}
+
 template <Sendmsg plain>
 ssize_t any_sendmsg(int fd, const msghdr* message, int flags) {
   if ((flags & MSG_FASTOPEN) != 0) return fastopen_sendmsg(plain, fd, message, flags);
@@ -90,15 +94,11 @@ ssize_t any_sendmsg(int fd, const msghdr* message, int flags) {
 
 template <Sendmsg plain>
 __attribute__((noinline, cold)) ssize_t watched_sendmsg(int fd, const msghdr* message, int flags) {
-  if (may_be_read(message) && message->msg_name != nullptr) {
+  if (names_address(message)) {
     note_destination(fd, static_cast<const sockaddr*>(message->msg_name), message->msg_namelen,
                      flags);
   }
   return nextaddr::send_to_server(any_sendmsg<plain>, fd, message, flags);
-}
-
-bool names_address(const msghdr* message) {
-  return may_be_read(message) && message->msg_name != nullptr;
 }
 
 template <Sendmsg plain>

@@ -240,14 +240,23 @@ void learn_from(int fd, const Endpoint& server, std::string_view message) {
 
 // ---- Datagrams ----
 
+// Calls each(bytes) for every part of the first `size` bytes of a parcel.
+template <typename Each>
+void for_each_part(const Parcel& parcel, std::size_t size, Each each) {
+  for (std::size_t i = 0; i < parcel.count && size != 0; ++i) {
+    const std::size_t part = std::min(parcel.part(i).iov_len, size);
+    each(std::string_view(static_cast<const char*>(parcel.part(i).iov_base), part));
+    size -= part;
+  }
+}
+
 // Copies the first bytes of a parcel, which has `size`, to `out`. Their number.
 std::size_t gather(const Parcel& parcel, std::size_t size, char* out, std::size_t room) {
   std::size_t got = 0;
-  for (std::size_t i = 0; i < parcel.count && got < std::min(size, room); ++i) {
-    const std::size_t part = std::min(parcel.part(i).iov_len, std::min(size, room) - got);
-    std::memcpy(out + got, parcel.part(i).iov_base, part);
-    got += part;
-  }
+  for_each_part(parcel, std::min(size, room), [&](std::string_view bytes) {
+    std::memcpy(out + got, bytes.data(), bytes.size());
+    got += bytes.size();
+  });
   return got;
 }
 
@@ -371,15 +380,6 @@ void with_stream(int fd, With with) {
     with(*stream, server);
   }
   stream->held.store(false, std::memory_order_release);
-}
-
-template <typename Each>
-void for_each_part(const Parcel& parcel, std::size_t size, Each each) {
-  for (std::size_t i = 0; i < parcel.count && size != 0; ++i) {
-    const std::size_t part = std::min(parcel.part(i).iov_len, size);
-    each(std::string_view(static_cast<const char*>(parcel.part(i).iov_base), part));
-    size -= part;
-  }
 }
 
 void note_socket(int fd) {

@@ -172,7 +172,7 @@ with tempfile.TemporaryDirectory() as directory:
 """
 
 # One user, who may have nothing but the directory: root of a namespace, or nobody.
-NGINX = """
+NGINX_HEAD = """
 daemon off;
 user root;
 pid nginx.pid;
@@ -185,7 +185,9 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    server {{
+"""
+
+NGINX = NGINX_HEAD + """    server {{
         listen unix:proxy.socket;
         location / {{ proxy_pass {url}; }}
     }}

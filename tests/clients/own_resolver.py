@@ -4,7 +4,7 @@
 import sys
 
 from clients import Client, plain, saved
-from clients.event_driven import scripted
+from clients.event_driven import NGINX_HEAD, scripted
 
 NODE = """
 const [host, port] = process.argv.slice(1);
@@ -82,20 +82,7 @@ print(answer)
 sys.exit("nextaddr-live" not in answer)
 """
 
-NGINX = """
-daemon off;
-user root;
-pid nginx.pid;
-error_log /dev/null;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    resolver 127.0.0.1;
+NGINX = NGINX_HEAD + """    resolver 127.0.0.1;
     server {{
         listen unix:proxy.socket;
         set $live {host};

@@ -5,7 +5,7 @@ import pytest
 
 from clients import RESOLVING
 from lab import SCENARIOS
-from test_real_programs import assert_got_through, every, run
+from test_real_programs import assert_got_through, assert_refusal_is_final, every, run
 
 # Addresses of both families come by two lookups, of which these programs make only one, or connect by the first.
 ONE_FAMILY = {"ipv6-silent"}
@@ -31,10 +31,7 @@ def test_gets_through_from_wherever_it_begins(name_served, client, kind):
 
 @every([client for client in IN_ORDER if client.first_only])
 def test_without_failover_a_refusal_is_final(name_served, client):
-    with name_served.scenario("refused-first", client.protocol) as scenario:
-        result = run(scenario, client, failover=False)
-        assert client.failed(result), result
-        assert scenario.connections(scenario.live[0]) == 0
+    assert_refusal_is_final(name_served, client)
 
 
 @every(IN_ORDER)

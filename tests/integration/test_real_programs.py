@@ -81,12 +81,16 @@ def test_the_second_one_does_not_wait(loopback, client, tmp_path):
 # ---- Without failover, each of these programs needs what the tests above see it get ----
 
 
-@every([client for client in CLIENTS if client.first_only])
-def test_without_failover_a_refusal_is_final(lab, client):
+def assert_refusal_is_final(lab, client):
     with lab.scenario("refused-first", client.protocol) as scenario:
         result = run(scenario, client, failover=False)
         assert client.failed(result), result
         assert scenario.connections(scenario.live[0]) == 0
+
+
+@every([client for client in CLIENTS if client.first_only])
+def test_without_failover_a_refusal_is_final(lab, client):
+    assert_refusal_is_final(lab, client)
 
 
 @every([client for client in CLIENTS if not client.leaves_silence])
