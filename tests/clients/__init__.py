@@ -2,6 +2,7 @@
 # Nothing here may know about the library: a client is what a user would type.
 import dataclasses
 import functools
+import hashlib
 import re
 import shutil
 import subprocess
@@ -92,8 +93,9 @@ def java_classes(name, source):
 
 @functools.cache
 def script(name, source):
-    """The path of a file with this text. It lives as long as this process."""
-    path = Path(_scripts.name, name)
+    """The path of a file with this text. It lives as long as this process, and no other text takes its place."""
+    path = Path(_scripts.name, hashlib.sha256(source.encode()).hexdigest()[:16], name)
+    path.parent.mkdir(exist_ok=True)
     path.write_text(source)
     return str(path)
 

@@ -184,7 +184,12 @@ def test_asked_again_after_so_sndtimeo_it_goes_on(several):
 
 @pytest.mark.parametrize("after", [1, 120])
 def test_a_handler_without_sa_restart_interrupts(several, after):
-    bare, shim = side_by_side(several("silent", "silent", "live"), "interrupted", handler="plain", after=after)
+    host = several("silent", "silent", "live")
+    # The first signal may come before connect() is called, on a busy machine: then it is another one that interrupts.
+    for _ in range(6):
+        bare, shim = side_by_side(host, "interrupted", handler="plain", after=after, every=150)
+        if bare.values("signals") == shim.values("signals") == ("1",):
+            break
     keys = ("result", "error", "signals", "state", "timeout")
     assert shim.values(*keys) == bare.values(*keys)
     assert shim.values("result", "error", "signals") == ("-1", "EINTR", "1")

@@ -197,19 +197,23 @@ def distance(some, others):
 
 
 def test_lab_jitter(distant):
-    # Others on this machine may hold all packets up at once.
-    for _ in range(4):
-        steady, jittery, again, other = (
-            times_of_flight(distant, seed, jitter=share) for seed, share in ((1, 0), (1, 0.5), (1, 0.5), (2, 0.5))
+    def as_drawn(steady, jittery, again, other):
+        return (
+            (150 <= min(steady) and statistics.median(steady) <= 150 + LATE)
+            # One way takes 150 to 225 ms, all of them as likely.
+            and (150 <= min(jittery) <= 165 + LATE and 210 <= max(jittery))
+            and 170 <= statistics.median(jittery) <= 205 + LATE
+            # The same seed, the same times.
+            and distance(jittery, again) <= LATE / 2 < distance(jittery, other)
         )
-        if max(steady) <= 150 + LATE and distance(jittery, again) <= LATE / 2:
-            break
-    assert 150 <= min(steady) and statistics.median(steady) <= 150 + LATE
-    # One way takes 150 to 225 ms, all of them as likely.
-    assert 150 <= min(jittery) <= 165 + LATE and 210 <= max(jittery)
-    assert 170 <= statistics.median(jittery) <= 205 + LATE
-    # The same seed, the same times.
-    assert distance(jittery, again) <= LATE / 2 < distance(jittery, other)
+
+    # Others on this machine may hold all packets up at once.
+    tries = []
+    while not tries or (not as_drawn(*tries[-1]) and len(tries) < 6):
+        tries.append(
+            [times_of_flight(distant, seed, jitter=share) for seed, share in ((1, 0), (1, 0.5), (1, 0.5), (2, 0.5))]
+        )
+    assert as_drawn(*tries[-1]), tries
 
 
 def test_lab_loss(distant):
