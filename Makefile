@@ -83,7 +83,7 @@ endif
 TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
 BENCH_PROGRAMS := $(patsubst tests/bench/%.cc,$(BUILD)/bench/%,$(wildcard tests/bench/*.cc))
 TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
-SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run \
+SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run tests/integration/run \
 	scripts/completion.bash scripts/deb/build
 
 # For a make in a recipe, unless whoever called make has said how many jobs.
@@ -99,7 +99,7 @@ all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: b
 
 # What programs call all the time, and a healthy connect, is built for speed, everything else for size. It has few loops
 # of more than some rounds, so that to align them is worth less than the room it takes.
-QUICK := $(addprefix src/,hooks/connect.cc hooks/close.cc hooks/send.cc hooks/receive.cc hooks/wait.cc libc.cc connect/entry.cc connect/blocking.cc connect/nonblocking.cc wait/epoll_registry.cc socket.cc) \
+QUICK := $(addprefix src/,hooks/connect.cc hooks/close.cc hooks/send.cc hooks/receive.cc hooks/wait.cc os/libc.cc connect/entry.cc connect/blocking.cc connect/nonblocking.cc wait/epoll_registry.cc os/socket.cc) \
 	$(addprefix src/engine/,address.cc host_table.cc)
 $(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 
@@ -107,7 +107,7 @@ $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/exports.map: src/exports.map Makefile
+$(BUILD)/exports.map: src/hooks/exports.map Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(TARGET) -E -P -x c $< -o $@
 
@@ -120,7 +120,7 @@ define link_platforms
 		install -d -m 755 "$(1)/platform/$$platform" && ln -sf ../../$(2)/libnextaddr.so "$(1)/platform/$$platform"; done
 endef
 
-# libdl is needed only if built with a glibc that has dlsym there, one before 2.34 (src/libc.cc).
+# libdl is needed only if built with a glibc that has dlsym there, one before 2.34 (src/os/libc.cc).
 $(LIBRARY): $(OBJECTS) $(BUILD)/exports.map
 	@$(CXX) $(LINK_FLAGS) $(OBJECTS) -Wl,--as-needed -ldl -lc -lgcc -o $@
 
@@ -202,7 +202,7 @@ reach-of-arch:
 reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROGRAMS)))
 
 integration: $(INTEGRATED) ## pytest with real programs and real sockets
-	$(PYTHON) -m pytest -p no:cacheprovider -n $(PYTEST_WORKERS) tests/integration $(PYTEST_ARGS)
+	@PYTHON=$(PYTHON) tests/integration/run $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.
 foreign: all ## test suites of other projects, with and without the library
@@ -275,7 +275,8 @@ coverage: ## which lines of src the tests run: a table, and build/coverage/html
 	@mkdir -p build/coverage/html
 	gcovr --root . --filter src/ --gcov-ignore-parse-errors --html-details build/coverage/html/index.html --txt - build/coverage
 
-lint: ## clang-format, clang-tidy, cppcheck, shellcheck
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck, and the order of the folders
+	$(PYTHON) tests/house.py
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) $(TEST_SOURCES)
 	printf '%s\n' $(SOURCES) | xargs -P $$(nproc) -I FILE clang-tidy --quiet FILE -- $(LIBRARY_FLAGS)
 	cppcheck --quiet --std=c++20 --language=c++ --error-exitcode=1 --inline-suppr \

@@ -9,10 +9,10 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "engine/given_names.h"
 #include "engine/settings.h"
+#include "engine/static_hosts.h"
 #include "engine/text.h"
-#include "kernel.h"
+#include "os/kernel.h"
 
 namespace nextaddr {
 namespace {

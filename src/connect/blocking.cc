@@ -6,20 +6,20 @@
 #include <cstdint>
 #include <optional>
 
-#include "clock.h"
 #include "connect/connect_operation.h"
 #include "connect/pending_connects.h"
 #include "connect/request.h"
 #include "engine/outcome.h"
-#include "errno_kept.h"
-#include "faults.h"
-#include "libc.h"
+#include "fault/faults.h"
+#include "fault/injection.h"
 #include "memory/memory.h"
-#include "process.h"
-#include "program_settings.h"
-#include "signals.h"
-#include "socket.h"
-#include "steering.h"
+#include "os/clock.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
+#include "os/program_settings.h"
+#include "os/signals.h"
+#include "os/socket.h"
+#include "process/process.h"
 
 namespace nextaddr {
 namespace {
@@ -134,7 +134,8 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
     }
     fault = draw_fault(fd, requested.address, requested);
     const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
-    if (briefly_connect(fd, address, length, settings.send_timeout, fault) == 0) {
+    const auto connect = [&] { return connect_with_fault(fd, address, length, fault); };
+    if (briefly(fd, settings.send_timeout, connect) == 0) {
       if (settings.is_steered) return 0;
       note_success(fd, requested.address, requested.port);
       if (began_us != 0) note_rtt(fd, requested.address, requested.port, now_us() - began_us);

@@ -5,21 +5,21 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "clock.h"
 #include "config.h"
 #include "connect/ipv6_only.h"
 #include "connect/walk.h"
-#include "deafness.h"
-#include "faults.h"
-#include "libc.h"
+#include "fault/faults.h"
+#include "fault/injection.h"
+#include "fault/run_counters.h"
+#include "log/report.h"
 #include "memory/memory.h"
-#include "own_connections.h"
-#include "pin.h"
-#include "process.h"
-#include "report.h"
-#include "run.h"
-#include "socket.h"
-#include "steering.h"
+#include "os/clock.h"
+#include "os/deafness.h"
+#include "os/libc.h"
+#include "os/own_connections.h"
+#include "os/pin.h"
+#include "os/socket.h"
+#include "process/process.h"
 
 namespace nextaddr {
 
@@ -352,9 +352,9 @@ Action ConnectOperation::release() {
   return attempts_.started(made, now_ms());
 }
 
-// SO_SNDTIMEO is asked for each time: the program may set it while the connect is under way.
-// connect(2) that does not wait: 0, EINPROGRESS, EINTR, or an error. A non-blocking socket's
-// returns at once; a blocking one's must be made to.
+// connect(2) that does not wait: 0, EINPROGRESS, EINTR, or an error. That of a non-blocking socket
+// returns at once; a blocking one must be made to. Its SO_SNDTIMEO is asked for each time, because
+// the program may set it while the connect is under way.
 int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   // No address of this host can be reached so: it was bound by another process, or a duplicate.
   if (!admit(to)) return ENETUNREACH;
@@ -362,9 +362,9 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   const socklen_t length = write_sockaddr(to, requested_, destination);
   const auto* address = reinterpret_cast<const sockaddr*>(&destination);
   const std::uint32_t sent_before = segments_sent(socket_);
-  const int result = is_non_blocking(socket_)
-                         ? connect_with_fault(socket_, address, length, fault)
-                         : briefly_connect(socket_, address, length, send_timeout(socket_), fault);
+  const auto connect = [&] { return connect_with_fault(socket_, address, length, fault); };
+  const int result =
+      is_non_blocking(socket_) ? connect() : briefly(socket_, send_timeout(socket_), connect);
   const int outcome = result == 0 ? 0 : errno;
   no_route_ = outcome == EHOSTUNREACH && segments_sent(socket_) == sent_before;
   return outcome;

@@ -17,7 +17,7 @@
 #include "engine/address.h"
 #include "engine/connect_attempts.h"
 #include "engine/host_table.h"
-#include "program_settings.h"
+#include "os/program_settings.h"
 
 namespace nextaddr {
 

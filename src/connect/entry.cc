@@ -5,19 +5,19 @@
 
 #include <cerrno>
 
-#include "arguments.h"
 #include "config.h"
 #include "connect/blocking.h"
 #include "connect/nonblocking.h"
 #include "connect/pending_connects.h"
 #include "connect/probes.h"
-#include "descriptors.h"
-#include "faults.h"
-#include "libc.h"
-#include "own_connections.h"
-#include "process.h"
-#include "program_settings.h"
-#include "socket.h"
+#include "fault/faults.h"
+#include "os/arguments.h"
+#include "os/descriptors.h"
+#include "os/libc.h"
+#include "os/own_connections.h"
+#include "os/program_settings.h"
+#include "os/socket.h"
+#include "process/process.h"
 
 namespace nextaddr {
 namespace {

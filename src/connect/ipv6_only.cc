@@ -6,9 +6,9 @@
 #include <atomic>
 #include <cstring>
 
-#include "errno_kept.h"
-#include "libc.h"
-#include "pin.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
+#include "os/pin.h"
 
 namespace nextaddr {
 namespace {

@@ -6,13 +6,13 @@
 #include "connect/pending_connects.h"
 #include "connect/request.h"
 #include "engine/outcome.h"
-#include "errno_kept.h"
-#include "faults.h"
-#include "libc.h"
+#include "fault/faults.h"
+#include "fault/injection.h"
 #include "memory/memory.h"
-#include "process.h"
-#include "signals.h"
-#include "steering.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
+#include "os/signals.h"
+#include "process/process.h"
 
 namespace nextaddr {
 

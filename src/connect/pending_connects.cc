@@ -10,19 +10,19 @@
 #include <cerrno>
 #include <cstring>
 
-#include "clock.h"
 #include "connect/probes.h"
 #include "connect/shared_connects.h"
-#include "descriptors.h"
-#include "errno_kept.h"
-#include "libc.h"
+#include "log/report.h"
 #include "memory/memory.h"
-#include "pin.h"
-#include "process.h"
-#include "report.h"
-#include "signals.h"
-#include "socket.h"
-#include "this_thread.h"
+#include "os/clock.h"
+#include "os/descriptors.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
+#include "os/pin.h"
+#include "os/signals.h"
+#include "os/socket.h"
+#include "os/this_thread.h"
+#include "process/process.h"
 
 namespace nextaddr {
 
@@ -113,7 +113,6 @@ using State = ConnectOperation::State;
 
 // Zero pages until used: neither the table nor a slot costs memory before it is needed.
 struct Table {
-  std::atomic<std::uint32_t> count;        // of activity::pending
   std::atomic<std::uint32_t> highest;      // slot ever taken
   std::atomic<std::uint32_t> lowest_free;  // slot, but for one that was freed just then
   // deadline_ms <= every slot's until_ms, but while scans_begun != scans_ended: then it is being
@@ -129,13 +128,14 @@ constinit std::atomic<Table*> the_table{nullptr};
 
 Table* table() { return the_table.load(std::memory_order_acquire); }
 
-// Null when there was no memory for it.
-// Beyond them none was ever taken.
+// Beyond these none was ever taken.
 std::size_t slots_in_use(const Table& all) {
   return std::min<std::size_t>(all.highest.load(std::memory_order_relaxed) + 1, kSlots);
 }
 
+// Null when there was no memory for it.
 Table* make_table() {
+  if (!activity::begin()) return nullptr;
   if (table() == nullptr) {
     void* memory = mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -148,12 +148,7 @@ Table* make_table() {
       munmap(memory, sizeof(Table));
     }
   }
-  Table* all = table();
-  // By each thread, because another that has made the table may not have come to this yet.
-  if (all != nullptr && activity::pending.load(std::memory_order_relaxed) == nullptr) {
-    activity::pending.store(&all->count, std::memory_order_release);
-  }
-  return all;
+  return table();
 }
 
 // The other processes may go on with it, from where it is now, unless it is over.
@@ -183,7 +178,7 @@ bool catch_up(Slot& slot) {
   const Stage stage = same ? shared.stage : Stage::kOver;
   slot.error = shared.error;
   if (stage == Stage::kLeftToKernel && slot.stage != stage) {
-    table()->count.fetch_sub(1, std::memory_order_relaxed);
+    activity::remove_connect();
   }
   slot.stage = stage;
   if (same) return true;
@@ -275,7 +270,7 @@ void empty(Table& all, Slot& slot, Ends ends) {
   if (all.slot_of[fd].load(std::memory_order_relaxed) == number_of(all, slot)) {
     all.slot_of[fd].store(0, std::memory_order_relaxed);
   }
-  if (slot.stage != Stage::kLeftToKernel) all.count.fetch_sub(1, std::memory_order_relaxed);
+  if (slot.stage != Stage::kLeftToKernel) activity::remove_connect();
   if (slot.shared != nullptr) {
     pass_on(slot, ends == Ends::kEverywhere ? Stage::kOver : slot.stage.load());
     slot.shared = nullptr;
@@ -346,7 +341,7 @@ ProgramView keep_failed(Table& all, Slot& slot, int error) {
 
 void leave_to_kernel(Table& all, Slot& slot) {
   slot.stage = Stage::kLeftToKernel;
-  all.count.fetch_sub(1, std::memory_order_relaxed);
+  activity::remove_connect();
   wait_until(all, slot, kNever);
 }
 
@@ -470,7 +465,7 @@ void publish(Table& all, Slot& slot, bool starting) {
   slot.cookie.store(slot.operation.cookie(), std::memory_order_relaxed);
   slot.first.store({slot.operation.requested(), slot.operation.began_us(), slot.operation.cookie(),
                     slot.operation.settings().is_steered});
-  all.count.fetch_add(1, std::memory_order_release);
+  activity::add_connect();
   note_change();
   if (!starting) set_deadline(all, slot, slot.operation.until_ms());
   // Whoever jumps out here leaves one that nobody finds until its socket is gone.
@@ -480,25 +475,15 @@ void publish(Table& all, Slot& slot, bool starting) {
 
 }  // namespace
 
-void note_dns_sockets(bool any) {
-  Table* all = any ? make_table() : table();
-  if (all == nullptr) return;
-  if (any) {
-    all->count.fetch_or(activity::kDnsSockets, std::memory_order_release);
-  } else {
-    all->count.fetch_and(~activity::kDnsSockets, std::memory_order_relaxed);
-  }
-}
-
 bool note_errand(bool begins) {
   Table* all = make_table();
   if (all == nullptr) return false;
   if (begins) {
-    all->count.fetch_add(1, std::memory_order_release);
+    activity::add_connect();
     // It wants to be looked at at once, which tells when next.
     lower_deadline(*all, now_ms());
   } else {
-    all->count.fetch_sub(1, std::memory_order_relaxed);
+    activity::remove_connect();
   }
   return true;
 }
@@ -717,7 +702,7 @@ ProgramView advance_connected(int fd) {
     all.slot_of[fd].compare_exchange_strong(none, number);
     return advance(fd);
   }
-  all.count.fetch_sub(1, std::memory_order_relaxed);
+  activity::remove_connect();
   note_free(all, *slot);
   learn_from_first(first, fd);
   return ProgramView::kNotOurs;

@@ -15,8 +15,9 @@
 #include <cstdint>
 #include <optional>
 
-#include "callable.h"
 #include "connect/connect_operation.h"
+#include "os/callable.h"
+#include "process/activity.h"
 
 namespace nextaddr {
 
@@ -27,43 +28,9 @@ enum class ProgramView : std::uint8_t {
   kFailed,   // an error waits for it, and the kernel no longer knows of it (take_error())
 };
 
-namespace activity {
-// How many connects are pending, beside the bit below; null until there is something. In memory
-// that a forked child finds empty.
-inline constinit std::atomic<const std::atomic<std::uint32_t>*> pending{nullptr};
-// The process has sockets that talk to a DNS server.
-inline constexpr std::uint32_t kDnsSockets = std::uint32_t{1} << 31;
-inline constinit std::atomic<std::uint32_t> changes{0};
-
-inline std::uint32_t now() {
-  const auto* count = pending.load(std::memory_order_acquire);
-  return count != nullptr ? count->load(std::memory_order_acquire) : 0;
-}
-// How many connects are pending now, errands included.
-inline std::uint32_t connects() { return now() & ~kDnsSockets; }
-}  // namespace activity
-
-// One load until the first connect, two afterwards: what every wait hook asks first.
-inline bool any_pending() { return activity::connects() != 0; }
-
-// The same for hooks that also look at what DNS sockets send and receive
-// (lookup/dns_answers.h).
-inline bool any_watched() { return activity::now() != 0; }
-
-// There are DNS sockets from now on, or they are looked at no more.
-void note_dns_sockets(bool any);
-
 // Something else is to be looked at now and then, as if a connect were pending (connect/probes.h);
-// or no more.
-// False when there is no memory to keep it.
+// or no more. False when there is no memory to keep it.
 bool note_errand(bool begins);
-
-// Counts what changes the meaning of events that a thread may be fetching right now: a connect
-// begins to be pending, or goes on to another attempt, or a sleeper is to be woken for one. Unequal
-// before and after a wait: what it found has to be looked through, because it may tell of an
-// attempt that is over.
-inline std::uint32_t changes() { return activity::changes.load(std::memory_order_acquire); }
-inline void note_change() { activity::changes.fetch_add(1, std::memory_order_acq_rel); }
 
 struct PendingSlot;
 

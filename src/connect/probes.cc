@@ -12,20 +12,20 @@
 #include <cerrno>
 #include <cstring>
 
-#include "clock.h"
 #include "config.h"
 #include "connect/pending_connects.h"
-#include "deafness.h"
 #include "engine/outcome.h"
 #include "engine/schedule.h"
-#include "errno_kept.h"
-#include "kernel.h"
-#include "libc.h"
 #include "memory/memory.h"
-#include "pin.h"
-#include "process.h"
-#include "signals.h"
-#include "socket.h"
+#include "os/clock.h"
+#include "os/deafness.h"
+#include "os/errno_kept.h"
+#include "os/kernel.h"
+#include "os/libc.h"
+#include "os/pin.h"
+#include "os/signals.h"
+#include "os/socket.h"
+#include "process/process.h"
 
 namespace nextaddr::probes {
 namespace {
@@ -317,9 +317,6 @@ std::uint64_t next_look(const Probe& probe, std::uint64_t now) {
   const std::uint64_t age = now - probe.began_ms;
   return std::min(now + std::clamp<std::uint64_t>(age / 8, 5, 100), probe.began_ms + kSilentMs);
 }
-
-// What has not been told yet when the program ends.
-__attribute__((destructor)) void on_exit() { look_after(); }
 
 }  // namespace
 

@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "engine/address.h"
-#include "program_settings.h"
+#include "os/program_settings.h"
 
 namespace nextaddr::probes {
 

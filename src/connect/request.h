@@ -5,7 +5,7 @@
 #include "connect/walk.h"
 #include "engine/address.h"
 #include "memory/memory.h"
-#include "process.h"
+#include "process/process.h"
 
 namespace nextaddr {
 

@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 
-#include "clock.h"
+#include "os/clock.h"
 
 namespace nextaddr {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <array>
 
-#include "clock.h"
-#include "pin.h"
+#include "os/clock.h"
+#include "os/pin.h"
 
 namespace nextaddr::walk {
 namespace {

@@ -10,8 +10,8 @@
 #include "connect/pending_connects.h"
 #include "connect/probes.h"
 #include "hooks/hook.h"
-#include "libc.h"
 #include "lookup/dns_answers.h"
+#include "os/libc.h"
 
 namespace {
 

@@ -2,11 +2,11 @@
 // outlive an attempt.
 #include "connect/entry.h"
 #include "connect/pending_connects.h"
-#include "errno_kept.h"
 #include "hooks/hook.h"
-#include "libc.h"
 #include "lookup/dns_answers.h"
-#include "program_settings.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
+#include "os/program_settings.h"
 #include "wait/epoll_waker.h"
 
 namespace {

@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include "hooks/hook.h"
-#include "libc.h"
-#include "sharing.h"
+#include "lifecycle/sharing.h"
+#include "os/libc.h"
 
 namespace libc = nextaddr::libc;
 using nextaddr::leave_sharing;

@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "connect/pending_connects.h"
-#include "errno_kept.h"
+#include "os/errno_kept.h"
 #include "wait/first_use.h"
 
 namespace nextaddr {

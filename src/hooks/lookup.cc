@@ -5,12 +5,12 @@
 #include <cerrno>
 
 #include "connect/pending_connects.h"
-#include "faults.h"
+#include "fault/faults.h"
 #include "hooks/hook.h"
-#include "libc.h"
-#include "names.h"
-#include "observe.h"
-#include "process.h"
+#include "lookup/learn.h"
+#include "lookup/static_hosts.h"
+#include "os/libc.h"
+#include "process/process.h"
 
 namespace libc = nextaddr::libc;
 using nextaddr::MayWait;

@@ -11,8 +11,8 @@
 #include "connect/pending_connects.h"
 #include "hooks/hook.h"
 #include "hooks/watched.h"
-#include "libc.h"
-#include "time64.h"
+#include "os/libc.h"
+#include "os/time64.h"
 
 namespace libc = nextaddr::libc;
 using nextaddr::any_pending;

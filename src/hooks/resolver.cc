@@ -4,8 +4,8 @@
 // The names with two underscores are those by which programs from before glibc 2.34 import them. No
 // header of libc but <resolv.h>, which renames them, declares any of these.
 #include "hooks/hook.h"
-#include "libc.h"
 #include "lookup/dns_answers.h"
+#include "os/libc.h"
 
 namespace libc = nextaddr::libc;
 

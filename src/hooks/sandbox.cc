@@ -6,9 +6,9 @@
 
 #include "connect/probes.h"
 #include "hooks/hook.h"
-#include "libc.h"
-#include "process.h"
-#include "sharing.h"
+#include "lifecycle/sharing.h"
+#include "os/libc.h"
+#include "process/process.h"
 
 NEXTADDR_HOOK int prctl(int option, ...) {
   // As libc does: four, however many there are.

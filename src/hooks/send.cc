@@ -6,15 +6,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "arguments.h"
 #include "connect/entry.h"
 #include "connect/pending_connects.h"
-#include "errno_kept.h"
 #include "hooks/hook.h"
 #include "hooks/watched.h"
-#include "libc.h"
-#include "program_settings.h"
-#include "time64.h"
+#include "os/arguments.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
+#include "os/program_settings.h"
+#include "os/time64.h"
 #include "wait/epoll_waker.h"
 
 namespace libc = nextaddr::libc;

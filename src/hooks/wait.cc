@@ -5,12 +5,12 @@
 // The variants of 64-bit time differ in the time they take, and in libc's function behind them.
 #include <optional>
 
-#include "clock.h"
 #include "connect/ipv6_only.h"
 #include "connect/pending_connects.h"
 #include "hooks/hook.h"
-#include "libc.h"
-#include "time64.h"
+#include "os/clock.h"
+#include "os/libc.h"
+#include "os/time64.h"
 #include "wait/epoll.h"
 #include "wait/epoll_registry.h"
 #include "wait/epoll_waker.h"

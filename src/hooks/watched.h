@@ -3,10 +3,10 @@
 // no frame.
 #pragma once
 
-#include "arguments.h"
 #include "connect/pending_connects.h"
 #include "hooks/first_use.h"
 #include "lookup/dns_answers.h"
+#include "os/arguments.h"
 
 namespace nextaddr {
 

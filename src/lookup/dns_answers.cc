@@ -9,20 +9,20 @@
 #include <cstring>
 #include <string_view>
 
-#include "arguments.h"
-#include "clock.h"
 #include "config.h"
-#include "connect/pending_connects.h"
 #include "engine/address.h"
 #include "engine/dns_message.h"
-#include "errno_kept.h"
-#include "libc.h"
-#include "observe.h"
-#include "pin.h"
-#include "process.h"
-#include "report.h"
-#include "signals.h"
-#include "socket.h"
+#include "log/report.h"
+#include "lookup/learn.h"
+#include "os/arguments.h"
+#include "os/clock.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
+#include "os/pin.h"
+#include "os/signals.h"
+#include "os/socket.h"
+#include "process/activity.h"
+#include "process/process.h"
 
 namespace nextaddr::dns {
 namespace {

@@ -18,7 +18,7 @@
 
 #include <cstddef>
 
-#include "descriptors.h"
+#include "os/descriptors.h"
 
 namespace nextaddr::dns {
 

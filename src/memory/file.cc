@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <string_view>
 
-#include "clock.h"
 #include "config.h"
-#include "kernel.h"
+#include "log/quiet_write.h"
 #include "memory/record.h"
-#include "process.h"
-#include "quiet_write.h"
+#include "os/clock.h"
+#include "os/kernel.h"
+#include "process/process.h"
 
 namespace nextaddr {
 namespace {

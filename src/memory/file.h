@@ -8,8 +8,8 @@
 #pragma once
 
 #include "engine/address_memory.h"
-#include "errno_kept.h"
-#include "signals.h"
+#include "os/errno_kept.h"
+#include "os/signals.h"
 
 namespace nextaddr {
 

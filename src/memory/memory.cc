@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <atomic>
 
-#include "clock.h"
 #include "config.h"
 #include "memory/file.h"
-#include "process.h"
-#include "socket.h"
+#include "os/clock.h"
+#include "os/socket.h"
+#include "process/process.h"
 
 namespace nextaddr {
 namespace {
@@ -52,9 +52,10 @@ bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
   return rtt_us != 0 && (rtt_us / 2 > saved_us || rtt_us < saved_us / 2);
 }
 
-// Round-trip times are saved when the process ends: no connect waits for that. Not a single system
-// call in a sandbox, which may permit nothing but to end by now.
-__attribute__((destructor)) void save_rtts() {
+}  // namespace
+
+void save_rtts() {
+  // Not a single system call in a sandbox, which may permit nothing but to end by now.
   if (sandbox() != Sandbox::kNone || !address_memory().may_hold_rtts() || !owns_memory()) return;
   address_memory().for_each([](AddressEntry& entry) {
     const std::uint32_t rtt_us = entry.health.rtt_us;
@@ -65,8 +66,6 @@ __attribute__((destructor)) void save_rtts() {
     address_memory().store(entry);
   });
 }
-
-}  // namespace
 
 void refresh_memory() {
   if (address_memory().usable()) read_memory_file(address_memory());

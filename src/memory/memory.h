@@ -21,6 +21,9 @@ namespace nextaddr {
 // A host with several addresses has been looked up: takes over what other processes know.
 void refresh_memory();
 
+// Saves the round-trip times of this process; when it ends, because no connect waits for that.
+void save_rtts();
+
 // How an address that is about to be asked stands.
 enum class Standing : std::uint8_t {
   kWell,       // asked in its place

@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "connect/pending_connects.h"
-#include "errno_kept.h"
-#include "kernel.h"
-#include "libc.h"
+#include "os/errno_kept.h"
+#include "os/kernel.h"
+#include "os/libc.h"
 #include "wait/epoll_registry.h"
 #include "wait/epoll_waker.h"
 #include "wait/sliced_wait.h"

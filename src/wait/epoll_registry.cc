@@ -8,12 +8,12 @@
 #include <cstring>
 #include <string_view>
 
-#include "arguments.h"
-#include "descriptors.h"
 #include "engine/text.h"
-#include "kernel.h"
-#include "process.h"
-#include "this_thread.h"
+#include "os/arguments.h"
+#include "os/descriptors.h"
+#include "os/kernel.h"
+#include "os/this_thread.h"
+#include "process/process.h"
 
 namespace nextaddr {
 namespace {

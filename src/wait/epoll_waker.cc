@@ -9,12 +9,12 @@
 #include <algorithm>
 #include <array>
 
-#include "clock.h"
 #include "connect/pending_connects.h"
-#include "errno_kept.h"
-#include "kernel.h"
-#include "libc.h"
-#include "process.h"
+#include "os/clock.h"
+#include "os/errno_kept.h"
+#include "os/kernel.h"
+#include "os/libc.h"
+#include "process/process.h"
 #include "wait/epoll_registry.h"
 
 namespace nextaddr {

@@ -6,9 +6,9 @@
 
 #include "connect/pending_connects.h"
 #include "engine/outcome.h"
-#include "errno_kept.h"
-#include "signals.h"
-#include "socket.h"
+#include "os/errno_kept.h"
+#include "os/signals.h"
+#include "os/socket.h"
 #include "wait/poll_select.h"
 
 namespace nextaddr {

@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <cstring>
 
-#include "arguments.h"
 #include "connect/pending_connects.h"
-#include "descriptors.h"
-#include "errno_kept.h"
-#include "libc.h"
+#include "os/arguments.h"
+#include "os/descriptors.h"
+#include "os/errno_kept.h"
+#include "os/libc.h"
 #include "wait/epoll_waker.h"
 #include "wait/sliced_wait.h"
 

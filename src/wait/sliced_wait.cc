@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "errno_kept.h"
+#include "os/errno_kept.h"
 #include "wait/epoll_waker.h"
 
 namespace nextaddr {

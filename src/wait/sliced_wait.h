@@ -10,10 +10,10 @@
 #include <cstdint>
 #include <ctime>
 
-#include "callable.h"
-#include "clock.h"
 #include "connect/pending_connects.h"
-#include "signals.h"
+#include "os/callable.h"
+#include "os/clock.h"
+#include "os/signals.h"
 
 namespace nextaddr {
 

@@ -46,20 +46,27 @@ configuration, place, request, again, *words = sys.argv[1:]
 with socket.create_server(("127.0.0.1", 0)) as free:
     port = free.getsockname()[1]
 
+def reached():
+    if place == "PORT":
+        return socket.create_connection(("127.0.0.1", port))
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(glob.glob(place)[0])
+    return client
+
 def ask():
     if "/" not in request.partition(" ")[0]:
         asked = subprocess.run(["sh", "-c", request], capture_output=True, text=True)
         return asked.stdout if asked.returncode == 0 else asked.stderr
-    with socket.socket(socket.AF_INET if place == "PORT" else socket.AF_UNIX) as client:
-        client.connect(("127.0.0.1", port) if place == "PORT" else place)
+    with reached() as client:
         client.sendall(f"GET {request} HTTP/1.0\\r\\n\\r\\n".encode())
         return client.makefile().read()
 
 def listens():
-    if place != "PORT":
-        return bool(glob.glob(place))
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
+    try:
+        reached().close()
+        return True
+    except (OSError, IndexError):
+        return False
 
 with tempfile.TemporaryDirectory() as directory:
     os.chmod(directory, 0o777)

@@ -10,7 +10,7 @@ import lab as labs
 from programs.faults import events_of, faults, made
 from programs.harness import HOST, address_lab, preload, run_shim, several, start, start_shim
 
-# What FaultCounters and the rest of src/run.h fit into.
+# What FaultCounters and the rest of src/fault/run_counters.h fit into.
 RUN_SIZE = 8192
 
 

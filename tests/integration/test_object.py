@@ -21,7 +21,7 @@ def names_of_map(path):
 @pytest.fixture
 def listed():
     """The names of the export map."""
-    return names_of_map(ROOT / "src" / "exports.map")
+    return names_of_map(ROOT / "src" / "hooks" / "exports.map")
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "engine/address.h"
-#include "engine/given_names.h"
 #include "engine/host_filter.h"
 #include "engine/outcome.h"
 #include "engine/port_list.h"
 #include "engine/settings.h"
+#include "engine/static_hosts.h"
 
 namespace nextaddr {
 namespace {

@@ -1,0 +1,49 @@
+// A duplicate of one of the program's sockets, for the microseconds of a step that changes it: the
+// program may close the descriptor in another thread meanwhile, and its number may be another
+// socket's the next moment, but a duplicate stays the socket it was made of.
+//
+// Must never outlive a step: a duplicate keeps the socket, and its epoll registrations, alive after
+// the program has closed it; nor get into a forked child. Whoever makes one holds back signals, and
+// the hooks of close(2) and its kin wait for the holder of the connect
+// (connect/pending_connects.h).
+#pragma once
+
+#include <cstdint>
+
+#include "os/signals.h"
+
+namespace nextaddr {
+
+// SO_COOKIE or something like it: tells this socket from a later one with the same descriptor
+// number; 0 when there is none.
+std::uint64_t socket_cookie(int fd);
+
+// The lowest number for a descriptor of ours beside `fd`, which is the program's.
+int lowest_own_number(int fd);
+
+class Pin {
+ public:
+  // Pins `fd`, if that still is the socket with this cookie. Where no descriptor is to be had, or
+  // in a sandbox, the step works on `fd` itself.
+  Pin(int fd, std::uint64_t cookie);
+  ~Pin();
+  Pin(const Pin&) = delete;
+  Pin& operator=(const Pin&) = delete;
+
+  // The descriptor to work on; -1 when the number has another socket by now, or none.
+  [[nodiscard]] int socket() const { return socket_; }
+
+ private:
+  const Uncancelled uncancelled_;
+  int socket_ = -1;
+  bool is_duplicate_ = false;
+};
+
+// Around a fork: no thread has a pin, or makes one, when the child comes into being, which would
+// keep it and with it a connection of its parent's. Waits for the microseconds that one lasts.
+void hold_pins_back();
+void let_pins_be();
+// In the child, where no other thread is left.
+void forget_pins_of_parent();
+
+}  // namespace nextaddr

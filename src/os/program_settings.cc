@@ -1,0 +1,128 @@
+#include "os/program_settings.h"
+
+#include <netinet/tcp.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "os/arguments.h"
+#include "os/clock.h"
+#include "os/descriptors.h"
+#include "os/libc.h"
+#include "os/socket.h"
+
+namespace nextaddr {
+namespace {
+
+constinit std::atomic<bool> fastopen_connect{false};
+constinit std::atomic<bool> send_timeout_used{false};
+constinit std::atomic<bool> options_kept{false};
+constinit std::atomic<bool> sockets_bound{false};
+constinit std::atomic<bool> sockets_steered{false};
+
+// Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
+// after a connect getsockname(2) names ports that connect(2) has chosen.
+constinit DescriptorSet bound_numbers{};
+// The same of those whose port the program has named.
+constinit DescriptorSet port_numbers{};
+
+// Those of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
+constinit DescriptorSet option_numbers{};
+
+bool take(DescriptorSet& numbers, int fd) {
+  if (!numbers.has(fd)) return false;
+  numbers.remove(fd);
+  return true;
+}
+
+void note(std::atomic<bool>& flag) { flag.store(true, std::memory_order_relaxed); }
+bool is_noted(const std::atomic<bool>& flag) { return flag.load(std::memory_order_relaxed); }
+
+in_port_t port_of(const sockaddr_in6& address) { return address.sin6_port; }
+static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+
+// What TCP_MAXSEG tells where none is set (TCP_MSS_DEFAULT in the kernel).
+constexpr int kUnlimitedSegment = 536;
+
+}  // namespace
+
+void note_option(int fd, int level, int name) {
+  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) note(fastopen_connect);
+  if ((level == IPPROTO_TCP && (name == TCP_MAXSEG || name == TCP_WINDOW_CLAMP)) ||
+      (level == SOL_SOCKET && name == SO_PEEK_OFF)) {
+    note(options_kept);
+    option_numbers.add(fd);
+  }
+  // Both names of it: the second is the one with 64-bit time on 32-bit machines.
+  if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
+    note(send_timeout_used);
+  }
+  if (level == SOL_SOCKET &&
+      (name == SO_MARK || name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX)) {
+    note(sockets_steered);
+  }
+}
+
+void note_bind(int fd, const sockaddr* address, socklen_t length) {
+  if (!may_be_read(address) || length < sizeof(sockaddr_in)) return;
+  Endpoint bound;
+  if (!read_sockaddr(address, length, bound)) return;
+  if (!is_unspecified(bound.address)) note(sockets_steered);
+  note(sockets_bound);
+  (bound.port != 0 ? port_numbers : bound_numbers).add(fd);
+}
+
+bool fastopen_connect_was_used() { return is_noted(fastopen_connect); }
+
+void look_for_send_timeout(int fd) {
+  if (is_set(send_timeout(fd))) note(send_timeout_used);
+}
+
+ProgramSettings ProgramSettings::of(int fd, bool waits) {
+  ProgramSettings settings;
+  if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
+  if (is_noted(options_kept)) settings.read_options(fd);
+  if (is_noted(sockets_steered)) settings.is_steered = nextaddr::is_steered(fd);
+  if (!is_noted(sockets_bound)) return settings;
+  settings.has_own_port = take(port_numbers, fd);
+  if (take(bound_numbers, fd)) {
+    settings.bound_length = sizeof settings.bound;
+    auto* address = reinterpret_cast<sockaddr*>(&settings.bound);
+    if (getsockname(fd, address, &settings.bound_length) != 0) settings.bound = {};
+  }
+  return settings;
+}
+
+// After a connect, one that has failed too, the kernel tells values of its own. Without one what it
+// tells is the program's, whichever duplicate of the descriptor that was set by.
+void ProgramSettings::read_options(int fd) {
+  const bool is_fresh = was_never_connected(fd);
+  if (!is_fresh && !option_numbers.has(fd)) return;
+  max_segment = option_value(fd, IPPROTO_TCP, TCP_MAXSEG);
+  if (max_segment == kUnlimitedSegment) max_segment = 0;
+  window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
+  peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
+  // It was set on an earlier socket of this number.
+  if (is_fresh && max_segment == 0 && window_clamp == 0 && peek_offset == -1) {
+    option_numbers.remove(fd);
+  }
+}
+
+bool ProgramSettings::put_back(int socket) const {
+  if (max_segment != 0) {
+    libc::setsockopt(socket, IPPROTO_TCP, TCP_MAXSEG, &max_segment, sizeof max_segment);
+  }
+  if (window_clamp != 0) {
+    libc::setsockopt(socket, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window_clamp, sizeof window_clamp);
+  }
+  if (peek_offset != -1) {
+    libc::setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &peek_offset, sizeof peek_offset);
+  }
+  if (port_of(bound) == 0) return true;
+  // A port that the program has named stays by itself; then bind(2) answers EINVAL. (getsockname(2)
+  // does not tell: it goes on naming a port that is the socket's no more.)
+  const auto* address = reinterpret_cast<const sockaddr*>(&bound);
+  return libc::bind(socket, address, bound_length) == 0 || errno == EINVAL;
+}
+
+}  // namespace nextaddr

@@ -1,0 +1,48 @@
+// The one word by which hooks of calls that programs make all the time learn whether there is
+// anything to look at: connects that are pending (connect/pending_connects.h), and DNS sockets
+// (lookup/dns_answers.h). Async-signal-safe, no lock.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace nextaddr {
+
+namespace activity {
+// Null until there is something. In memory that a forked child finds empty.
+inline constinit std::atomic<std::atomic<std::uint32_t>*> word{nullptr};
+// The process has sockets that talk to a DNS server; the other bits count pending connects.
+inline constexpr std::uint32_t kDnsSockets = std::uint32_t{1} << 31;
+inline constinit std::atomic<std::uint32_t> changes{0};
+
+inline std::uint32_t now() {
+  const auto* present = word.load(std::memory_order_acquire);
+  return present != nullptr ? present->load(std::memory_order_acquire) : 0;
+}
+// How many connects are pending now, errands included.
+inline std::uint32_t connects() { return now() & ~kDnsSockets; }
+
+// From now on there is a word. False when there is no memory for it.
+bool begin();
+// One more is pending, or one less. Only after begin().
+void add_connect();
+void remove_connect();
+}  // namespace activity
+
+// One load until the first connect, two afterwards: what every wait hook asks first.
+inline bool any_pending() { return activity::connects() != 0; }
+
+// The same for hooks that also look at what DNS sockets send and receive.
+inline bool any_watched() { return activity::now() != 0; }
+
+// There are DNS sockets from now on, or they are looked at no more.
+void note_dns_sockets(bool any);
+
+// Counts what changes the meaning of events that a thread may be fetching right now: a connect
+// begins to be pending, or goes on to another attempt, or a sleeper is to be woken for one. Unequal
+// before and after a wait: what it found has to be looked through, because it may tell of an
+// attempt that is over.
+inline std::uint32_t changes() { return activity::changes.load(std::memory_order_acquire); }
+inline void note_change() { activity::changes.fetch_add(1, std::memory_order_acq_rel); }
+
+}  // namespace nextaddr
