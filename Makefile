@@ -97,19 +97,18 @@ INTEGRATED := all programs reach $(BENCH_PROGRAMS)
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
 
-# What programs call all the time, and a healthy connect, is built for speed, everything else for size. It has few loops
-# of more than some rounds, so that to align them is worth less than the room it takes.
-QUICK := $(addprefix src/,hooks/connect.cc hooks/close.cc hooks/send.cc hooks/receive.cc hooks/wait.cc os/libc.cc connect/entry.cc connect/blocking.cc connect/nonblocking.cc wait/epoll_registry.cc os/socket.cc) \
-	$(addprefix src/engine/,address.cc host_table.cc)
+# What programs call all the time, and a healthy connect, is built for speed, everything else for size: these files say so.
+# They have few loops of more than some rounds, so that to align them is worth less than the room it takes.
+QUICK := $(shell grep -l '^// Built for speed' $(SOURCES))
 $(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
 	@mkdir -p $(@D)
 	@$(CXX) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/exports.map: src/hooks/exports.map Makefile
+$(BUILD)/exports.map: src/hooks/exports.map src/os/libc_functions.inc Makefile
 	@mkdir -p $(@D)
-	@$(CXX) $(TARGET) -E -P -x c $< -o $@
+	@$(CXX) $(TARGET) -Isrc -E -P -x c $< -o $@
 
 # link_platforms DIRECTORY ARCHITECTURE: lets one LD_PRELOAD be right for programs of this machine's
 # architecture and of that one. musl does not know $PLATFORM, and takes it for the name of a directory.

@@ -1,3 +1,4 @@
+// Built for speed: every healthy connect comes by.
 #include "connect/nonblocking.h"
 
 #include <cerrno>

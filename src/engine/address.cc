@@ -1,3 +1,4 @@
+// Built for speed: every connect and lookup comes by.
 #include "engine/address.h"
 
 #include <arpa/inet.h>

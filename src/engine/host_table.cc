@@ -1,3 +1,4 @@
+// Built for speed: every lookup comes by.
 #include "engine/host_table.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Built for speed: programs make these calls all the time.
+//
 // What ends the use of a descriptor's number: close(2), dup2(2) and their kin. A connect that is
 // pending on it is forgotten before, so that no step of another thread works on its socket any
 // more: a step keeps the socket and its epoll registrations alive (pin.h), and the program may get

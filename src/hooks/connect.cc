@@ -1,3 +1,5 @@
+// Built for speed: programs make these calls all the time.
+//
 // connect(2), and the alias by which old programs import it; bind(2), whose choice of a port must
 // outlive an attempt.
 #include "connect/entry.h"

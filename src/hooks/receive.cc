@@ -1,3 +1,5 @@
+// Built for speed: programs make these calls all the time.
+//
 // What receives, and getpeername(2): for programs that do so without having waited for their
 // connect; and for those that receive answers of a DNS server.
 //

@@ -1,3 +1,5 @@
+// Built for speed: programs make these calls all the time.
+//
 // What sends: by TCP Fast Open, which connects, or without having waited for a connect; and what is
 // sent to a DNS server. And the options of sockets, of which only the names are looked at.
 //

@@ -1,3 +1,5 @@
+// Built for speed: programs make these calls all the time.
+//
 // The waits: poll(2), select(2) and their variants, and SO_ERROR, by which programs learn a
 // connect's result. With no connect under way each costs a few atomic loads, and a timed one a look
 // at the coarse clock; never a system call.

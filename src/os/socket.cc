@@ -1,3 +1,4 @@
+// Built for speed: every healthy connect comes by.
 #include "os/socket.h"
 
 #include <netinet/in.h>

@@ -1,3 +1,4 @@
+// Built for speed: each wait with events comes by.
 #include "wait/epoll_registry.h"
 
 #include <fcntl.h>
