@@ -1,3 +1,5 @@
+// Longer than other files: it is one state machine, and each of its steps may lead to each other
+// one.
 #include "engine/connect_attempts.h"
 
 #include <algorithm>

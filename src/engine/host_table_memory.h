@@ -1,0 +1,409 @@
+// How the host table lies in memory that processes share, and what a reader without the lock makes
+// of it. Whoever reads must come to an end and stay within bounds whatever is written there. Only
+// for host_table.cc.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <tuple>
+
+#include "engine/host_table.h"
+#include "engine/text.h"
+
+namespace nextaddr {
+
+namespace host_table {
+
+using Word = std::atomic<std::uint32_t>;
+using Offset = std::uint32_t;  // index of a word in a half; 0 means none
+
+// 8 MiB a half: about 60,000 hosts with two addresses each. Untouched pages cost nothing.
+inline constexpr std::size_t kHalfWords = std::size_t{2} << 20;
+inline constexpr std::size_t kBuckets = std::size_t{1} << 16;
+// 8 MiB of marks, of which only those that were made cost memory: room for half a million
+// addresses. Beyond that some are failed over less than they might be.
+inline constexpr std::size_t kDoorways = std::size_t{1} << 17;
+inline constexpr std::size_t kDoors = 8;  // of one doorway, a cache line
+inline constexpr std::size_t kDoorwaysOfPage = 64;
+inline constexpr std::size_t kDoorPages = kDoorways / kDoorwaysOfPage;
+
+// A record: these words, then the name, the set of walked positions, and one entry for each
+// address.
+enum RecordWord : Offset {
+  kHash,
+  kShape,
+  kState,
+  kLastUse,  // how full the half was when the host was last looked up or connected to
+  kNextHost,
+  kWalkPid,
+  kWalkTime,
+  kPrint,  // of the set of its addresses
+  kPorts,  // those that lookups of the host named, two in a word
+  kRecordHeader = kPorts + 2
+};
+// An entry: four words of address, then these.
+enum EntryWord : Offset { kScope = 4, kNextEntry, kOwner, kEntryWords };
+
+// kState bits.
+inline constexpr std::uint32_t kLive = 1;       // not superseded by a newer lookup
+inline constexpr std::uint32_t kLeftAlone = 2;  // --only or --skip exclude it on every port
+
+// A mark that no set of addresses has: whoever had this address, it is failed over no more.
+inline constexpr std::uint32_t kShut = ~std::uint32_t{0};
+
+// In the place of how many hosts there are: nothing that is learned counts.
+inline constexpr std::uint32_t kAllClosed = ~std::uint32_t{0};
+
+// What the kernel makes of a futex whose owner has died (FUTEX_OWNER_DIED).
+inline constexpr std::uint32_t kOwnerDied = 0x4000'0000;
+
+inline constexpr std::size_t kMaxPorts = std::size_t{kRecordHeader - kPorts} * 2;
+using Ports = std::array<std::uint16_t, kMaxPorts>;
+
+// Uses are told apart this finely, so that a host in steady use is written to rarely.
+inline constexpr std::size_t kUseSteps = 256;
+inline constexpr std::size_t kUseStep = kHalfWords / kUseSteps;
+
+// A walk ends this long after its last connect.
+inline constexpr std::uint32_t kWalkWindowMs = 10'000;
+
+// Ends a walk through memory somebody else may have written into a loop.
+inline constexpr std::uint32_t kMaxSteps = 1u << 17;
+// Address comparisons one intersection may cost, about 10 ms; beyond it nothing is shared.
+inline constexpr std::uint32_t kMaxComparisons = 8u << 20;
+
+inline constexpr std::size_t kMaxName = std::tuple_size_v<NameBuffer>;
+
+// What one question has cost so far, in as many walks as it took.
+struct Effort {
+  std::uint32_t steps = 0;
+  std::uint32_t comparisons = 0;
+};
+
+inline std::uint32_t mix(std::uint32_t hash, std::uint32_t value) {
+  hash = (hash ^ value) * 0x9e3779b1u;
+  return hash ^ (hash >> 15);
+}
+
+inline std::uint32_t hash_of(std::string_view host) {
+  std::uint32_t hash = 0;
+  for (const char c : host) hash = mix(hash, static_cast<unsigned char>(lower_case(c)));
+  return hash;
+}
+
+// Of one address; those of a set add up to its print, in whatever order they come.
+inline std::uint32_t print_of(std::uint32_t seed, const Address& address) {
+  for (const std::uint32_t word : address.words) seed = mix(seed, word);
+  return mix(seed, address.scope);
+}
+
+// Neither 0, which marks nothing, nor odd: so are the marks of hosts, and kShut.
+constexpr std::uint32_t as_mark(std::uint32_t sum) {
+  const std::uint32_t even = sum & ~std::uint32_t{1};
+  return even != 0 ? even : 2;
+}
+
+constexpr bool is_of_host(std::uint32_t mark) { return mark % 2 != 0 && mark != kShut; }
+
+inline std::uint32_t mark_of_host(std::uint32_t seed, std::string_view host) {
+  for (const char c : host) seed = mix(seed, static_cast<unsigned char>(lower_case(c)));
+  return (seed | 1) != kShut ? seed | 1 : 1;
+}
+
+inline std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < addresses.size(); ++i) sum += print_of(seed, addresses[i]);
+  return as_mark(sum);
+}
+
+constexpr Offset words_for_bytes(std::size_t bytes) { return static_cast<Offset>((bytes + 3) / 4); }
+constexpr Offset words_for_bits(std::size_t bits) { return static_cast<Offset>((bits + 31) / 32); }
+
+constexpr std::uint32_t shape(std::size_t count, std::size_t name_length) {
+  return static_cast<std::uint32_t>(count << 16 | name_length);
+}
+
+constexpr Offset record_words(std::size_t count, std::size_t name_length) {
+  return kRecordHeader + words_for_bytes(name_length) + words_for_bits(count) +
+         static_cast<Offset>(count) * kEntryWords;
+}
+
+}  // namespace host_table
+
+using namespace host_table;
+
+// The marks of the addresses with one hash: in each door the tag of an address, and below it its
+// mark. They are filled from the first on, and never emptied.
+class alignas(64) HostTable::Doorway {
+ public:
+  // Who had this address has it no more, or is not known: `mark` is the print of the set that it
+  // was in, or the mark of the host. By whoever comes, without a lock.
+  void close(std::uint32_t tag, std::uint32_t mark) {
+    for (Door& door : doors_) {
+      std::uint64_t before = door.load(std::memory_order_relaxed);
+      for (;;) {
+        if (before == kAllShut) return;
+        const bool mine = before >> 32 == tag;
+        if (before != 0 && !mine) break;
+        if (mine && (mark_of(before) == mark || mark_of(before) == kShut)) return;
+        const std::uint64_t after = std::uint64_t{tag} << 32 | (mine ? kShut : mark);
+        if (door.compare_exchange_weak(before, after, std::memory_order_release,
+                                       std::memory_order_relaxed)) {
+          return;
+        }
+      }
+    }
+    doors_[kDoors - 1].store(kAllShut, std::memory_order_release);
+  }
+
+  // What close() was told of this address; 0: nothing. kShut: of several, or there was no room.
+  [[nodiscard]] std::uint32_t mark(std::uint32_t tag) const {
+    if (doors_[kDoors - 1].load(std::memory_order_acquire) == kAllShut) return kShut;
+    for (const Door& door : doors_) {
+      const std::uint64_t here = door.load(std::memory_order_acquire);
+      if (here == 0) return 0;
+      if (here >> 32 == tag) return mark_of(here);
+    }
+    return 0;
+  }
+
+  // All that is closed there is closed here, too.
+  void merge(const Doorway& other) {
+    for (const Door& theirs : other.doors_) {
+      const std::uint64_t door = theirs.load(std::memory_order_acquire);
+      if (door == kAllShut) {
+        doors_[kDoors - 1].store(kAllShut, std::memory_order_release);
+      } else if (door != 0) {
+        close(static_cast<std::uint32_t>(door >> 32), mark_of(door));
+      }
+    }
+  }
+
+ private:
+  using Door = std::atomic<std::uint64_t>;
+  // No tag is 0.
+  static constexpr std::uint64_t kAllShut = kShut;
+  static std::uint32_t mark_of(std::uint64_t door) { return static_cast<std::uint32_t>(door); }
+
+  Door doors_[kDoors];
+};
+
+struct HostTable::Memory {
+  struct Half {
+    Word used;  // words taken; word 0 is never used, so that offset 0 means none
+    Word address_buckets[kBuckets];
+    Word host_buckets[kBuckets];
+    Word words[kHalfWords];
+  };
+  Word lock;       // the writer's thread id
+  Word building;   // generation being written; differs from `published` only during compaction
+  Word published;  // generation to read
+  Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
+  Word seed;       // of marks
+  Word shared;     // 1: another process has this memory, too
+  // A bit for each page of doorways that has marks: to look at the others would make memory of
+  // them.
+  Word door_pages[kDoorPages / 32];
+  Half halves[2];
+  Doorway doorways[kDoorways];
+
+  static std::size_t doorway_of(const Address& address) { return hash_of(address) % kDoorways; }
+  [[nodiscard]] bool has_marks(std::size_t page) const {
+    return (door_pages[page / 32].load(std::memory_order_acquire) >> page % 32 & 1) != 0;
+  }
+  void note_marks(std::size_t page) {
+    door_pages[page / 32].fetch_or(1u << page % 32, std::memory_order_acq_rel);
+  }
+  // Noted on both sides, because a copy may be put in the place of all this in between (sharing.h).
+  void close_door(const Address& address, std::uint32_t mark) {
+    const std::size_t doorway = doorway_of(address);
+    note_marks(doorway / kDoorwaysOfPage);
+    doorways[doorway].close(tag(address), mark);
+    note_marks(doorway / kDoorwaysOfPage);
+  }
+  [[nodiscard]] std::uint32_t mark(const Address& address) const {
+    const std::size_t doorway = doorway_of(address);
+    return has_marks(doorway / kDoorwaysOfPage) ? doorways[doorway].mark(tag(address)) : 0;
+  }
+  [[nodiscard]] std::uint32_t tag(const Address& address) const {
+    return as_mark(print_of(seed.load(std::memory_order_relaxed), address));
+  }
+};
+
+// Bounded access to one half. Nothing read through it is assumed to be consistent.
+class HostTable::Reader {
+ public:
+  Reader(Memory& memory, std::uint32_t generation)
+      : memory_(memory), half_(memory.halves[generation & 1]), generation_(generation) {}
+
+  explicit Reader(Memory& memory)
+      : Reader(memory, memory.published.load(std::memory_order_acquire)) {}
+
+  // What was read so far is what had been written: the half has not been reused meanwhile.
+  [[nodiscard]] bool valid() const {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    const std::uint32_t building = memory_.building.load(std::memory_order_relaxed);
+    return building - generation_ <= 1;
+  }
+
+  [[nodiscard]] std::uint32_t generation() const { return generation_; }
+
+  // The walk that began at `first` of this bucket has met all holders. Otherwise a host may have
+  // been remembered anew in front of it, and then forgotten behind it.
+  [[nodiscard]] bool met_all(const Word& bucket, Offset first) const {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return bucket.load(std::memory_order_relaxed) == first &&
+           memory_.published.load(std::memory_order_relaxed) == generation_;
+  }
+
+  Word& word(Offset offset) const { return half_.words[offset % kHalfWords]; }
+  [[nodiscard]] std::uint32_t at(Offset offset) const {
+    return word(offset).load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] Offset follow(Offset offset) const {
+    return word(offset).load(std::memory_order_acquire);
+  }
+
+  [[nodiscard]] std::size_t count(Offset record) const {
+    return std::min<std::size_t>(at(record + kShape) >> 16, kMaxAddresses);
+  }
+  [[nodiscard]] std::size_t name_length(Offset record) const {
+    return std::min<std::size_t>(at(record + kShape) & 0xffff, kMaxName);
+  }
+  [[nodiscard]] std::uint32_t state(Offset record) const { return at(record + kState); }
+  [[nodiscard]] Offset walked(Offset record) const {
+    return record + kRecordHeader + words_for_bytes(name_length(record));
+  }
+  [[nodiscard]] Offset entry(Offset record, std::size_t position) const {
+    return walked(record) + words_for_bits(count(record)) +
+           static_cast<Offset>(position) * kEntryWords;
+  }
+  [[nodiscard]] Address address(Offset entry) const {
+    return {{at(entry), at(entry + 1), at(entry + 2), at(entry + 3)}, at(entry + kScope)};
+  }
+  std::string_view name(Offset record, NameBuffer& buffer) const {
+    const std::size_t length = name_length(record);
+    for (std::size_t i = 0; i < length; ++i) {
+      const std::uint32_t four = at(record + kRecordHeader + static_cast<Offset>(i / 4));
+      buffer[i] = static_cast<char>(four >> (i % 4 * 8));
+    }
+    return {buffer.data(), length};
+  }
+
+  Word& address_bucket(const Address& address) const {
+    return half_.address_buckets[hash_of(address) % kBuckets];
+  }
+  Word& host_bucket(std::uint32_t hash) const { return half_.host_buckets[hash % kBuckets]; }
+
+  // The first entry at or after `entry` of its chain that holds `address` for a live host, or 0.
+  Offset holder(Offset entry, const Address& wanted, std::uint32_t& steps) const {
+    while (entry != 0 && steps++ < kMaxSteps) {
+      if (address(entry) == wanted && (state(at(entry + kOwner)) & kLive) != 0) return entry;
+      entry = follow(entry + kNextEntry);
+    }
+    return 0;
+  }
+
+  // All who ever had this address are known and have it, but for such as had the same addresses as
+  // the host of this record, or as are among the holders that a walk from `first` meets.
+  [[nodiscard]] bool is_open(const Address& address, Offset record, Offset first,
+                             std::uint32_t& steps) const {
+    const std::uint32_t mark = memory_.mark(address);
+    if (mark == 0 || mark == at(record + kPrint)) return true;
+    return is_of_host(mark) && is_met(mark, address, first, steps);
+  }
+
+  [[gnu::cold, gnu::noinline]] bool is_met(std::uint32_t mark, const Address& address, Offset first,
+                                           std::uint32_t& steps) const {
+    const std::uint32_t seed = memory_.seed.load(std::memory_order_relaxed);
+    NameBuffer buffer{};
+    for (Offset entry = first; (entry = holder(entry, address, steps)) != 0;
+         entry = follow(entry + kNextEntry)) {
+      if (mark_of_host(seed, name(at(entry + kOwner), buffer)) == mark) return true;
+    }
+    return false;
+  }
+
+  [[nodiscard]] Ports ports(Offset record) const {
+    Ports ports{};
+    for (std::size_t i = 0; i < kMaxPorts; ++i) {
+      const std::uint32_t two = at(record + kPorts + static_cast<Offset>(i / 2));
+      ports[i] = static_cast<std::uint16_t>(two >> (i % 2 * 16));
+    }
+    return ports;
+  }
+
+  void note_use(Offset record) const {
+    const Offset used = half_.used.load(std::memory_order_relaxed);
+    if (used - at(record + kLastUse) < kUseStep || !valid()) return;
+    word(record + kLastUse).store(used, std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] std::size_t position_of(Offset record, const Address& wanted) const {
+    const std::size_t addresses = count(record);
+    for (std::size_t i = 0; i < addresses; ++i) {
+      if (address(entry(record, i)) == wanted) return i;
+    }
+    return PositionSet::kNone;
+  }
+
+  // Removes from `candidates`, positions of `record`, every address that `other` lacks.
+  bool keep_common(Offset record, Offset other, PositionSet& candidates,
+                   std::uint32_t& cost) const {
+    for (std::size_t i = candidates.next(0); i != PositionSet::kNone; i = candidates.next(i + 1)) {
+      const Address wanted = address(entry(record, i));
+      if (++cost > kMaxComparisons) return false;
+      // Names of one service mostly share one list: look at the same position first.
+      if (i < count(other) && address(entry(other, i)) == wanted) continue;
+      cost += static_cast<std::uint32_t>(count(other));
+      if (position_of(other, wanted) == PositionSet::kNone) candidates.remove(i);
+    }
+    return true;
+  }
+
+  // HostTable::destinations(), for a walk that begins at `first`.
+  bool destinations(Offset first, const Address& requested, std::uint16_t port,
+                    const HostFilter& filter, Effort& effort, DestinationList& out) const {
+    Offset record = 0;
+    NameBuffer buffer{};
+    for (Offset entry = first; (entry = holder(entry, requested, effort.steps)) != 0;
+         entry = follow(entry + kNextEntry)) {
+      const Offset other = at(entry + kOwner);
+      if ((state(other) & kLeftAlone) != 0 || filter.leaves_alone(name(other, buffer), port)) {
+        return false;
+      }
+      note_use(other);
+      if (record == 0) {
+        record = other;
+        const std::size_t addresses = count(record);
+        out = {};
+        for (std::size_t i = 0; i < addresses; ++i) {
+          const Address each = address(this->entry(record, i));
+          out.candidates.add(i);
+          if (!each.is_ipv4()) out.ipv6.add(i);
+          if (each == requested) out.requested = static_cast<std::uint16_t>(i);
+        }
+      } else if (!keep_common(record, other, out.candidates, effort.comparisons)) {
+        return false;
+      }
+    }
+    if (record == 0 || effort.steps >= kMaxSteps || !out.candidates.has(out.requested) ||
+        !is_open(requested, record, first, effort.steps)) {
+      return false;
+    }
+    out.generation = generation_;
+    out.record = record;
+    return true;
+  }
+
+ protected:
+  Memory& memory_;
+  Memory::Half& half_;
+  std::uint32_t generation_;
+};
+
+}  // namespace nextaddr

@@ -1,0 +1,36 @@
+// The DNS queries of this process that wait for an answer. A full table forgets the oldest, and
+// then knows for a while that an answer it does not know may be one to that. No lock is waited for.
+// Async-signal-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/address.h"
+#include "engine/dns_message.h"
+
+namespace nextaddr::dns {
+
+inline constexpr std::size_t kLongestName = 255;
+
+// This question has been put to the server, by the socket that has this cookie (os/pin.h).
+void remember_query(int fd, std::uint64_t cookie, const Endpoint& server,
+                    const DnsQuestion& question);
+
+// kUnknown: it may be the answer to a query that is not known any more, or that is being looked at.
+enum class Match : std::uint8_t { kNone, kFound, kUnknown };
+
+// Takes the query away that this is the answer to.
+Match take_query(std::uint64_t cookie, const Endpoint& server, const DnsQuestion& question);
+
+// The same question may have been put to other servers, or once more by another socket: the program
+// has its answer.
+void forget_repetitions(const DnsQuestion& question);
+
+// A query that left by this descriptor waits.
+bool any_waits_on(int fd);
+
+// In the child of a fork.
+void forget_queries();
+
+}  // namespace nextaddr::dns
