@@ -215,20 +215,9 @@ State ConnectOperation::carry_out(Action action) {
         action = ask(action);
         break;
       case Kind::kDeliver:
-        // It is next connected to the requested address, by leave_to_kernel() or the program.
-        if (!take_back_for(requested_.address)) {
-          action = attempts_.seen(SocketPhase::kConnected, now_ms());
-          break;
-        }
-        if (!untouched_) restore();
-        admit(requested_.address);
-        remember(action);
-        if (connects_have_faults()) lift_fault(socket_);
-        if (attempts_.log().attempts() > 1) {
-          host_table().note_exhausted(list_, own_pid(), static_cast<std::uint32_t>(now_ms()));
-        }
-        conclude();
-        return state();
+        if (give_up(action)) return state();
+        action = attempts_.seen(SocketPhase::kConnected, now_ms());
+        break;
       case Kind::kConnected:
         conclude();
         return state();
@@ -247,6 +236,21 @@ State ConnectOperation::carry_out(Action action) {
         return state();
     }
   }
+}
+
+// Nobody is left to ask. The socket is next connected to the requested address, by
+// leave_to_kernel() or the program. False: it is connected by now.
+bool ConnectOperation::give_up(const Action& action) {
+  if (!take_back_for(requested_.address)) return false;
+  if (!untouched_) restore();
+  admit(requested_.address);
+  remember(action);
+  if (connects_have_faults()) lift_fault(socket_);
+  if (attempts_.log().attempts() > 1) {
+    host_table().note_exhausted(list_, own_pid(), static_cast<std::uint32_t>(now_ms()));
+  }
+  conclude();
+  return true;
 }
 
 Action ConnectOperation::plan() {

@@ -109,6 +109,7 @@ class ConnectOperation {
   };
 
   State carry_out(Action action);
+  bool give_up(const ConnectAttempts::Action& action);
   Action plan();
   Action connect_to(const Action& action);
   Action release();

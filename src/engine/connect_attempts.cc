@@ -321,7 +321,11 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     return with_silence({Kind::kWait, Lesson::kSilent, position_, position_}, now_ms);
   }
   next_look_ms_ = now_ms + look_every_ms(ms_between(last_probe_ms_, now_ms));
-  if (!limits_.probes || probes_ == kMostProbes) return wait();
+  return limits_.probes && probes_ < kMostProbes ? next_probe(now_ms) : wait();
+}
+
+// The attempt goes on, and there is room for one more probe beside it.
+Action ConnectAttempts::next_probe(std::uint64_t now_ms) {
   if (last_wait_ms_ != 0 && now_ms >= ask_again_ms_) {
     ask_again_ms_ = now_ms + kAskAgainMs;
     if (!is_probed(requested_)) {

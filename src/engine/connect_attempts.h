@@ -233,6 +233,7 @@ class ConnectAttempts {
   Action go_on(std::uint64_t now_ms);
   Action look_again(std::uint64_t now_ms);
   Action next_step(std::uint64_t now_ms);
+  Action next_probe(std::uint64_t now_ms);
   Action ask_next(Lesson lesson, std::uint64_t now_ms);
   Action move_to(std::size_t position, Lesson lesson, std::uint64_t now_ms);
   Action failed(int error, std::uint64_t now_ms);
