@@ -179,6 +179,18 @@ bool is_ipv4_text(std::string_view text) {
 
 }  // namespace
 
+Look look_at(const char* text) {
+  bool has_letter = false;
+  for (; *text != '\0'; ++text) {
+    if (*text == ':') return Look::kEither;
+    if ((*text >= '0' && *text <= '9') || *text == '.') continue;
+    const char letter = lower_case(*text);
+    if ((letter < 'a' || letter > 'f') && letter != 'x') return Look::kName;
+    has_letter = true;
+  }
+  return has_letter ? Look::kEither : Look::kNumber;
+}
+
 bool is_numeric(std::string_view text) {
   if (text.find(':') == std::string_view::npos) return is_ipv4_text(text);
   Address unused;

@@ -96,6 +96,11 @@ Address address_from_ipv6(const void* sixteen_bytes, std::uint32_t scope);
 // "192.0.2.1", "2001:db8::1" or "[2001:db8::1]", nothing else. False leaves `out` alone.
 bool parse_address(std::string_view text, Address& out);
 
+// What a text that is looked up is at first sight: a name; a number, or at least no name, as it has
+// only digits and dots; or what only is_numeric() can tell ("cafe", "::1").
+enum class Look : std::uint8_t { kName, kNumber, kEither };
+Look look_at(const char* text);
+
 // getaddrinfo(3) takes this for an address and not for a name: inet_aton(3)'s "10.1" and
 // "0x7f000001" too, but not the container "3fa85f641234"; IPv6 also with a "%device".
 bool is_numeric(std::string_view text);

@@ -7,6 +7,15 @@
 #include "engine/text.h"
 
 namespace nextaddr {
+namespace {
+
+// As it is remembered: the dot at the end of a name does not count (RFC 1034).
+std::string_view without_dot(std::string_view host) {
+  if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
+  return host;
+}
+
+}  // namespace
 
 // What is marked cold is built for size: a healthy connect does not come there.
 std::size_t HostTable::memory_size() { return sizeof(Memory); }
@@ -93,7 +102,7 @@ std::uint32_t* HostTable::lock_word() const {
 [[gnu::cold]] bool HostTable::learn(std::string_view host, AddressList& answer,
                                     LookupFamilies families, const HostFilter& filter,
                                     std::uint16_t port) {
-  if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
+  host = without_dot(host);
   if (host.empty() || host.size() > kMaxName || answer.size() == 0) return false;
   const std::uint32_t hash = hash_of(host);
   Writer writer(*memory_);
@@ -153,6 +162,11 @@ bool HostTable::walk_holders(const Address& address, Walk walk) const {
     if (reader.met_all(bucket, first)) return found;
   }
   return false;
+}
+
+bool HostTable::knows(std::string_view host, Answer& answer) const {
+  const std::uint32_t hosts = memory_->hosts.load(std::memory_order_acquire);
+  return hosts != 0 && hosts != kAllClosed && Reader(*memory_).knows(without_dot(host), answer);
 }
 
 bool HostTable::may_fail_over(const Address& address) const {

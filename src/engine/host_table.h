@@ -99,6 +99,18 @@ class HostTable {
 
   // --- the reader's side: no lock, async-signal-safe ---
 
+  // The answer of a lookup: its addresses, one after the other, and what learn() is told of it
+  // beside them, which is complete after the last one.
+  struct Answer {
+    bool (*next)(Answer& answer, Address& out);
+    void* source;
+    LookupFamilies families;
+    std::uint16_t port = 0;
+    std::size_t count = 0;  // how many addresses the host has, as knows() has found
+  };
+  // True when that is known already, so that to learn it would change nothing.
+  bool knows(std::string_view host, Answer& answer) const;
+
   // Cheap: some remembered host holds this address and others beside it.
   [[nodiscard]] bool may_fail_over(const Address& address) const;
 

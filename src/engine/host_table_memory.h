@@ -123,6 +123,17 @@ inline std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) 
 constexpr Offset words_for_bytes(std::size_t bytes) { return static_cast<Offset>((bytes + 3) / 4); }
 constexpr Offset words_for_bits(std::size_t bits) { return static_cast<Offset>((bits + 31) / 32); }
 
+// Four letters of a name from this one on, as a record has them: the first is lowest, and behind
+// the end there are zeros.
+inline std::uint32_t four_of(std::string_view name, std::size_t first) {
+  std::uint32_t four = 0;
+  const std::size_t end = std::min(first + 4, name.size());
+  for (std::size_t i = first; i < end; ++i) {
+    four |= static_cast<std::uint32_t>(static_cast<unsigned char>(name[i])) << (i % 4 * 8);
+  }
+  return four;
+}
+
 constexpr std::uint32_t shape(std::size_t count, std::size_t name_length) {
   return static_cast<std::uint32_t>(count << 16 | name_length);
 }
@@ -292,6 +303,72 @@ class HostTable::Reader {
       buffer[i] = static_cast<char>(four >> (i % 4 * 8));
     }
     return {buffer.data(), length};
+  }
+
+  // As it was looked up, but for a dot at its end.
+  [[nodiscard]] bool is_named(Offset record, std::string_view host) const {
+    if (name_length(record) != host.size()) return false;
+    for (std::size_t i = 0; i < host.size(); i += 4) {
+      const std::uint32_t known = at(record + kRecordHeader + static_cast<Offset>(i / 4));
+      const std::uint32_t asked = four_of(host, i);
+      if (known == asked) continue;
+      for (int shift = 0; shift < 32; shift += 8) {
+        if (lower_case(static_cast<char>(known >> shift)) !=
+            lower_case(static_cast<char>(asked >> shift))) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  // The record of this host that was linked last, or 0; of others than `except`.
+  [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash, Offset except = 0) const {
+    std::uint32_t steps = 0;
+    for (Offset record = host_bucket(hash).load(std::memory_order_acquire);
+         record != 0 && steps++ < kMaxSteps; record = follow(record + kNextHost)) {
+      if (record != except && at(record + kHash) == hash && is_named(record, host)) return record;
+    }
+    return 0;
+  }
+
+  // No other host has been looked up since that has one of its addresses too.
+  [[nodiscard]] bool is_newest_holder(Offset record) const {
+    std::uint32_t steps = 0;
+    for (std::size_t i = 0; i < count(record); ++i) {
+      const Offset own = entry(record, i);
+      const Address wanted = address(own);
+      const Offset first = address_bucket(wanted).load(std::memory_order_acquire);
+      if (holder(first, wanted, steps) != own) return false;
+    }
+    return true;
+  }
+
+  // HostTable::knows().
+  [[nodiscard]] bool knows(std::string_view host, Answer& answer) const {
+    const Offset record = find(host, hash_of(host));
+    if (record == 0 || at(record + kWalkPid) != 0) return false;
+    const std::size_t known = count(record);
+    std::size_t i = 0;
+    Address before;
+    for (Address each; answer.next(answer, each); before = each) {
+      // getaddrinfo(3) answers with an address once for each kind of socket.
+      if (i != 0 && each == before) continue;
+      if (i == known || address(entry(record, i)) != each) return false;
+      ++i;
+    }
+    if (i == 0) return false;
+    for (; i < known; ++i) {
+      const bool is_ipv4 = address(entry(record, i)).is_ipv4();
+      if (is_ipv4 ? answer.families.ipv4 : answer.families.ipv6) return false;
+    }
+    const Ports named = ports(record);
+    const bool has_port =
+        answer.port == 0 || std::find(named.begin(), named.end(), answer.port) != named.end();
+    if (!has_port || !is_newest_holder(record)) return false;
+    note_use(record);
+    answer.count = known;
+    return valid();
   }
 
   Word& address_bucket(const Address& address) const {

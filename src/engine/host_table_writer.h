@@ -17,31 +17,6 @@ class HostTable::Writer : public HostTable::Reader {
   }
   static void link(Word& place, Offset target) { place.store(target, std::memory_order_release); }
 
-  // The record of this host that was linked last, or 0; of others than `except`.
-  [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash, Offset except = 0) const {
-    NameBuffer buffer{};
-    std::uint32_t steps = 0;
-    for (Offset record = host_bucket(hash).load(std::memory_order_relaxed);
-         record != 0 && steps++ < kMaxSteps; record = at(record + kNextHost)) {
-      if (record != except && at(record + kHash) == hash && same_host(name(record, buffer), host)) {
-        return record;
-      }
-    }
-    return 0;
-  }
-
-  // No other host has been looked up since that has one of its addresses too.
-  [[nodiscard]] bool is_newest_holder(Offset record) const {
-    std::uint32_t steps = 0;
-    for (std::size_t i = 0; i < count(record); ++i) {
-      const Offset own = entry(record, i);
-      const Address wanted = address(own);
-      const Offset first = address_bucket(wanted).load(std::memory_order_relaxed);
-      if (holder(first, wanted, steps) != own) return false;
-    }
-    return true;
-  }
-
   // Room for `words`, or 0. It is taken by take() when what belongs there has been written.
   [[nodiscard]] Offset room_for(Offset words) const {
     const Offset used = std::max<Offset>(half_.used.load(std::memory_order_relaxed), 1);
@@ -82,11 +57,7 @@ class HostTable::Writer : public HostTable::Reader {
     set(record + kPrint, print_of(memory_.seed.load(std::memory_order_relaxed), addresses));
     set_ports(record, ports);
     for (std::size_t i = 0; i < host.size(); i += 4) {
-      std::uint32_t four = 0;
-      for (std::size_t k = i; k < std::min(i + 4, host.size()); ++k) {
-        four |= static_cast<std::uint32_t>(static_cast<unsigned char>(host[k])) << (k % 4 * 8);
-      }
-      set(record + kRecordHeader + static_cast<Offset>(i / 4), four);
+      set(record + kRecordHeader + static_cast<Offset>(i / 4), four_of(host, i));
     }
     for (std::size_t i = 0; i < count; ++i) {
       const Offset e = entry(record, i);

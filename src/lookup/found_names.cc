@@ -125,6 +125,8 @@ void note_found_name(const char* name, std::uint16_t port) {
   found->name.store(id, std::memory_order_release);
 }
 
+bool any_found_name() { return next_place.load(std::memory_order_relaxed) != 0; }
+
 bool repeats_found_address(const Address& address, std::uint16_t port) {
   Question question{address, port};
   host_table().any_holder(address, ask, &question);

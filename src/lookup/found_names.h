@@ -16,6 +16,9 @@ namespace nextaddr {
 // This name has been looked up, for this service (a port in host order; 0: none).
 void note_found_name(const char* name, std::uint16_t port);
 
+// False until then. One load.
+bool any_found_name();
+
 // This address has been looked up by number. True when that repeats what was found under a name
 // within the last 10 s, for the same service or none, and no other address of the name was ever
 // looked up by number, or is connected.

@@ -68,7 +68,14 @@ void save_rtts() {
 }
 
 void refresh_memory() {
-  if (address_memory().usable()) read_memory_file(address_memory());
+  // Programs that look up for each connect do so thousands of times a second.
+  constexpr std::uint64_t kFreshMs = 100;
+  static constinit std::atomic<std::uint64_t> refreshed_ms{0};
+  if (!address_memory().usable()) return;
+  const std::uint64_t now = us_of(CLOCK_MONOTONIC_COARSE) / 1000;
+  if (now - refreshed_ms.load(std::memory_order_relaxed) < kFreshMs || !owns_memory()) return;
+  refreshed_ms.store(now, std::memory_order_relaxed);
+  read_memory_file(address_memory());
 }
 
 Standing standing_of(int fd, const Address& address, in_port_t port, bool probes) {

@@ -18,7 +18,8 @@
 
 namespace nextaddr {
 
-// A host with several addresses has been looked up: takes over what other processes know.
+// A host with several addresses has been looked up: takes over what other processes know, unless
+// that has been done within the last 100 ms.
 void refresh_memory();
 
 // Saves the round-trip times of this process; when it ends, because no connect waits for that.

@@ -401,10 +401,30 @@ class Play {
     }
     // Somebody has written over the lock.
     if (hostile_) *table_.lock_word() = 0;
-    require(table_.try_lock(1));
-    const bool learned = table_.learn(name, list, families, filter_);
-    table_.unlock(1);
+    // What is known is not learned once more: that must make no difference.
+    bool learned = knows(name, addresses, families);
+    if (!learned) {
+      require(table_.try_lock(1));
+      learned = table_.learn(name, list, families, filter_);
+      table_.unlock(1);
+    }
     if (is_modelled()) require(learned == model_.learn(name, addresses, families));
+  }
+
+  [[nodiscard]] bool knows(const std::string& name, const Addresses& addresses,
+                           LookupFamilies families) const {
+    struct Source {
+      const Addresses& addresses;
+      std::size_t next;
+    } source{addresses, 0};
+    const auto next = [](HostTable::Answer& answer, Address& out) {
+      Source& from = *static_cast<Source*>(answer.source);
+      if (from.next == from.addresses.size()) return false;
+      out = from.addresses[from.next++];
+      return true;
+    };
+    HostTable::Answer answer{next, &source, families};
+    return table_.knows(name, answer);
   }
 
   using Holders = std::vector<std::pair<std::string, std::size_t>>;

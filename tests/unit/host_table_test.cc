@@ -57,6 +57,23 @@ class HostTableTest : public testing::Test {
     return learned;
   }
 
+  // Without the lock: whether this answer tells nothing new.
+  bool knows(const std::string& host, const Addresses& addresses, LookupFamilies families = {},
+             std::uint16_t port = 0) {
+    struct Source {
+      const Addresses& addresses;
+      std::size_t next;
+    } source{addresses, 0};
+    const auto next = [](HostTable::Answer& answer, Address& out) {
+      Source& from = *static_cast<Source*>(answer.source);
+      if (from.next == from.addresses.size()) return false;
+      out = from.addresses[from.next++];
+      return true;
+    };
+    HostTable::Answer answer{next, &source, families, port};
+    return table_.knows(host, answer);
+  }
+
   // So many other names, with one address each, that what was not used meanwhile is forgotten.
   void learn_others(std::uint32_t count, Addresses busy = {}) {
     for (std::uint32_t i = 0; i < count; ++i) {
@@ -99,6 +116,46 @@ TEST_F(HostTableTest, KeepsTheResolversOrder) {
   EXPECT_EQ(reach(ipv6(9)), (Addresses{ipv4(3), ipv6(9), ipv4(1)}));
   learn("a", {ipv4(1), ipv4(3), ipv6(9)});
   EXPECT_EQ(reach(ipv4(3)), (Addresses{ipv4(1), ipv4(3), ipv6(9)}));
+}
+
+TEST_F(HostTableTest, KnowsAnAnswerThatTellsNothingNew) {
+  const Addresses all{ipv4(1), ipv4(2), ipv6(1)};
+  EXPECT_FALSE(knows("a", all));
+  learn("a", all, {}, {}, 80);
+  EXPECT_TRUE(knows("a", all));
+  EXPECT_TRUE(knows("A.", all, {}, 80));
+  // As getaddrinfo(3) lists each address once for each kind of socket.
+  EXPECT_TRUE(knows("a", {ipv4(1), ipv4(1), ipv4(2), ipv4(2), ipv6(1)}));
+  EXPECT_TRUE(knows("a", {ipv4(1), ipv4(2)}, {true, false}));
+}
+
+TEST_F(HostTableTest, KnowsNoAnswerThatTellsAnything) {
+  const Addresses all{ipv4(1), ipv4(2), ipv6(1)};
+  learn("a", all, {}, {}, 80);
+  EXPECT_FALSE(knows("a", {ipv4(2), ipv4(1), ipv6(1)}));
+  EXPECT_FALSE(knows("a", {ipv4(1), ipv4(2)}));
+  EXPECT_FALSE(knows("a", {ipv4(1), ipv4(2), ipv6(1), ipv6(2)}));
+  EXPECT_FALSE(knows("a", {ipv6(1)}, {false, true}));
+  EXPECT_FALSE(knows("a", {}));
+  EXPECT_FALSE(knows("b", all));
+  EXPECT_FALSE(knows("a", all, {}, 81));
+  // Another host that has been looked up since comes first for what both have.
+  learn("b", {ipv4(2)});
+  EXPECT_FALSE(knows("a", all));
+  learn("a", all);
+  EXPECT_TRUE(knows("a", all));
+  EXPECT_FALSE(knows("b", {ipv4(2)}));
+}
+
+TEST_F(HostTableTest, ALookupThatEndsAWalkIsNotKnown) {
+  const Addresses all{ipv4(1), ipv4(2)};
+  learn("a", all);
+  DestinationList list;
+  ASSERT_TRUE(table_.destinations(all[0], 80, {}, list));
+  table_.note_exhausted(list, 7, 100);
+  EXPECT_FALSE(knows("a", all));
+  learn("a", all);
+  EXPECT_TRUE(knows("a", all));
 }
 
 TEST_F(HostTableTest, OneAddressIsNothingToFailOverTo) {
