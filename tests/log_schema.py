@@ -50,8 +50,9 @@ EVENTS = {
         "error": or_null(is_error),
         "failover": lambda value: type(value) is bool,
         "total_ms": is_number,
-        "attempts": lambda value: isinstance(value, list) and len(value) > 1,
+        "attempts": lambda value: isinstance(value, list) and len(value) > 0,
     },
+    "lookup": {"host": is_text, "addresses": lambda value: len(value) > 0 and all(map(is_address, value))},
     "fault": {"rule": is_text, "action": ACTIONS.__contains__, "host": is_text},
     "seed": {"seed": is_number},
     "unmatched": {"rule": is_text},
@@ -60,6 +61,7 @@ EVENTS = {
 }
 OPTIONAL = {
     "connect": {"attempts_left_out": is_number},
+    "lookup": {"addresses_left_out": is_number},
     "fault": {"port": is_port, "address": is_address},
     "problem": {"column": is_number},
 }
@@ -73,7 +75,8 @@ def check_members(found, expected, optional):
 
 
 def check_connect(event):
-    got_through = event["error"] is None
+    goes_on = len(event["attempts"]) == 1 and event["attempts"][0]["outcome"] == "silent"
+    got_through = event["error"] is None and not goes_on
     assert (event["used"] is not None) == got_through, event
     assert event["failover"] == (got_through and event["used"] != event["asked"]), event
     for attempt in event["attempts"]:
@@ -88,6 +91,11 @@ def check_connect(event):
     assert len(event["attempts"]) == 13 or "attempts_left_out" not in event, event
 
 
+def check_lookup(event):
+    assert len(event["addresses"]) == 32 or "addresses_left_out" not in event, event
+    assert len(set(event["addresses"])) == len(event["addresses"]), event
+
+
 def time_of(event):
     """When it was, as seconds since 1970."""
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"]), event
@@ -100,6 +108,8 @@ def check_event(event):
     time_of(event)
     if kind == "connect":
         check_connect(event)
+    if kind == "lookup":
+        check_lookup(event)
     if kind == "fault":
         about_lookup = event["action"] in ("nxdomain", "tryagain")
         assert ("port" in event, "address" in event) == (not about_lookup, not about_lookup), event

@@ -13,6 +13,7 @@
 #include "engine/outcome.h"
 #include "fault/faults.h"
 #include "fault/injection.h"
+#include "log/report.h"
 #include "memory/memory.h"
 #include "os/clock.h"
 #include "os/errno_kept.h"
@@ -134,9 +135,12 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
       if (result) return *result;
     }
     fault = draw_fault(fd, requested.address, requested);
-    const std::uint64_t began_us = wants_rtt() ? now_us() : 0;
+    const std::uint64_t began_us = wants_rtt() || reports_every_connect() ? now_us() : 0;
     const auto connect = [&] { return connect_with_fault(fd, address, length, fault); };
     if (briefly(fd, settings.send_timeout, connect) == 0) {
+      if (reports_every_connect()) {
+        report_only_attempt(requested, fault, 0, (now_us() - began_us) / 1000);
+      }
       if (settings.is_steered) return 0;
       note_success(fd, requested.address, requested.port);
       if (began_us != 0) note_rtt(fd, requested.address, requested.port, now_us() - began_us);

@@ -226,10 +226,8 @@ State ConnectOperation::carry_out(Action action) {
         remember(action);
         error_ = attempts_.error();
         let_go();
-        if (action.kind == Kind::kTold) {
-          if (connects_have_faults()) lift_fault(socket_);
-          report();
-        }
+        if (action.kind == Kind::kTold && connects_have_faults()) lift_fault(socket_);
+        if (action.kind == Kind::kTold || (!is_planned() && error_ != EBADF)) report();
         return state();
       default:
         remember(action);

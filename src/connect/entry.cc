@@ -12,6 +12,7 @@
 #include "connect/pending_connects.h"
 #include "connect/probes.h"
 #include "fault/faults.h"
+#include "log/report.h"
 #include "os/arguments.h"
 #include "os/descriptors.h"
 #include "os/libc.h"
@@ -50,7 +51,8 @@ bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& request
     return false;
   if (connects_have_faults() ||
       (host_table().may_fail_over(requested.address) &&
-       !(config().filter.knows_ports() && left_alone_on_port(requested)))) {
+       !(config().filter.knows_ports() && left_alone_on_port(requested))) ||
+      reports_every_connect()) {
     return true;
   }
   // The server that is asked may tell of a port of its own by this connection, too.

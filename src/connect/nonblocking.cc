@@ -9,6 +9,7 @@
 #include "engine/outcome.h"
 #include "fault/faults.h"
 #include "fault/injection.h"
+#include "log/report.h"
 #include "memory/memory.h"
 #include "os/errno_kept.h"
 #include "os/libc.h"
@@ -50,6 +51,7 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
     const int first = errno;
     if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
       starting.abandon();
+      report_only_attempt(requested, fault, result == 0 ? 0 : first, 0);
       errno = first;
       return result;
     }

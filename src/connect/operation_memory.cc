@@ -80,16 +80,20 @@ void ConnectOperation::conclude() {
     }
   }
   let_go();
-  if (!is_planned()) return;
   report();
+  if (!is_planned()) return;
   const bool elsewhere = error_ == 0 && current_ != requested_.address;
   if (elsewhere) walk::note_given(requested_.address, current_, requested_.port, fd_, cookie_);
   if (run() != nullptr && elsewhere && attempts_.log().attempts() > 1) ++run()->failovers;
 }
 
 void ConnectOperation::report() const {
-  if (!is_planned() || !attempts_.has_news() || attempts_.log().attempts() < 2) return;
-  report_connect(list_, requested_, attempts_.log(), error_, now_ms() - began_ms());
+  const std::uint64_t took_ms = now_ms() - began_ms();
+  if (is_planned() && attempts_.has_news() && attempts_.log().attempts() > 1) {
+    report_connect(list_, requested_, attempts_.log(), error_, took_ms);
+  } else if (!instead_) {
+    report_only_attempt(requested_, requested_fault_, error_, took_ms);
+  }
 }
 
 }  // namespace nextaddr

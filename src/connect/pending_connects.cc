@@ -331,6 +331,9 @@ namespace {
 // something that has the number of a closed socket by now (a pipe), and must teach nothing then;
 // but a healthy connect to a near address pays no system call for that.
 void learn_from_first(const FirstAttempt::Values& first, int fd) {
+  if (reports_every_connect() && socket_cookie(fd) == first.cookie) {
+    report_only_attempt(first.requested, {}, 0, (now_us() - first.began_us) / 1000);
+  }
   if (first.is_steered) return;
   constexpr std::uint64_t kNear = 4'000;
   // What the program did before it waited is in it too; when that may be much, the kernel knows.

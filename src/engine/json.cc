@@ -32,6 +32,12 @@ void JsonObject::quote(std::string_view text) {
   line_ << "\"";
 }
 
+void JsonObject::quote(const Address& address) {
+  char text[kAddressTextSize];
+  const std::string_view all(text, format_address(address, text));
+  quote(address.is_ipv4() ? all : slice(all, 1, all.size() - 1));
+}
+
 void JsonObject::name(std::string_view name) {
   if (!first_) line_ << ",";
   first_ = false;
@@ -54,9 +60,8 @@ void JsonObject::add_flag(std::string_view member, bool value) {
 }
 
 void JsonObject::add(std::string_view member, const Address& address) {
-  char text[kAddressTextSize];
-  const std::string_view all(text, format_address(address, text));
-  add(member, address.is_ipv4() ? all : slice(all, 1, all.size() - 1));
+  name(member);
+  quote(address);
 }
 
 void JsonObject::add_null(std::string_view member) {
@@ -93,13 +98,19 @@ void JsonObject::add_time(std::string_view member, std::uint64_t wall_ms) {
 void JsonObject::begin_array(std::string_view member) {
   name(member);
   line_ << "[";
-  first_object_ = true;
+  first_ = first_object_ = true;
 }
 
 void JsonObject::next_object() {
   line_ << (first_object_ ? "{" : "},{");
   first_object_ = false;
   first_ = true;
+}
+
+void JsonObject::add_element(const Address& address) {
+  if (!first_) line_ << ",";
+  first_ = false;
+  quote(address);
 }
 
 void JsonObject::end_array() {

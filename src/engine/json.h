@@ -25,9 +25,10 @@ class JsonObject {
   // Milliseconds since 1970 as "2026-11-25T00:11:35.123Z" (RFC 3339).
   void add_time(std::string_view name, std::uint64_t wall_ms);
 
-  // A member that is an array of objects, each begun by next_object().
+  // A member that is an array of objects, each begun by next_object(), or of addresses.
   void begin_array(std::string_view name);
   void next_object();
+  void add_element(const Address& address);
   void end_array();
 
   void end() { line_ << "}"; }
@@ -37,6 +38,7 @@ class JsonObject {
  private:
   void name(std::string_view name);
   void quote(std::string_view text);
+  void quote(const Address& address);
 
   Line& line_;
   bool first_ = true;

@@ -3,7 +3,9 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "config.h"
 #include "engine/json.h"
@@ -86,6 +88,14 @@ class Report {
   Line& text() { return line_; }
   static NameBuffer& room_for_name() { return TheLine::name(); }
   JsonObject& json() { return json_; }
+  template <typename Content>
+  void add(const Content& content) {
+    if (is_json()) {
+      content.write(json_);
+    } else {
+      content.write(line_);
+    }
+  }
 
  private:
   const ErrnoKept errno_kept_;
@@ -104,17 +114,40 @@ void report_message(std::string_view event, std::string_view what, std::string_v
   }
 }
 
+// The first host that has the address; a view of `buffer`.
+std::string_view name_of_holder(const Address& address, NameBuffer& buffer) {
+  struct Found {
+    NameBuffer& buffer;
+    std::size_t size;
+  } found{buffer, 0};
+  host_table().any_holder(
+      address,
+      [](void* context, std::string_view host, std::size_t) {
+        Found& into = *static_cast<Found*>(context);
+        into.size = std::min(host.size(), into.buffer.size());
+        std::memcpy(into.buffer.data(), host.data(), into.size);
+        return true;
+      },
+      &found);
+  return {buffer.data(), found.size};
+}
+
 class ConnectReport {
  public:
-  ConnectReport(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
-                int error, std::uint64_t took_ms)
-      : list_(list), requested_(requested), log_(log), error_(error), took_ms_(took_ms) {
+  ConnectReport(const DestinationList& list, std::string_view host, const Endpoint& requested,
+                const AttemptLog& log, int error, std::uint64_t took_ms)
+      : list_(list),
+        host_(host),
+        requested_(requested),
+        log_(log),
+        error_(error),
+        took_ms_(took_ms) {
     log.for_each([&](const AttemptLog::Attempt& attempt) { last_ = attempt; },
                  [&](const AttemptLog::Attempt& attempt) { last_ = attempt; });
   }
 
-  void write(Line& line, NameBuffer& host) const {
-    line << host_table().host_name(list_, host) << ":" << port();
+  void write(Line& line) const {
+    line << host_ << ":" << port();
     std::string_view separator = " ";
     const auto add = [&](const AttemptLog::Attempt& attempt) {
       line << separator;
@@ -127,20 +160,19 @@ class ConnectReport {
       if (log_.left_out() > 0) line << ", " << std::uint64_t{log_.left_out()} << " more";
       add(attempt);
     });
-    if (error_ != 0) line << ": all failed, " << error_name(error_);
+    if (error_ != 0 && log_.attempts() > 1) line << ": all failed, " << error_name(error_);
   }
 
-  void write(JsonObject& object, NameBuffer& host) const {
-    object.add("host", host_table().host_name(list_, host));
+  void write(JsonObject& object) const {
+    object.add("host", host_);
     object.add("port", port());
     object.add("asked", requested_.address);
     if (error_ == 0) {
       object.add("used", address(last_));
-      object.add_null("error");
     } else {
       object.add_null("used");
-      object.add("error", error_name(error_));
     }
+    add_error(object, error_);
     object.add_flag("failover", error_ == 0 && address(last_) != requested_.address);
     object.add("total_ms", took_ms_);
     if (log_.left_out() > 0) object.add("attempts_left_out", std::uint64_t{log_.left_out()});
@@ -149,11 +181,7 @@ class ConnectReport {
       object.next_object();
       object.add("address", address(attempt));
       object.add("outcome", outcome_word(attempt.error));
-      if (is_failure(attempt.error)) {
-        object.add("error", error_name(attempt.error));
-      } else {
-        object.add_null("error");
-      }
+      add_error(object, attempt.error);
       object.add("ms", std::uint64_t{attempt.took_ms});
       if (attempt.fault.action != FaultAction::kNone) {
         object.add("fault", action_word(attempt.fault));
@@ -164,6 +192,13 @@ class ConnectReport {
   }
 
  private:
+  static void add_error(JsonObject& object, int error) {
+    if (is_failure(error)) {
+      object.add("error", error_name(error));
+    } else {
+      object.add_null("error");
+    }
+  }
   [[nodiscard]] std::uint64_t port() const { return ntohs(requested_.port); }
   [[nodiscard]] Address address(const AttemptLog::Attempt& attempt) const {
     // The requested one needs no list, which may be forgotten, or have nowhere else to go.
@@ -173,6 +208,7 @@ class ConnectReport {
   }
 
   const DestinationList& list_;
+  const std::string_view host_;
   const Endpoint& requested_;
   const AttemptLog& log_;
   int error_;
@@ -185,13 +221,46 @@ class ConnectReport {
 void report_connect(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
                     int error, std::uint64_t took_ms) {
   if (!logs(LogLevel::kInfo)) return;
-  const ConnectReport connect(list, requested, log, error, took_ms);
   Report report("connect");
+  const std::string_view host = host_table().host_name(list, Report::room_for_name());
+  report.add(ConnectReport(list, host, requested, log, error, took_ms));
+}
+
+void report_only_attempt(const Endpoint& requested, const Fault& fault, int error,
+                         std::uint64_t took_ms) {
+  if (!reports_every_connect()) return;
+  NameBuffer buffer;
+  const std::string_view host = name_of_holder(requested.address, buffer);
+  if (host.empty()) return;
+  AttemptLog log;
+  log.begin(0, 0, fault);
+  log.end(error, took_ms);
+  Report report("connect");
+  report.add(ConnectReport({}, host, requested, log, error, took_ms));
+}
+
+bool reports_every_connect() { return logs(LogLevel::kDebug); }
+
+void report_lookup(std::string_view host, const AddressList& addresses) {
+  if (!logs(LogLevel::kDebug)) return;
+  // Of as many a line has room for them and the longest names.
+  constexpr std::size_t kMostTold = 32;
+  const std::size_t told = std::min(addresses.size(), kMostTold);
+  const std::uint64_t left_out = addresses.size() - told;
+  Report report("lookup");
   if (Report::is_json()) {
-    connect.write(report.json(), Report::room_for_name());
-  } else {
-    connect.write(report.text(), Report::room_for_name());
+    JsonObject& object = report.json();
+    object.add("host", host);
+    object.begin_array("addresses");
+    for (std::size_t i = 0; i < told; ++i) object.add_element(addresses[i]);
+    object.end_array();
+    if (left_out > 0) object.add("addresses_left_out", left_out);
+    return;
   }
+  Line& line = report.text();
+  line << "lookup " << host << ":";
+  for (std::size_t i = 0; i < told; ++i) line << (i == 0 ? " " : ", ") << addresses[i];
+  if (left_out > 0) line << ", " << left_out << " more";
 }
 
 void report_fault(std::string_view rule, const Fault& fault, std::string_view host,

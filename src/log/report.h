@@ -17,6 +17,17 @@ namespace nextaddr {
 void report_connect(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
                     int error, std::uint64_t took_ms);
 
+// debug: a connect to a host that was looked up has come to an end with its only attempt, this one,
+// or (EINPROGRESS) goes on without us. Healthy connects are such.
+void report_only_attempt(const Endpoint& requested, const Fault& fault, int error,
+                         std::uint64_t took_ms);
+
+// True when every connect has to be looked at for that. One load.
+bool reports_every_connect();
+
+// debug: what is remembered of a host after a lookup.
+void report_lookup(std::string_view host, const AddressList& addresses);
+
 // info: a fault is made of a connection attempt, or (`to` null) of a lookup. `host` may be empty.
 void report_fault(std::string_view rule, const Fault& fault, std::string_view host,
                   const Endpoint* to);

@@ -44,8 +44,8 @@ class Answer {
     if (!learned) host_table().shut(addresses);
     if (!numeric) note_found_name(host, port);
     if (learned && addresses.size() > 1) refresh_memory();
-    report_debug(learned ? "remembers the addresses of " : "cannot remember the addresses of ",
-                 host);
+    if (!learned) return report_debug("cannot remember the addresses of ", host);
+    report_lookup(host, addresses);
   }
 
  private:

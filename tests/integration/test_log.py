@@ -71,6 +71,57 @@ def test_ipv6_has_no_brackets(several, log):
     assert (event["asked"], event["used"]) == ("::1", host.live[0])
 
 
+# ---- At level debug: lookups, and connects of one attempt ----
+
+
+def debug_events(host, log, program="steps", failover=True, **arguments):
+    env = logged(log, NEXTADDR_LOG="debug", **({} if failover else {"NEXTADDR_NO_FAILOVER": "1"}))
+    run_shim(host, program, env=env, **arguments)
+    return [event for event in events_of(log) if event["event"] != "debug"]
+
+
+@pytest.mark.parametrize("failover", [True, False])
+@pytest.mark.parametrize("nonblocking", [0, 1])
+@pytest.mark.parametrize("kinds", [("live",), ("live", "refused")], ids=str)
+def test_a_healthy_connect_is_told_at_level_debug(several, log, kinds, nonblocking, failover):
+    host = several(*kinds)
+    steps = "connect,poll:9000,so_error" if nonblocking else "connect"
+    [lookup, connect] = debug_events(host, log, failover=failover, nonblocking=nonblocking, steps=steps)
+    assert (lookup["event"], lookup["host"], lookup["addresses"]) == ("lookup", HOST, host.addresses)
+    assert (connect["host"], connect["port"], connect["asked"], connect["used"]) == (HOST, host.port, *[host.addresses[0]] * 2)
+    assert [attempt["outcome"] for attempt in connect["attempts"]] == ["connected"] and not connect["failover"]
+
+
+@pytest.mark.parametrize("nonblocking", [0, 1])
+def test_the_only_address_refuses(several, log, nonblocking):
+    steps = "connect,poll:9000,so_error" if nonblocking else "connect"
+    [_, connect] = debug_events(several("refused"), log, nonblocking=nonblocking, steps=steps)
+    assert (connect["used"], connect["error"]) == (None, "ECONNREFUSED")
+    assert [attempt["outcome"] for attempt in connect["attempts"]] == ["refused"]
+
+
+@pytest.mark.parametrize("nonblocking", [0, 1])
+def test_what_is_left_to_the_kernel_is_told_as_well(several, log, nonblocking):
+    # Its end is not ours to see, but it is known by then where it goes.
+    steps = "connect,poll:9000,so_error" if nonblocking else "connect"
+    [_, connect] = debug_events(several("silent"), log, nonblocking=nonblocking, steps=steps, syncnt=1)
+    assert (connect["used"], connect["error"]) == (None, None)
+    assert [attempt["outcome"] for attempt in connect["attempts"]] == ["silent"]
+
+
+def test_of_many_addresses_the_last_are_left_out(several, log):
+    host = several(*["live"] * 40)
+    [lookup, _] = debug_events(host, log, steps="connect")
+    assert lookup["addresses"] == host.addresses[:32] and lookup["addresses_left_out"] == 8
+
+
+def test_a_lookup_as_text(several):
+    host = several("live", "live6")
+    said = run_shim(host, "steps", env={**preload(), "NEXTADDR_LOG": "debug"}, steps="connect").stderr
+    assert f"] lookup {HOST}: {host.addresses[0]}, [::1]\n" in said
+    assert f"] {HOST}:{host.port} {host.addresses[0]} connected 0 ms\n" in said
+
+
 # ---- Times, processes, levels ----
 
 
@@ -89,7 +140,7 @@ def test_times_are_utc(several, log, zone):
         ("off", []),
         ("error", ["unmatched"]),
         ("info", ["fault", "connect", "unmatched"]),
-        ("debug", ["debug", "debug", "fault", "connect", "unmatched"]),  # the memory, the host
+        ("debug", ["debug", "lookup", "fault", "connect", "unmatched"]),  # the memory first
     ],
 )
 def test_levels(several, log, level, expected):
@@ -139,7 +190,7 @@ def test_a_program_with_an_odd_name(several, tmp_path, log, name):
     events = events_of(log)
     # A byte stands for itself as in Latin-1.
     assert {(event["pid"], event["program"]) for event in events} == {(pid, name.decode("latin-1"))}
-    assert {event["event"] for event in events} == {"debug", "fault", "connect", "unmatched"}
+    assert {event["event"] for event in events} == {"debug", "lookup", "fault", "connect", "unmatched"}
 
 
 def test_the_longest_line(several, tmp_path, log):

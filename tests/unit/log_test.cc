@@ -59,10 +59,15 @@ TEST(Json, HasMembersAndArrays) {
               json.add("x", address("2001:db8::1"));
               json.add("y", std::uint64_t{0});
               json.end_array();
+              json.begin_array("addresses");
+              json.add_element(address("192.0.2.1"));
+              json.add_element(address("2001:db8::1"));
+              json.end_array();
               json.add("after", "b");
             }),
             R"({"text":"a","number":7,"flag":true,"none":null,"empty":[],)"
-            R"("two":[{"x":"192.0.2.1"},{"x":"2001:db8::1","y":0}],"after":"b"})"
+            R"("two":[{"x":"192.0.2.1"},{"x":"2001:db8::1","y":0}],)"
+            R"("addresses":["192.0.2.1","2001:db8::1"],"after":"b"})"
             "\n");
 }
 
@@ -106,6 +111,21 @@ TEST(Json, OfTheLongestConnectFitsALine) {
       json.add("error", "EADDRNOTAVAIL");
       json.add("ms", std::uint64_t{4'294'967'295});
       json.add("fault", "unreachable");
+    }
+    json.end_array();
+  });
+  EXPECT_TRUE(all.ends_with("]}\n"));
+  EXPECT_LT(all.size() + 400, 6144u) << "for the members that are left out here";
+}
+
+TEST(Json, OfTheLongestLookupFitsALine) {
+  const std::string all = object([](JsonObject& json) {
+    const std::string strange(300, '\xff');
+    json.add("program", strange);
+    json.add("host", strange);
+    json.begin_array("addresses");
+    for (int i = 0; i < 32; ++i) {
+      json.add_element(address("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"));
     }
     json.end_array();
   });
