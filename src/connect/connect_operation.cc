@@ -227,7 +227,12 @@ State ConnectOperation::carry_out(Action action) {
         error_ = attempts_.error();
         let_go();
         if (action.kind == Kind::kTold && connects_have_faults()) lift_fault(socket_);
-        if (action.kind == Kind::kTold || (!is_planned() && error_ != EBADF)) report();
+        // An error that is left to be read is the program's to find.
+        if (action.kind == Kind::kTold ||
+            (!is_planned() && error_ != EBADF &&
+             (error_ != EINPROGRESS || !nextaddr::has_failed(socket_phase(socket_))))) {
+          report();
+        }
         return state();
       default:
         remember(action);
