@@ -291,17 +291,22 @@ SHARE     := $(DESTDIR)$(PREFIX)/share
 # What is built already is installed by make and coreutils alone.
 install: all ## into PREFIX (default /usr/local) and LIBDIR, below DESTDIR; with ARCH=..: beside that of this machine
 	install -D -m 755 scripts/nextaddr "$(DESTDIR)$(PREFIX)/bin/nextaddr"
+	install -D -m 755 scripts/nextaddr-drill "$(DESTDIR)$(PREFIX)/bin/nextaddr-drill"
 	@# In one step: programs that start meanwhile may have it from /etc/ld.so.preload, and none must find half of it.
 	install -D -m 644 $(LIBRARY) "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so.new"
 	mv -f "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so.new" "$(INSTALLED)$(ARCH:%=/%)/libnextaddr.so"
 	$(if $(ARCH),$(call link_platforms,$(INSTALLED),$(ARCH)))
 	install -D -m 644 scripts/man/nextaddr.1 "$(SHARE)/man/man1/nextaddr.1"
+	install -D -m 644 scripts/man/nextaddr-drill.1 "$(SHARE)/man/man1/nextaddr-drill.1"
 	install -D -m 644 scripts/man/libnextaddr.7 "$(SHARE)/man/man7/libnextaddr.7"
 	install -D -m 644 scripts/completion.bash "$(SHARE)/bash-completion/completions/nextaddr"
+	@# bash-completion looks a command up by its name.
+	ln -sf nextaddr "$(SHARE)/bash-completion/completions/nextaddr-drill"
 
 uninstall: ## what install put there, for all architectures; directories of others stay
-	rm -f "$(DESTDIR)$(PREFIX)/bin/nextaddr" "$(SHARE)/man/man1/nextaddr.1" "$(SHARE)/man/man7/libnextaddr.7" \
-		"$(SHARE)/bash-completion/completions/nextaddr"
+	@for name in nextaddr nextaddr-drill; do rm -f "$(DESTDIR)$(PREFIX)/bin/$$name" "$(SHARE)/man/man1/$$name.1" \
+		"$(SHARE)/bash-completion/completions/$$name"; done
+	rm -f "$(SHARE)/man/man7/libnextaddr.7"
 	@for directory in $(PLATFORMS_all:%='/platform/%') /platform /i386 /aarch64 ''; do \
 		rm -f "$(INSTALLED)$$directory/libnextaddr.so" && [ ! -d "$(INSTALLED)$$directory" ] || \
 		rmdir --ignore-fail-on-non-empty "$(INSTALLED)$$directory"; done

@@ -1,11 +1,19 @@
 # shellcheck shell=bash
-# Completes the words of nextaddr in bash, then those of its command as bash-completion does, where that is installed.
+# Completes the words of nextaddr and nextaddr-drill in bash, then those of the command as bash-completion does, where that
+# is installed.
 # Must not need bash-completion, nor run anything.
 
 # Bash divides words at = and : as well, and wants back only what follows the last of these (its second argument).
 _nextaddr() {
-    local options='--resolve --only --skip --delay --no-probes --memory --dns-ports --off --fault --seed --no-failover
-        --expect-failover -v --log --log-file --log-format --status --forget --check --help --version'
+    # Those with a value, and the others.
+    local valued='--resolve --only --skip --delay --memory --dns-ports --fault --seed --log --log-file --log-format'
+    local plain='--no-probes --off --no-failover --expect-failover -v --status --forget --check --help --version'
+    if [[ ${1##*/} == nextaddr-drill ]]; then
+        valued='--cases --hosts --runs --timeout --require --jobs --ready --probe --junit --json --output --resolve --only
+            --skip --delay --dns-ports'
+        plain='--no-probes --help --version'
+    fi
+    valued=${valued//[[:space:]]/ }
     local line=${COMP_LINE:0:COMP_POINT} words=() starts=() gap word i
 
     # The words as nextaddr will see them, and where in COMP_WORDS each of them starts.
@@ -27,11 +35,12 @@ _nextaddr() {
     for ((i = 1; i < last; i++)); do
         case ${words[i]} in
         --) break ;;
-        --resolve | --only | --skip | --delay | --memory | --dns-ports | --fault | --seed | --log | --log-file | --log-format)
-            option=${words[i]}
-            ((++i))
+        -*)
+            if [[ " $valued " == *" ${words[i]} "* ]]; then
+                option=${words[i]}
+                ((++i))
+            fi
             ;;
-        -*) ;;
         *) break ;;
         esac
     done
@@ -60,12 +69,21 @@ _nextaddr() {
     value=${value//\\/}
 
     case $option in
-    option) _nextaddr_reply -W "$options" ;;
+    option) _nextaddr_reply -W "$valued $plain" ;;
+    --cases)
+        head+=${value%"${value##*,}"}
+        value=${value##*,}
+        _nextaddr_reply -W 'first-refuses second-refuses third-refuses fourth-refuses first-silent first-unreachable
+            first-resets first-slow all-but-the-last-silent all-ipv6-silent all-refuse all-silent no-such-name
+            name-server-in-trouble'
+        ;;
+    --require) _nextaddr_reply -W 'with-nextaddr by-itself both' ;;
     --log) _nextaddr_reply -W 'off error info debug' ;;
     --log-format) _nextaddr_reply -W 'text json' ;;
     --delay) _nextaddr_reply -W auto ;;
     --memory) _nextaddr_reply -W off -f ;;
-    --log-file) _nextaddr_reply -f ;;
+    --log-file | --junit | --json) _nextaddr_reply -f ;;
+    --output) _nextaddr_reply -d ;;
     --check) _nextaddr_reply -c ;;
     command | argument)
         if declare -F _comp_command_offset >/dev/null; then
@@ -87,8 +105,8 @@ _nextaddr_reply() {
     COMPREPLY=("${COMPREPLY[@]#"$ahead"}")
     # Directories get their slash, and what is special in a name its backslash.
     case " $* " in
-    *' -f '* | *' -c '*) compopt -o filenames 2>/dev/null || : ;;
+    *' -f '* | *' -d '* | *' -c '*) compopt -o filenames 2>/dev/null || : ;;
     esac
 }
 
-complete -F _nextaddr nextaddr
+complete -F _nextaddr nextaddr nextaddr-drill

@@ -130,6 +130,11 @@ def test_what_breaks_of_both_families(module):
     assert "all-ipv6-silent" not in cases_of(module, "2001:db8::1", "2001:db8::2")
 
 
+def test_what_breaks_of_more_addresses_than_the_log_names(module):
+    target = module.Target("h.test", 80, tuple(f"192.0.2.{number}" for number in range(32)), left_out=8)
+    assert module.all_but_the_last(target) == ["h.test#40:80=off", "h.test:80=silent"]
+
+
 def test_the_library_takes_all_rules(module):
     many = [f"192.0.2.{number}" for number in range(200)]
     mixed = [address for number in range(100) for address in (f"192.0.2.{number}", f"2001:db8::{number}")]

@@ -14,9 +14,16 @@ import pytest
 from lab import LAUNCHER, ROOT
 from programs.harness import BUILDS, HOST, LIBRARY, PROGRAMS, address_lab, several
 
-PAGES = [ROOT / "scripts" / "man" / name for name in ("nextaddr.1", "libnextaddr.7")]
+PAGES = [ROOT / "scripts" / "man" / name for name in ("nextaddr.1", "libnextaddr.7", "nextaddr-drill.1")]
+DRILL = ROOT / "scripts" / "nextaddr-drill"
 COMPLETION = ROOT / "scripts" / "completion.bash"
-SHARED = ["share/bash-completion/completions/nextaddr", "share/man/man1/nextaddr.1", "share/man/man7/libnextaddr.7"]
+COMMANDS = ["nextaddr", "nextaddr-drill"]
+SHARED = [
+    *(f"bin/{name}" for name in COMMANDS),
+    *(f"share/bash-completion/completions/{name}" for name in COMMANDS),
+    *(f"share/man/man1/{name}.1" for name in COMMANDS),
+    "share/man/man7/libnextaddr.7",
+]
 LIBDIRS = ["lib", "lib/x86_64-linux-gnu", "lib64"]
 
 
@@ -55,7 +62,7 @@ def test_what_is_installed_runs_from_there(several, tmp_path, libdir):
     where = [f"PREFIX={tmp_path}", f"LIBDIR={tmp_path / libdir}"]
     make("install", *where)
     library = f"{libdir}/nextaddr/libnextaddr.so"
-    assert files_below(tmp_path) == sorted(["bin/nextaddr", library, *SHARED])
+    assert files_below(tmp_path) == sorted([library, *SHARED])
     host = several("refused", "live")
     launcher = tmp_path / "bin" / "nextaddr"
     program = [PROGRAMS / "connect_first", f"host={HOST}", f"port={host.port}"]
@@ -71,7 +78,7 @@ def test_destdir_is_only_put_before(tmp_path):
     where = [f"DESTDIR={tmp_path}/staged", "PREFIX=/usr", "LIBDIR=/usr/lib/x86_64-linux-gnu"]
     make("install", *where)
     library = "lib/x86_64-linux-gnu/nextaddr/libnextaddr.so"
-    assert files_below(tmp_path / "staged" / "usr") == sorted(["bin/nextaddr", library, *SHARED])
+    assert files_below(tmp_path / "staged" / "usr") == sorted([library, *SHARED])
     make("uninstall", *where)
     assert files_below(tmp_path) == []
 
@@ -102,7 +109,7 @@ def test_every_user_may_use_what_root_installs(tmp_path, i386):
     for arch in ("ARCH=", i386):
         make(arch, "install", f"PREFIX={tmp_path}/made", umask=0o077)
     for path in (tmp_path / "made").rglob("*"):
-        wanted = 0o755 if path.is_dir() or path == tmp_path / "made" / "bin" / "nextaddr" else 0o644
+        wanted = 0o755 if path.is_dir() or path.parent == tmp_path / "made" / "bin" else 0o644
         assert path.stat().st_mode & 0o777 == wanted, path
 
 
@@ -122,13 +129,13 @@ def test_to_install_needs_make_and_coreutils_alone(tmp_path, i386):
 # ---- The manual pages ----
 
 
-def help_text():
-    return output_of(LAUNCHER, "--help")
+def help_text(command=LAUNCHER):
+    return output_of(command, "--help")
 
 
-def options_of_help():
+def options_of_help(command=LAUNCHER):
     # A line may have two of them.
-    found = re.findall(r"^  (--?[a-z-]+)(?:, (--[a-z-]+))?", help_text(), re.MULTILINE)
+    found = re.findall(r"^  (--?[a-z-]+)(?:, (--[a-z-]+))?", help_text(command), re.MULTILINE)
     return {option for options in found for option in options if option}
 
 
@@ -151,6 +158,23 @@ def test_the_page_of_the_command_has_the_options_of_the_help():
     described = {head.split()[0] for head in heads(PAGES[0]) if head.startswith("-")}
     assert {"--resolve", "-v", "--version"} <= described
     assert described == options_of_help()
+
+
+def cases_of_help():
+    return set(" ".join(help_text(DRILL).split()).partition("The cases: ")[2].partition(".")[0].split(", "))
+
+
+def test_the_page_of_the_drill_has_the_options_and_cases_of_the_help():
+    described = {head.split()[0] for head in heads(PAGES[2])}
+    assert {head for head in described if head.startswith("-")} == options_of_help(DRILL) > {"--cases", "--version"}
+    assert {head for head in described if head.count("-") > 0 and not head.startswith("-")} == cases_of_help()
+
+
+def test_the_page_of_the_drill_has_the_members_of_its_json():
+    page = PAGES[2].read_text().partition("\n.SH JSON\n")[2].partition("\n.SH ")[0]
+    source = DRILL.read_text().partition("def as_json")[2].partition("\n\n\n")[0]
+    members = set(re.findall(r'"(\w+)":', source)) | {"by_itself", "with_nextaddr"}
+    assert members == {word for word in re.findall(r"^\.BR? (\w+)", page, re.MULTILINE) if word != "nextaddr"}
 
 
 def test_the_page_of_the_command_has_the_variables_of_the_help():
@@ -202,7 +226,7 @@ def complete(line, directory="/", breaks="=:", before=""):
     script = r"""
         source "$1"; line=$2; current=$3; shift 3
         COMP_LINE=$line COMP_POINT=${#line} COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-        _nextaddr nextaddr "$current" "${COMP_WORDS[COMP_CWORD - 1]}" && printf '%s\n' "${COMPREPLY[@]}"
+        _nextaddr "$1" "$current" "${COMP_WORDS[COMP_CWORD - 1]}" && printf '%s\n' "${COMPREPLY[@]}"
     """
     command = ["bash", "--norc", "--noprofile", "-c", before + script, "bash", COMPLETION, line, current, *words]
     return output_of(*command, cwd=directory).splitlines()
@@ -216,14 +240,16 @@ def files(tmp_path):
 
 
 def test_bash_is_told_what_completes_nextaddr():
-    told = output_of("bash", "--norc", "-c", 'source "$1" && complete -p nextaddr', "bash", COMPLETION)
-    assert told == "complete -F _nextaddr nextaddr\n"
+    told = output_of("bash", "--norc", "-c", 'source "$1" && complete -p nextaddr nextaddr-drill', "bash", COMPLETION)
+    assert told == "complete -F _nextaddr nextaddr\ncomplete -F _nextaddr nextaddr-drill\n"
 
 
 def test_the_options_of_the_help_are_offered():
     assert set(complete("nextaddr -")) == options_of_help()
     assert sorted(complete("nextaddr --off --log")) == ["--log", "--log-file", "--log-format"]
     assert complete("nextaddr --resolve db=10.0.0.1,::1 --se") == ["--seed"]
+    assert set(complete("nextaddr-drill -")) == options_of_help(DRILL)
+    assert set(complete("nextaddr-drill --cases ")) == cases_of_help()
 
 
 @pytest.mark.parametrize(
@@ -244,6 +270,12 @@ def test_the_options_of_the_help_are_offered():
         ("nextaddr --log-file a:", ["b"]),
         ("nextaddr --log-file=a:", ["b"]),
         ("nextaddr --seed ", [""]),
+        ("nextaddr-drill --cases first-s", ["first-silent", "first-slow"]),
+        ("nextaddr-drill --cases first-silent,all-r", ["first-silent,all-refuse"]),
+        ("nextaddr-drill --cases=no", ["no-such-name"]),
+        ("nextaddr-drill --require b", ["both", "by-itself"]),
+        ("nextaddr-drill --junit odd\\ n", ["odd name"]),
+        ("nextaddr-drill --seed", [""]),
         ("nextaddr --resolve db=", [""]),
         ("nextaddr --skip 'a b' --log=er", ["error"]),
     ],
@@ -260,6 +292,7 @@ def test_words_that_bash_does_not_divide_are_offered_whole(files):
 @pytest.mark.parametrize("ahead", ["", "--", "-v --log info", "--resolve db=10.0.0.1,::1 --", "--check", "--delay=100"])
 def test_the_command_is_offered(ahead, files):
     assert "printf" in complete(f"nextaddr {ahead} prin", files)
+    assert "printf" in complete(f"nextaddr-drill --jobs 4 --ready x --no-probes prin", files)
     assert complete(f"nextaddr {ahead} printf ot", files) == ["other"]
 
 
@@ -332,14 +365,16 @@ def packed_library(unpacked):
 
 
 def test_the_package_has_what_it_should(package, unpacked, packed_library):
-    pages = ["share/man/man1/nextaddr.1.gz", "share/man/man7/libnextaddr.7.gz"]
+    pages = ["share/man/man1/nextaddr.1.gz", "share/man/man7/libnextaddr.7.gz", "share/man/man1/nextaddr-drill.1.gz"]
     documents = ["share/doc/nextaddr/copyright", "share/doc/nextaddr/changelog.Debian.gz"]
     library = str(packed_library.relative_to(unpacked / "usr"))
-    others = ["share/bash-completion/completions/nextaddr", "share/lintian/overrides/nextaddr"]
-    assert files_below(unpacked / "usr") == sorted(["bin/nextaddr", library, *pages, *documents, *others])
+    others = [*(name for name in SHARED if "/man/" not in name), "share/lintian/overrides/nextaddr"]
+    assert files_below(unpacked / "usr") == sorted([library, *pages, *documents, *others])
     for line in output_of("dpkg-deb", "-c", package).splitlines():
         mode, owner, *_, name = line.split()
-        wanted = "drwxr-xr-x" if name.endswith("/") else "-rwxr-xr-x" if name == "./usr/bin/nextaddr" else "-rw-r--r--"
+        if " -> " in line:
+            continue
+        wanted = "drwxr-xr-x" if name.endswith("/") else "-rwxr-xr-x" if name.startswith("./usr/bin/") else "-rw-r--r--"
         assert (mode, owner) == (wanted, "root/root"), line
     for page, name in zip(PAGES, pages):
         packed = (unpacked / "usr" / name).read_bytes()
@@ -353,7 +388,7 @@ def test_the_package_says_what_it_is(package, unpacked):
     assert (control["Package"], control["Version"], control["Architecture"]) == ("nextaddr", f"{version()}-1", architecture)
     assert package.name == f"nextaddr_{version()}-1_{architecture}.deb"
     assert re.fullmatch(r"libc6 \(>= 2\.\d+\)", control["Depends"])
-    assert 0 < int(control["Installed-Size"]) < 300
+    assert 0 < int(control["Installed-Size"]) < 340
     sums = [line.split() for line in output_of("dpkg-deb", "-I", package, "md5sums").splitlines()]
     assert sorted(name for _, name in sums) == [f"usr/{name}" for name in files_below(unpacked / "usr")]
     for digest, name in sums:
