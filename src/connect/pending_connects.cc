@@ -9,6 +9,7 @@
 
 #include "connect/probes.h"
 #include "connect/slots.h"
+#include "log/report.h"
 #include "memory/memory.h"
 #include "os/clock.h"
 #include "os/errno_kept.h"
