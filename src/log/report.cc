@@ -226,8 +226,10 @@ void report_connect(const DestinationList& list, const Endpoint& requested, cons
   report.add(ConnectReport(list, host, requested, log, error, took_ms));
 }
 
-void report_only_attempt(const Endpoint& requested, const Fault& fault, int error,
-                         std::uint64_t took_ms) {
+// Not where the frame of a failover would have it as well.
+__attribute__((noinline, cold)) void report_only_attempt(const Endpoint& requested,
+                                                         const Fault& fault, int error,
+                                                         std::uint64_t took_ms) {
   if (!reports_every_connect()) return;
   NameBuffer buffer;
   const std::string_view host = name_of_holder(requested.address, buffer);

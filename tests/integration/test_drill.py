@@ -62,7 +62,8 @@ def drill(host, *words, input=None, **options):
 
 
 def drilled(host, tmp_path, *words, status=0, **options):
-    """The results of a drill: by case, the verdicts in both columns; and all of the JSON."""
+    """The results of a drill: by case, the verdicts in both columns; all of the JSON; how it ended. What is slow depends on
+    the machine as well, but for what is made so."""
     path = tmp_path / "drill.json"
     result = drill(host, "--json", path, *words, **options)
     assert result.returncode == status, result
@@ -70,7 +71,8 @@ def drilled(host, tmp_path, *words, status=0, **options):
     verdicts = {}
     for target in report["targets"]:
         for each in target["results"]:
-            verdicts[each["case"]] = (each["by_itself"]["verdict"], each["with_nextaddr"]["verdict"])
+            found = (each[column]["verdict"] for column in ("by_itself", "with_nextaddr"))
+            verdicts[each["case"]] = tuple(verdict.removesuffix(" slowly") for verdict in found)
     return verdicts, report, result
 
 
@@ -157,7 +159,7 @@ def test_each_verdict(several, tmp_path):
         "healthy": ("survives", "survives"),
         "first-refuses": ("fails cleanly", "survives"),
         "first-silent": ("hangs", "survives"),
-        "first-slow": ("survives slowly", "survives"),
+        "first-slow": ("survives", "survives"),
         # With nobody left alive, that is what passes.
         "all-refuse": ("fails cleanly", "fails cleanly"),
         "no-such-name": ("fails cleanly", "fails cleanly"),
@@ -169,14 +171,15 @@ def test_each_verdict(several, tmp_path):
     assert by_case["first-silent"]["faults"] == [f"{HOST}#1:{host.port}=silent"]
     hangs = by_case["first-silent"]["by_itself"]
     assert (hangs["exit_status"], hangs["passes"], hangs["met"]) == (None, False, True) and hangs["seconds"] >= 8
+    assert by_case["first-slow"]["by_itself"]["verdict"] == "survives slowly"
     fails = by_case["all-refuse"]["with_nextaddr"]
     assert (fails["exit_status"], fails["passes"]) == (1, True) and "refused" in fails["said"][-1]
     # The table has the same.
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80 and "\033" not in result.stdout and result.stderr == ""
     assert f"{HOST}:{host.port}, 3 addresses" in result.stdout
-    assert re.search(r"^  first silent {22}hangs +8\.\d s       ok +\d+\.\d s$", result.stdout, re.MULTILINE)
-    assert re.search(r"^  first refuses {21}fails +\d+\.\d s \(1\)   ok +\d+\.\d s$", result.stdout, re.MULTILINE)
+    assert re.search(r"^  first silent {22}hangs +\d+\.\d s +(ok|slow) +\d+\.\d s$", result.stdout, re.MULTILINE)
+    assert re.search(r"^  first refuses {21}fails +\d+\.\d s \(1\)   (ok|slow) +\d+\.\d s$", result.stdout, re.MULTILINE)
     assert re.search(r"^  first slow {24}slow +\d+\.\d s ", result.stdout, re.MULTILINE)
     assert lines[-1] == "5 of 5 pass with nextaddr, 3 by itself"
 
@@ -193,8 +196,8 @@ def test_what_was_never_met_is_told(several, tmp_path):
     host = several("live", "live")
     _, report, result = drilled(host, tmp_path, "--cases", "second-refuses", "--", *asking(host))
     [_, second] = report["targets"][0]["results"]
-    assert second["by_itself"] == {**second["by_itself"], "verdict": "survives", "passes": True, "met": False}
-    assert re.search(r"^  second refuses +ok +\d+\.\d s \* ", result.stdout, re.MULTILINE)
+    assert (second["by_itself"]["passes"], second["by_itself"]["met"]) == (True, False)
+    assert re.search(r"^  second refuses +(?:ok|slow) +\d+\.\d s \* ", result.stdout, re.MULTILINE)
     assert "\n* the command never came to what was broken\n" in result.stdout
 
 
@@ -277,7 +280,7 @@ def test_a_flaky_case_is_told(several, tmp_path):
     verdicts, report, result = drilled(host, tmp_path, *words, status=1)
     assert verdicts["first-refuses"] == ("fails cleanly", "survives")
     runs = report["targets"][0]["results"][1]["by_itself"]["runs"]
-    assert [run["verdict"] for run in runs] == ["survives", "fails cleanly"]
+    assert [run["verdict"].removesuffix(" slowly") for run in runs] == ["survives", "fails cleanly"]
     assert re.search(r"^  first refuses +fails +\d+\.\d s 1/2 ", result.stdout, re.MULTILINE)
     assert "fails cleanly in 1 of 2 runs: ended with exit status 3" in result.stdout
 
@@ -406,7 +409,7 @@ def test_on_a_terminal_it_is_in_colour_and_tells_what_it_does(several):
     assert process.wait(60) == 1 and process.stderr.read() == ""
     text = said.decode()
     assert re.search(r"\r\033\[K\033\[2mhealthy, by itself +\.\. 0 s\033\[0m", text)
-    assert re.search(r"\033\[31mfails .*\033\[0m\033\[32mok .*\033\[0m", text)
+    assert re.search(r"\033\[31mfails .*\033\[0m(\033\[32mok|\033\[33mslow) .*\033\[0m", text)
     # What is left on the screen.
     lines = [re.sub(r"\033\[[\d;]*[mK]", "", line.rstrip("\r").rpartition("\r")[2]) for line in text.split("\n")]
     table = lines[: lines.index("", 2)]
@@ -483,7 +486,7 @@ def test_a_server_under_test(several, tmp_path):
     _, report, result = drilled(host, tmp_path, *words, "--require", "both", "--", *asking(host, SERVICE), "lazy", status=1)
     [_, first, dead] = report["targets"][0]["results"]
     assert (first["by_itself"]["verdict"], first["by_itself"]["exit_status"]) == ("fails cleanly", 9)
-    assert first["with_nextaddr"]["verdict"] == "survives"
+    assert first["with_nextaddr"]["passes"]
     assert (dead["by_itself"]["verdict"], dead["with_nextaddr"]["verdict"]) == ("fails cleanly",) * 2
     assert "ended with exit status 9 (of --probe)" in result.stdout and "| listens on port" in result.stdout
 
@@ -677,4 +680,4 @@ def test_the_verdict_about_a_service_agrees_too(loopback, tmp_path):
         verdicts, *_ = drilled(host, tmp_path, *options, "--", *asking(host, SERVICE), "lazy")
     for case in ("first-refuses", "all-refuse"):
         expected = tuple(by_hand(BY_HAND[case], failover) for failover in (False, True))
-        assert tuple(verdict.removesuffix(" slowly") for verdict in verdicts[case]) == expected
+        assert verdicts[case] == expected
