@@ -87,12 +87,12 @@ void ConnectOperation::conclude() {
   if (run() != nullptr && elsewhere && attempts_.log().attempts() > 1) ++run()->failovers;
 }
 
-void ConnectOperation::report() const {
-  const std::uint64_t took_ms = now_ms() - began_ms();
+// Its frame is not that of the whole connect.
+__attribute__((noinline)) void ConnectOperation::report() const {
   if (is_planned() && attempts_.has_news() && attempts_.log().attempts() > 1) {
-    report_connect(list_, requested_, attempts_.log(), error_, took_ms);
+    report_connect(list_, requested_, attempts_.log(), error_, now_ms() - began_ms());
   } else if (!instead_) {
-    report_only_attempt(requested_, requested_fault_, error_, took_ms);
+    report_only_attempt(requested_, requested_fault_, error_, now_ms() - began_ms());
   }
 }
 

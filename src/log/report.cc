@@ -66,7 +66,7 @@ constinit NameBuffer TheLine::name_{};
 // its beginning, and it is written at the end of its scope.
 class Report {
  public:
-  explicit Report(std::string_view event) : line_(the_line_.get()), json_(line_) {
+  explicit Report(std::string_view event) : json_(text()) {
     if (is_json()) {
       json_.begin();
       json_.add_time("time", wall_ms());
@@ -74,33 +74,32 @@ class Report {
       json_.add("program", program());
       json_.add("event", event);
     } else {
-      line_ << "nextaddr: " << program() << "[" << static_cast<std::uint64_t>(getpid()) << "] ";
+      text() << "nextaddr: " << program() << "[" << static_cast<std::uint64_t>(getpid()) << "] ";
     }
   }
   ~Report() {
     if (is_json()) json_.end();
-    write_to_log(line_);
+    write_to_log(text());
   }
   Report(const Report&) = delete;
   Report& operator=(const Report&) = delete;
 
   static bool is_json() { return config().log_json; }
-  Line& text() { return line_; }
+  static Line& text() { return TheLine::get(); }
   static NameBuffer& room_for_name() { return TheLine::name(); }
   JsonObject& json() { return json_; }
   template <typename Content>
   void add(const Content& content) {
     if (is_json()) {
-      content.write(json_);
+      content.write(json_, room_for_name());
     } else {
-      content.write(line_);
+      content.write(text(), room_for_name());
     }
   }
 
  private:
   const ErrnoKept errno_kept_;
   const TheLine the_line_;
-  Line& line_;
   JsonObject json_;
 };
 
@@ -114,8 +113,10 @@ void report_message(std::string_view event, std::string_view what, std::string_v
   }
 }
 
-// The first host that has the address; a view of `buffer`.
-std::string_view name_of_holder(const Address& address, NameBuffer& buffer) {
+// The first host that has the address; a view of `buffer`. Not where the frame of a failover would
+// have it as well.
+__attribute__((noinline, cold)) std::string_view name_of_holder(const Address& address,
+                                                                NameBuffer& buffer) {
   struct Found {
     NameBuffer& buffer;
     std::size_t size;
@@ -134,25 +135,20 @@ std::string_view name_of_holder(const Address& address, NameBuffer& buffer) {
 
 class ConnectReport {
  public:
-  ConnectReport(const DestinationList& list, std::string_view host, const Endpoint& requested,
-                const AttemptLog& log, int error, std::uint64_t took_ms)
-      : list_(list),
-        host_(host),
-        requested_(requested),
-        log_(log),
-        error_(error),
-        took_ms_(took_ms) {
-    log.for_each([&](const AttemptLog::Attempt& attempt) { last_ = attempt; },
-                 [&](const AttemptLog::Attempt& attempt) { last_ = attempt; });
+  ConnectReport(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
+                int error, std::uint64_t took_ms)
+      : list_(list), requested_(requested), log_(log), error_(error), took_ms_(took_ms) {
+    const auto note = [&](const AttemptLog::Attempt& attempt) { last_ = attempt.position; };
+    log.for_each(note, note);
   }
 
-  void write(Line& line) const {
-    line << host_ << ":" << port();
+  void write(Line& line, NameBuffer& buffer) const {
+    line << host(buffer) << ":" << port();
     std::string_view separator = " ";
     const auto add = [&](const AttemptLog::Attempt& attempt) {
       line << separator;
       separator = ", ";
-      line << address(attempt) << " " << outcome_word(attempt.error);
+      line << address(attempt.position) << " " << outcome_word(attempt.error);
       if (attempt.error != kParked) line << " " << std::uint64_t{attempt.took_ms} << " ms";
       if (attempt.fault.action != FaultAction::kNone) line << " (fault)";
     };
@@ -163,8 +159,8 @@ class ConnectReport {
     if (error_ != 0 && log_.attempts() > 1) line << ": all failed, " << error_name(error_);
   }
 
-  void write(JsonObject& object) const {
-    object.add("host", host_);
+  void write(JsonObject& object, NameBuffer& buffer) const {
+    object.add("host", host(buffer));
     object.add("port", port());
     object.add("asked", requested_.address);
     if (error_ == 0) {
@@ -179,7 +175,7 @@ class ConnectReport {
     object.begin_array("attempts");
     const auto add = [&](const AttemptLog::Attempt& attempt) {
       object.next_object();
-      object.add("address", address(attempt));
+      object.add("address", address(attempt.position));
       object.add("outcome", outcome_word(attempt.error));
       add_error(object, attempt.error);
       object.add("ms", std::uint64_t{attempt.took_ms});
@@ -199,21 +195,24 @@ class ConnectReport {
       object.add_null("error");
     }
   }
+  std::string_view host(NameBuffer& buffer) const {
+    return list_.record != 0 ? host_table().host_name(list_, buffer)
+                             : name_of_holder(requested_.address, buffer);
+  }
   [[nodiscard]] std::uint64_t port() const { return ntohs(requested_.port); }
-  [[nodiscard]] Address address(const AttemptLog::Attempt& attempt) const {
+  [[nodiscard]] Address address(std::size_t position) const {
     // The requested one needs no list, which may be forgotten, or have nowhere else to go.
-    if (attempt.position == list_.requested) return requested_.address;
+    if (position == list_.requested) return requested_.address;
     Address found;
-    return host_table().address_at(list_, attempt.position, found) ? found : Address{};
+    return host_table().address_at(list_, position, found) ? found : Address{};
   }
 
   const DestinationList& list_;
-  const std::string_view host_;
   const Endpoint& requested_;
   const AttemptLog& log_;
   int error_;
   std::uint64_t took_ms_;
-  AttemptLog::Attempt last_{};
+  std::size_t last_ = 0;  // position of the last attempt
 };
 
 }  // namespace
@@ -222,23 +221,21 @@ void report_connect(const DestinationList& list, const Endpoint& requested, cons
                     int error, std::uint64_t took_ms) {
   if (!logs(LogLevel::kInfo)) return;
   Report report("connect");
-  const std::string_view host = host_table().host_name(list, Report::room_for_name());
-  report.add(ConnectReport(list, host, requested, log, error, took_ms));
+  report.add(ConnectReport(list, requested, log, error, took_ms));
 }
 
-// Not where the frame of a failover would have it as well.
+// Not in the frame of a failover either.
 __attribute__((noinline, cold)) void report_only_attempt(const Endpoint& requested,
                                                          const Fault& fault, int error,
                                                          std::uint64_t took_ms) {
   if (!reports_every_connect()) return;
   NameBuffer buffer;
-  const std::string_view host = name_of_holder(requested.address, buffer);
-  if (host.empty()) return;
+  if (name_of_holder(requested.address, buffer).empty()) return;
   AttemptLog log;
   log.begin(0, 0, fault);
   log.end(error, took_ms);
   Report report("connect");
-  report.add(ConnectReport({}, host, requested, log, error, took_ms));
+  report.add(ConnectReport({}, requested, log, error, took_ms));
 }
 
 bool reports_every_connect() { return logs(LogLevel::kDebug); }
