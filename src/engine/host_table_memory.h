@@ -1,6 +1,6 @@
-// How the host table lies in memory that processes share, and what a reader without the lock makes
-// of it. Whoever reads must come to an end and stay within bounds whatever is written there. Only
-// for host_table.cc.
+// How the host table lies in memory that processes share, and how a reader without the lock walks
+// it. Whoever reads must come to an end and stay within bounds, whatever is written there. Only for
+// host_table.cc.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@ using Offset = std::uint32_t;  // index of a word in a half; 0 means none
 // 8 MiB a half: about 60,000 hosts with two addresses each. Untouched pages cost nothing.
 inline constexpr std::size_t kHalfWords = std::size_t{2} << 20;
 inline constexpr std::size_t kBuckets = std::size_t{1} << 16;
-// 8 MiB of marks, of which only those that were made cost memory: room for half a million
-// addresses. Beyond that some are failed over less than they might be.
+// 8 MiB of marks, of which only pages with marks cost memory: room for half a million addresses.
+// Beyond that some are failed over less than they might be.
 inline constexpr std::size_t kDoorways = std::size_t{1} << 17;
 inline constexpr std::size_t kDoors = 8;  // of one doorway, a cache line
 inline constexpr std::size_t kDoorwaysOfPage = 64;
@@ -55,7 +55,7 @@ inline constexpr std::uint32_t kLeftAlone = 2;  // --only or --skip exclude it o
 // A mark that no set of addresses has: whoever had this address, it is failed over no more.
 inline constexpr std::uint32_t kShut = ~std::uint32_t{0};
 
-// In the place of how many hosts there are: nothing that is learned counts.
+// A value of Memory::hosts: nothing that is learned counts (HostTable::close_all()).
 inline constexpr std::uint32_t kAllClosed = ~std::uint32_t{0};
 
 // What the kernel makes of a futex whose owner has died (FUTEX_OWNER_DIED).
@@ -95,13 +95,15 @@ inline std::uint32_t hash_of(std::string_view host) {
   return hash;
 }
 
-// Of one address; those of a set add up to its print, in whatever order they come.
+// The print of one address. That of a set is the sum over its addresses, in whatever order they
+// come.
 inline std::uint32_t print_of(std::uint32_t seed, const Address& address) {
   for (const std::uint32_t word : address.words) seed = mix(seed, word);
   return mix(seed, address.scope);
 }
 
-// Neither 0, which marks nothing, nor odd: so are the marks of hosts, and kShut.
+// Makes the mark of a set of addresses from the sum of their prints: even and not 0. 0 marks
+// nothing; odd are the marks of hosts, and kShut.
 constexpr std::uint32_t as_mark(std::uint32_t sum) {
   const std::uint32_t even = sum & ~std::uint32_t{1};
   return even != 0 ? even : 2;
@@ -109,11 +111,13 @@ constexpr std::uint32_t as_mark(std::uint32_t sum) {
 
 constexpr bool is_of_host(std::uint32_t mark) { return mark % 2 != 0 && mark != kShut; }
 
+// The mark of a host: odd and not kShut.
 inline std::uint32_t mark_of_host(std::uint32_t seed, std::string_view host) {
   for (const char c : host) seed = mix(seed, static_cast<unsigned char>(lower_case(c)));
   return (seed | 1) != kShut ? seed | 1 : 1;
 }
 
+// The print of a set of addresses, which is also its mark.
 inline std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) {
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < addresses.size(); ++i) sum += print_of(seed, addresses[i]);
@@ -147,12 +151,14 @@ constexpr Offset record_words(std::size_t count, std::size_t name_length) {
 
 using namespace host_table;
 
-// The marks of the addresses with one hash: in each door the tag of an address, and below it its
-// mark. They are filled from the first on, and never emptied.
+// The marks of the addresses with one hash: each door has the tag of an address in its upper 32
+// bits, and the mark of that address in its lower ones. Doors are filled from the first on, and
+// never emptied.
 class alignas(64) HostTable::Doorway {
  public:
-  // Who had this address has it no more, or is not known: `mark` is the print of the set that it
-  // was in, or the mark of the host. By whoever comes, without a lock.
+  // Closes the door of an address, because the host that had it has it no more, or is not known.
+  // `mark` is the print of the set that it was in, or the mark of the host; a second mark makes it
+  // kShut. Takes no lock.
   void close(std::uint32_t tag, std::uint32_t mark) {
     for (Door& door : doors_) {
       std::uint64_t before = door.load(std::memory_order_relaxed);
@@ -171,7 +177,8 @@ class alignas(64) HostTable::Doorway {
     doors_[kDoors - 1].store(kAllShut, std::memory_order_release);
   }
 
-  // What close() was told of this address; 0: nothing. kShut: of several, or there was no room.
+  // The mark that close() was given for this address; 0: none. kShut: several marks, or there was
+  // no room.
   [[nodiscard]] std::uint32_t mark(std::uint32_t tag) const {
     if (doors_[kDoors - 1].load(std::memory_order_acquire) == kAllShut) return kShut;
     for (const Door& door : doors_) {
@@ -182,7 +189,7 @@ class alignas(64) HostTable::Doorway {
     return 0;
   }
 
-  // All that is closed there is closed here, too.
+  // Closes here all that is closed in `other`.
   void merge(const Doorway& other) {
     for (const Door& theirs : other.doors_) {
       const std::uint64_t door = theirs.load(std::memory_order_acquire);
@@ -196,7 +203,8 @@ class alignas(64) HostTable::Doorway {
 
  private:
   using Door = std::atomic<std::uint64_t>;
-  // No tag is 0.
+  // In the last door: all addresses with this hash are shut. It is no door of an address, because
+  // no tag is 0.
   static constexpr std::uint64_t kAllShut = kShut;
   static std::uint32_t mark_of(std::uint64_t door) { return static_cast<std::uint32_t>(door); }
 
@@ -216,8 +224,8 @@ struct HostTable::Memory {
   Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
   Word seed;       // of marks
   Word shared;     // 1: another process has this memory, too
-  // A bit for each page of doorways that has marks: to look at the others would make memory of
-  // them.
+  // A bit for each page of doorways that has marks. The other pages are never read, which would
+  // make memory of them.
   Word door_pages[kDoorPages / 32];
   Half halves[2];
   Doorway doorways[kDoorways];
@@ -229,7 +237,8 @@ struct HostTable::Memory {
   void note_marks(std::size_t page) {
     door_pages[page / 32].fetch_or(1u << page % 32, std::memory_order_acq_rel);
   }
-  // Noted on both sides, because a copy may be put in the place of all this in between (sharing.h).
+  // Closes the door of an address. Its page is noted before and after, because a copy may be put in
+  // the place of this memory in between (lifecycle/sharing.h).
   void close_door(const Address& address, std::uint32_t mark) {
     const std::size_t doorway = doorway_of(address);
     note_marks(doorway / kDoorwaysOfPage);
@@ -254,7 +263,8 @@ class HostTable::Reader {
   explicit Reader(Memory& memory)
       : Reader(memory, memory.published.load(std::memory_order_acquire)) {}
 
-  // What was read so far is what had been written: the half has not been reused meanwhile.
+  // True when all that was read so far is what had been written there: the half has not been reused
+  // meanwhile.
   [[nodiscard]] bool valid() const {
     std::atomic_thread_fence(std::memory_order_acquire);
     const std::uint32_t building = memory_.building.load(std::memory_order_relaxed);
@@ -263,8 +273,8 @@ class HostTable::Reader {
 
   [[nodiscard]] std::uint32_t generation() const { return generation_; }
 
-  // The walk that began at `first` of this bucket has met all holders. Otherwise a host may have
-  // been remembered anew in front of it, and then forgotten behind it.
+  // True when a walk that began at `first` of this bucket has met all holders. Otherwise a host may
+  // have been remembered anew in front of `first`, and its former record unlinked behind it.
   [[nodiscard]] bool met_all(const Word& bucket, Offset first) const {
     std::atomic_thread_fence(std::memory_order_acquire);
     return bucket.load(std::memory_order_relaxed) == first &&
@@ -385,8 +395,9 @@ class HostTable::Reader {
     return 0;
   }
 
-  // All who ever had this address are known and have it, but for such as had the same addresses as
-  // the host of this record, or as are among the holders that a walk from `first` meets.
+  // True when all hosts that ever had this address are known and have it now, except for those that
+  // had the same set of addresses as the host of this record, or that hold it again among what a
+  // walk from `first` meets.
   [[nodiscard]] bool is_open(const Address& address, Offset record, Offset first,
                              std::uint32_t& steps) const {
     const std::uint32_t mark = memory_.mark(address);
@@ -394,6 +405,7 @@ class HostTable::Reader {
     return is_of_host(mark) && is_met(mark, address, first, steps);
   }
 
+  // True when the host with this mark is among the holders that a walk from `first` meets.
   [[gnu::cold, gnu::noinline]] bool is_met(std::uint32_t mark, const Address& address, Offset first,
                                            std::uint32_t& steps) const {
     const std::uint32_t seed = memory_.seed.load(std::memory_order_relaxed);
@@ -414,6 +426,7 @@ class HostTable::Reader {
     return ports;
   }
 
+  // Notes that the host of this record is in use now.
   void note_use(Offset record) const {
     const Offset used = half_.used.load(std::memory_order_relaxed);
     if (used - at(record + kLastUse) < kUseStep || !valid()) return;
@@ -428,7 +441,8 @@ class HostTable::Reader {
     return PositionSet::kNone;
   }
 
-  // Removes from `candidates`, positions of `record`, every address that `other` lacks.
+  // Removes from `candidates`, positions of `record`, every address that `other` lacks. False when
+  // that takes too long.
   bool keep_common(Offset record, Offset other, PositionSet& candidates,
                    std::uint32_t& cost) const {
     for (std::size_t i = candidates.next(0); i != PositionSet::kNone; i = candidates.next(i + 1)) {
