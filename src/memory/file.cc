@@ -73,7 +73,8 @@ int open_file(bool for_writing, struct stat& status) {
   return -1;
 }
 
-// Of the open file description, so it also ends with the process; a forked child would keep it.
+// Locks the whole file, or unlocks it. The lock is one of the open file description (F_OFD_SETLK),
+// which ends with the process; a forked child would keep it. False when another process has it.
 bool lock(int fd, short type) {
   struct flock whole {};
   whole.l_type = type;

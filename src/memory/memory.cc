@@ -18,7 +18,7 @@ constinit std::atomic<std::uint32_t> connects{0};
 // The first connect of a process is measured, and then each of so many.
 constexpr std::uint32_t kConnectsPerRtt = 16;
 
-// What is known, or a new entry.
+// The entry that is known, or a new one.
 AddressEntry entry_of(const AddressKey& key) {
   AddressEntry entry;
   if (address_memory().find(key, entry)) return entry;
@@ -47,7 +47,7 @@ bool find_entry(int fd, const Address& address, in_port_t port, AddressEntry& ou
          address_memory().find(key, out);
 }
 
-// Differs enough from what the file has to be worth writing once more.
+// True when a round-trip time differs enough from what the file has to be worth writing once more.
 bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
   return rtt_us != 0 && (rtt_us / 2 > saved_us || rtt_us < saved_us / 2);
 }

@@ -16,7 +16,8 @@ inline constexpr std::size_t kDescriptors = std::size_t{1} << 20;
 inline bool in_tables(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) < kDescriptors; }
 
 // A set of descriptor numbers, for what is worth knowing of the socket that has one. Zero pages
-// until used. What was noted of a closed socket is found with the next one of its number.
+// until used. What was noted of a closed socket is found with the next one of its number, so it
+// must never be relied on.
 class DescriptorSet {
  public:
   [[nodiscard]] bool has(int fd) const {

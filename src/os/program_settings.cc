@@ -26,7 +26,7 @@ constinit DescriptorSet bound_numbers{};
 // The same of those whose port the program has named.
 constinit DescriptorSet port_numbers{};
 
-// Those of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
+// Descriptor numbers of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
 constinit DescriptorSet option_numbers{};
 
 bool take(DescriptorSet& numbers, int fd) {
@@ -53,7 +53,7 @@ void note_option(int fd, int level, int name) {
     note(options_kept);
     option_numbers.add(fd);
   }
-  // Both names of it: the second is the one with 64-bit time on 32-bit machines.
+  // SO_SNDTIMEO has two names: the second is the one with 64-bit time on 32-bit machines.
   if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
     note(send_timeout_used);
   }
@@ -102,7 +102,7 @@ void ProgramSettings::read_options(int fd) {
   if (max_segment == kUnlimitedSegment) max_segment = 0;
   window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
   peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
-  // It was set on an earlier socket of this number.
+  // The option was set on an earlier socket of this number.
   if (is_fresh && max_segment == 0 && window_clamp == 0 && peek_offset == -1) {
     option_numbers.remove(fd);
   }
