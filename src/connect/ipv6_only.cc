@@ -49,7 +49,7 @@ void tell_ipv6_only(int fd, int level, int name, void* value, const socklen_t* l
   const std::uint64_t cookie = socket_cookie(fd);
   constexpr int kOn = 1;
   if (cookie == 0 || place_of(cookie).load(std::memory_order_relaxed) != cookie) return;
-  // As many bytes as the kernel has written.
+  // *length is the number of bytes that the kernel has written.
   std::memcpy(value, &kOn, *length);
 }
 

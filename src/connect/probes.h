@@ -1,7 +1,7 @@
 // Probes: short-lived sockets of ours that ask whether an address answers, while the program's own
-// socket goes on waiting for another one (racing, RFC 8305 and RFC 8923, for a program that has one
-// socket). They are deaf (os/deafness.h): no server's application ever sees one, however late it is
-// looked at.
+// socket goes on waiting for another one (racing, RFC 8305 and RFC 9623 section 4.3, for a program
+// that has one socket). They are deaf (os/deafness.h): no server's application ever sees one,
+// however late it is looked at.
 //
 // There is one table for the process: connects that wait for the same address by the same way share
 // a probe, and what it has found out counts for a moment longer. The kernel ends each by itself

@@ -66,7 +66,6 @@ bool catch_up(Slot& slot) {
   return true;
 }
 
-// Of a slot that nobody else holds.
 // Changes how a slot is held that nobody else holds, or may come to hold.
 void become(Slot& slot, Holding holding) {
   slot.holding.store(next_word(slot.holding.load(std::memory_order_relaxed), holding));
@@ -88,7 +87,7 @@ void note_free(Table& all, const Slot& slot) {
   }
 }
 
-// Of a slot that nobody else holds.
+// Frees a slot that nobody else holds.
 void make_free(Table& all, Slot& slot) {
   become(slot, kFree);
   note_free(all, slot);

@@ -30,7 +30,7 @@ struct alignas(8) AddressEntry {
   AddressKey key;               // port 0: the entry is free
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
   AddressHealth health{};
-  // Of this process only, not in the memory file:
+  // The following is of this process only, and not in the memory file:
   std::uint32_t saved_rtt_us = 0;  // the RTT that the file has
 
   [[nodiscard]] std::string_view host_name() const;

@@ -382,7 +382,7 @@ bool ConnectAttempts::may_be_far() const {
 // So processes that end before a probe does also find addresses dead.
 bool ConnectAttempts::is_dead(std::uint64_t now_ms) const {
   if (!distance_.has_failed && distance_.silent_ms == 0) return false;
-  // Not patience_ms_, which the program's own time may have cut short.
+  // patience_ms_ does not do, because the program's own time may have cut it short.
   const std::uint32_t enough = distance_.rtt_ms != 0 ? overdue_ms(distance_.rtt_ms)
                                : may_be_far()        ? kMayBeFarMs
                                                      : limits_.attempt_delay_ms;

@@ -58,7 +58,7 @@ inline constexpr std::uint32_t kShut = ~std::uint32_t{0};
 // A value of Memory::hosts: nothing that is learned counts (HostTable::close_all()).
 inline constexpr std::uint32_t kAllClosed = ~std::uint32_t{0};
 
-// What the kernel makes of a futex whose owner has died (FUTEX_OWNER_DIED).
+// The bit that the kernel sets in a futex whose owner has died (FUTEX_OWNER_DIED).
 inline constexpr std::uint32_t kOwnerDied = 0x4000'0000;
 
 inline constexpr std::size_t kMaxPorts = std::size_t{kRecordHeader - kPorts} * 2;

@@ -10,7 +10,7 @@ namespace nextaddr {
 
 class PortList {
  public:
-  // As many as anybody needs.
+  // The most ports in a list, which is as many as anybody needs.
   static constexpr std::size_t kMost = 16;
 
   constexpr PortList() = default;

@@ -61,7 +61,7 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   length = write_sockaddr(there.address, there, place);
   const int result = libc::connect(fd, address, length);
   const ErrnoKept errno_kept;
-  // Not only closed: a forked child may have the listener too.
+  // The listener is not only closed, because a forked child may have it, too.
   shutdown(listener, SHUT_RDWR);
   kernel::close(listener);
   return result;

@@ -30,9 +30,9 @@ namespace dns = nextaddr::dns;
 
 namespace {
 
-template <typename Call>
 // Makes `call`, which may begin a connect on `fd`, and wakes threads that sleep in an epoll set
-// with it.
+// with that.
+template <typename Call>
 ssize_t with_sleepers_woken(int fd, Call call) {
   const ssize_t result = nextaddr::errno_kept_on_success(call);
   if (result < 0 && errno == EINPROGRESS) nextaddr::wake_epoll_sleepers(fd);

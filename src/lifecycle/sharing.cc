@@ -92,8 +92,8 @@ bool leave_addresses() {
   if (!active() || !owns_memory() || !host_table().is_shared()) return;
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
-  // In a sandbox the calls that this takes may be its last. It has left before it took the first
-  // step into one (hooks/sandbox.cc).
+  // In a sandbox the system calls that leaving takes may be the last ones. The process has left
+  // before it took the first step into one (hooks/sandbox.cc).
   if (sandbox() == Sandbox::kCertain) return become_inert();
   if (sandbox() == Sandbox::kPossible) return;
   const bool held = hold();

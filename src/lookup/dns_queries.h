@@ -25,8 +25,8 @@ enum class Match : std::uint8_t { kNone, kFound, kUnknown };
 // there is no such query.
 Match take_query(std::uint64_t cookie, const Endpoint& server, const DnsQuestion& question);
 
-// The same question may have been put to other servers, or once more by another socket: the program
-// has its answer.
+// The program has its answer to this question: forgets the queries that put it to other servers, or
+// once more by another socket.
 void forget_repetitions(const DnsQuestion& question);
 
 // True when a query that left by this descriptor waits for its answer.

@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::uint64_t kJustNowMs = 10'000;
 
-// What is known of one name. Names take turns when there are too many; then a number is a host.
+// What is known of one name. When there are too many, a new name takes the place of another; a
+// number that was found under that one then counts as a host.
 struct FoundName {
   std::atomic<std::uint64_t> name;      // stands for it; 0: free
   std::atomic<std::uint64_t> found_ms;  // 0: while it is being made another's

@@ -36,7 +36,7 @@ std::uint64_t changed_us(const struct stat& status) {
          static_cast<std::uint64_t>(status.st_mtim.tv_nsec) / 1000;
 }
 
-// What stands where the header belongs; "" when there is less.
+// The bytes that stand where the header belongs; "" when there are fewer.
 std::string_view read_header(int fd, RecordText& buffer) {
   const ssize_t got = pread(fd, buffer.data(), buffer.size(), 0);
   return got == static_cast<ssize_t>(buffer.size()) ? view(buffer) : std::string_view{};
@@ -92,7 +92,8 @@ std::size_t next_written(int fd, std::size_t bucket) {
   return at < kRecordSize ? 0 : std::max(bucket, (at - kRecordSize) / kBucketBytes);
 }
 
-// What is no record counts as free. One record at a time, because the stack may be small.
+// Reads a bucket. A place that has no record counts as free. One record is read at a time, because
+// the stack may be small.
 void read_bucket(int fd, std::size_t bucket, AddressBucket& out) {
   off_t at = offset_of(bucket);
   for (AddressEntry& entry : out) {

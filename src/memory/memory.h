@@ -61,7 +61,7 @@ void note_silence(int fd, const Address& address, in_port_t port, std::uint32_t 
 // load where none is.
 bool is_failing(int fd, const Address& address, in_port_t port);
 
-// This address was connected to: it is not failing.
+// This address was connected to, or has answered a probe: it is not failing.
 void note_success(int fd, const Address& address, in_port_t port);
 
 // What is known of how far the address is; nothing when the user has set the delay.

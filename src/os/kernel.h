@@ -47,8 +47,8 @@ inline int stat(const char* path, struct stat& out) {
 #endif
 }
 
-// libc's functions of these names are ours to hook, and cancellation points, or raise a signal that
-// they would have us handle.
+// These functions of libc are cancellation points, or names that we export, so that a call would
+// come to our own hook.
 inline ssize_t read(int fd, void* data, std::size_t size) {
   return syscall(SYS_read, fd, data, size);
 }

@@ -30,7 +30,7 @@ constexpr std::uint64_t kPatienceUs = 4'000;
 constexpr std::uint64_t kTakenToHaveMs = 100;
 constinit std::atomic<std::uint64_t> taken_to_have_until_ms{0};
 
-// One look at all descriptors, or at some more than once.
+// One search through the descriptors of this process, some of which are looked at more than once.
 class Search {
  public:
   [[nodiscard]] int size() const { return size_; }

@@ -44,7 +44,7 @@ class Pin {
 // of its parent's. Waits for the microseconds that one lasts; some 0.1 s at most.
 void hold_pins_back();
 void let_pins_be();
-// In the child, where no other thread is left.
+// In the child, where no other thread is left: forgets the pins of the parent's threads.
 void forget_pins_of_parent();
 
 }  // namespace nextaddr

@@ -23,7 +23,7 @@ constinit std::atomic<bool> sockets_steered{false};
 // Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
 // after a connect getsockname(2) names ports that connect(2) has chosen.
 constinit DescriptorSet bound_numbers{};
-// The same of those whose port the program has named.
+// The descriptor numbers of sockets whose port the program has named by bind(2).
 constinit DescriptorSet port_numbers{};
 
 // Descriptor numbers of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
@@ -41,7 +41,7 @@ bool is_noted(const std::atomic<bool>& flag) { return flag.load(std::memory_orde
 in_port_t port_of(const sockaddr_in6& address) { return address.sin6_port; }
 static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
 
-// What TCP_MAXSEG tells where none is set (TCP_MSS_DEFAULT in the kernel).
+// The value that TCP_MAXSEG has where none is set (TCP_MSS_DEFAULT in the kernel).
 constexpr int kUnlimitedSegment = 536;
 
 }  // namespace

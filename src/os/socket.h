@@ -18,7 +18,7 @@ int option_value(int fd, int level, int name);
 
 // The program's SO_SNDTIMEO; zero: none.
 timeval send_timeout(int fd);
-// Its SO_RCVTIMEO likewise.
+// The program's SO_RCVTIMEO; zero: none.
 timeval receive_timeout(int fd);
 
 // A call of connect(2) on a blocking socket, which waits for one kernel tick at most (4 ms at

@@ -25,7 +25,7 @@ inline std::uint32_t connects() { return now() & ~kDnsSockets; }
 
 // Makes the word, unless there is one. False when there is no memory for it.
 bool begin();
-// One more is pending, or one less. Only after begin().
+// One more connect is pending, or one less. Only after begin().
 void add_connect();
 void remove_connect();
 }  // namespace activity
@@ -38,7 +38,7 @@ inline bool any_pending() { return activity::connects() != 0; }
 // send and receive.
 inline bool any_watched() { return activity::now() != 0; }
 
-// There are DNS sockets from now on, or they are looked at no more.
+// From now on there are DNS sockets to look at (`any`), or none.
 void note_dns_sockets(bool any);
 
 // Counts what changes the meaning of events that a thread may be fetching right now: a connect

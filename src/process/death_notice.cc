@@ -12,8 +12,8 @@ namespace nextaddr {
 // The list belongs to libc, which keeps its robust mutexes there. We borrow its field for a mutex
 // that is about to be locked (list_op_pending), at which the kernel looks in the same way.
 DeathNotice::DeathNotice(std::uint32_t* word) {
-  // In a sandbox these calls may be forbidden. Nobody is told of a death there, and no lookup waits
-  // longer for that.
+  // In a sandbox the calls below may be forbidden. Nobody is told of a death there, and no lookup
+  // waits longer for that.
   if (sandbox() != Sandbox::kNone) {
     owner_ = own_pid();
     return;

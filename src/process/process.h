@@ -33,8 +33,9 @@ bool map_memory();
 // active() has been true.
 bool owns_memory();
 
-// In the child of a fork, before anything else runs there: otherwise a vfork child of this child,
-// which has its memory, may be taken for it. Async-signal-safe.
+// In the child of a fork, before any other function here is called there and before the program
+// goes on: otherwise a vfork child of this child, which has its memory, may be taken for it.
+// Async-signal-safe.
 void claim_memory();
 
 // The id under which owns_memory() was last true. Only after active() has been true.

@@ -62,7 +62,7 @@ int made_timer() {
   return ours ? timer : -1;
 }
 
-// The same, made when there is none; -1: none can be had.
+// The timer of this process, made when there is none; -1: none can be had.
 int own_timer() {
   const std::uint32_t pid = own_pid();
   for (;;) {
@@ -124,7 +124,7 @@ void wake_at(int epoll, std::uint64_t at_ms) {
   note_change();
   note_set(epoll);
   set_timer(timer, at_ms);
-  // One event, which needs no read(2) to go away.
+  // The timer gives one event (EPOLLONESHOT), which needs no read(2) to go away.
   epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
   event.data.u64 = wake_data();
   if (libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {

@@ -30,7 +30,7 @@ inline bool timer_is_inherited() {
 // a thread that sleeps in that set since before must wake in time to advance it.
 void wake_epoll_sleepers(int fd);
 
-// The same for whoever sleeps in this set.
+// The same for whoever sleeps in `epoll`.
 void wake_others_in(int epoll);
 
 // The data of the timer's event.

@@ -205,8 +205,8 @@ int socket_error(int fd, void* value, socklen_t* length) {
   return errno_kept_on_success([&] {
     const int pending = pending_on_same_socket(fd);
     if (pending < 0) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
-    // Another option, for the checks and the length: SO_ERROR is asked only once it is known whose
-    // error it would be.
+    // Another option is asked for, for the kernel's checks and the length: SO_ERROR is asked only
+    // once it is known whose error it would be.
     const socklen_t room = may_be_read(length) ? *length : 0;
     const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
     if (result != 0) return result;
