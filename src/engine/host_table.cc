@@ -9,7 +9,7 @@
 namespace nextaddr {
 namespace {
 
-// As it is remembered: the dot at the end of a name does not count (RFC 1034).
+// A name as it is remembered: the dot at its end does not count (RFC 1034).
 std::string_view without_dot(std::string_view host) {
   if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
   return host;

@@ -112,7 +112,8 @@ class HostTable {
     std::uint16_t port = 0;
     std::size_t count = 0;  // how many addresses the host has, as knows() has found
   };
-  // True when that is known already, so that to learn it would change nothing.
+  // True when this answer is known already, so that to learn it would change nothing. Reads the
+  // answer to its end, or to where it differs.
   bool knows(std::string_view host, Answer& answer) const;
 
   // True when some remembered host holds this address and others beside it. Cheap.

@@ -127,8 +127,8 @@ inline std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) 
 constexpr Offset words_for_bytes(std::size_t bytes) { return static_cast<Offset>((bytes + 3) / 4); }
 constexpr Offset words_for_bits(std::size_t bits) { return static_cast<Offset>((bits + 31) / 32); }
 
-// Four letters of a name from this one on, as a record has them: the first is lowest, and behind
-// the end there are zeros.
+// Four letters of a name from `first` on, as a record has them: the first is lowest, and behind the
+// end there are zeros.
 inline std::uint32_t four_of(std::string_view name, std::size_t first) {
   std::uint32_t four = 0;
   const std::size_t end = std::min(first + 4, name.size());
@@ -315,7 +315,7 @@ class HostTable::Reader {
     return {buffer.data(), length};
   }
 
-  // As it was looked up, but for a dot at its end.
+  // True when this record's name is `host`, which has no dot at its end, in any case.
   [[nodiscard]] bool is_named(Offset record, std::string_view host) const {
     if (name_length(record) != host.size()) return false;
     for (std::size_t i = 0; i < host.size(); i += 4) {
@@ -332,7 +332,7 @@ class HostTable::Reader {
     return true;
   }
 
-  // The record of this host that was linked last, or 0; of others than `except`.
+  // The record of this host that was linked last, or 0. `except`: a record that is not meant.
   [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash, Offset except = 0) const {
     std::uint32_t steps = 0;
     for (Offset record = host_bucket(hash).load(std::memory_order_acquire);
@@ -342,7 +342,7 @@ class HostTable::Reader {
     return 0;
   }
 
-  // No other host has been looked up since that has one of its addresses too.
+  // True when no other host that has one of this record's addresses, too, has been looked up since.
   [[nodiscard]] bool is_newest_holder(Offset record) const {
     std::uint32_t steps = 0;
     for (std::size_t i = 0; i < count(record); ++i) {
