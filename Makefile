@@ -38,7 +38,7 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wno-missing-field-initializers
 # No libstdc++ runtime, and no fortified names: one missing symbol version would kill every process this is
 # preloaded into, and musl has no __poll_chk. Unwind tables stay: pthread_cancel(3) unwinds through connect.
 # On 32-bit machines files have 64-bit offsets, but times are what older versions of glibc have: what is built
-# for 64-bit time has names of its own (src/time64.h). No helpers for atomics: they need what musl has not.
+# for 64-bit time has names of its own (src/os/time64.h). No helpers for atomics: they need what musl has not.
 MACROS := $(shell $(CXX) $(TARGET) -dM -E -x c++ /dev/null 2>/dev/null)
 LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BITS=64) \
 	$(if $(filter __aarch64__,$(MACROS)),-mno-outline-atomics) -std=c++20 -Os -g -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
@@ -47,7 +47,7 @@ LIBRARY_FLAGS := $(TARGET) $(if $(filter __ILP32__,$(MACROS)),-D_FILE_OFFSET_BIT
 # whatever directory it is built.
 WHOLE := $(if $(CHECK),,-flto=auto '-ffile-prefix-map=$(CURDIR)=.')
 LIBRARY_FLAGS += $(WHOLE)
-# In one partition, so that the assembler's .symver (symbol_versions.h) is where its symbol is used.
+# In one partition, so that the assembler's .symver (src/os/symbol_versions.h) is where its symbol is used.
 PARTITION := $(if $(findstring clang,$(CXX)),,-flto-partition=none)
 LINK_FLAGS := $(TARGET) $(LINKER) $(if $(WHOLE),$(WHOLE) $(PARTITION) -Os -g -fPIC) -shared $(if $(CHECK),$(INSTRUMENT),-nodefaultlibs -Wl$(comma)--no-undefined) -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code -Wl,-O1 \
 	-Wl,--version-script=$(BUILD)/exports.map -Wl,-soname,libnextaddr.so

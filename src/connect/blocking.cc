@@ -28,15 +28,16 @@ namespace {
 
 using State = ConnectOperation::State;
 
-// A signal ended a wait: would the program's own connect(2) have returned EINTR? With a timeout set
-// it always does (signal(7)).
+// Whether the program's own connect(2) would have returned EINTR for the signal that has ended our
+// wait. With a timeout set it always does (signal(7)).
 bool interrupts(const timeval& program_timeout, const sigset_t& mask) {
   return is_set(program_timeout) || !connect_would_restart(mask);
 }
 
-// Waits for the connect as connect(2) would, from one attempt to the next. Signals are blocked but
-// for `mask` while it waits: one that comes between two steps ends the next wait. `interrupted`:
-// one has come already. `resumed`: the program asks again for a connect that had returned to it.
+// Waits for the end of the connect as connect(2) would, from one attempt to the next. Signals are
+// blocked except in the waits, which have `mask`: one that comes between two steps ends the next
+// wait. `interrupted`: one has come already. `resumed`: the program has called connect(2) again for
+// a connect that had returned to it.
 int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
                     const sigset_t& mask) {
   State state = operation.state();
@@ -67,16 +68,16 @@ int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
       return at_once ? 0 : operation.mark_connected();
     case State::kPaused:
       keep_pending(operation);
-      // What connect(2) answers when it is asked again about an attempt in flight.
+      // connect(2) answers EALREADY when it is called again while an attempt is in flight.
       return fail_with(resumed ? EALREADY : EINPROGRESS);
     default:
       return fail_with(operation.error());
   }
 }
 
-// Another thread has closed the descriptor while connect(2) was in it, and this is another socket
-// by now: which one the first attempt was made on is looked up only afterwards, so that a healthy
-// connect does not pay for it.
+// True when another thread has closed the descriptor while connect(2) was in it, and the number has
+// another socket by now. The socket's cookie is known only from after the first attempt, so that a
+// healthy connect does not pay for it: whether that socket was ever connected has to do.
 bool is_another_by_now(int fd, int first) {
   return (first == EINPROGRESS || first == ECONNREFUSED || first == ETIMEDOUT) &&
          sandbox() == Sandbox::kNone && was_never_connected(fd);
@@ -103,18 +104,19 @@ __attribute__((noinline, cold)) std::optional<int> after_first_attempt(
   }
   if (!in_flight) return fail_with(first);
   if (first == EINTR && interrupts(settings.send_timeout, mask)) return fail_with(EINTR);
-  // The kernel's own wait begins after signals are let in.
+  // The kernel's own wait would begin after signals are let in, and so not be ended by one that is
+  // pending now.
   if (connect_is_interrupted(mask, is_set(settings.send_timeout))) return fail_with(EINTR);
   return {};
 }
 
-// The requested address is parked: asks another one instead. The connect's result, or nothing when
-// the requested one is to be asked as usual.
+// The requested address is to be asked last: asks another one instead. The connect's result, or
+// nothing when the requested one is to be asked as usual.
 __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(
     int fd, const Endpoint& requested, const ProgramSettings& settings, const sigset_t& mask,
     const Request& request) {
   ConnectOperation operation;
-  // A connect that is known goes on where it was.
+  // A connect that is pending on this socket goes on where it was.
   if (knows_connect(fd) || !operation.prepare(fd, requested, settings, true)) return {};
   if (operation.elsewhere(request.to_be_probed, request.was_given) == State::kLeft) return {};
   return wait_to_the_end(operation, false, false, mask);
@@ -127,7 +129,8 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
   int first = 0;
   Fault fault;
   {
-    // A signal that comes between two steps must not be lost: it ends the next wait.
+    // Signals are blocked so that one that comes between two steps is not lost: it ends the next
+    // wait.
     const SignalsBlocked blocked;
     const Request request = look_up_request(fd, requested);
     if (request.goes_elsewhere()) {
@@ -151,8 +154,8 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
         after_first_attempt(fd, requested, settings, first, fault, blocked.before());
     if (result) return *result;
   }
-  // The kernel waits on as it would have. It looks at no address, unless somebody has shut the
-  // socket down meanwhile.
+  // connect(2) called again waits for the attempt in flight, as it would have at first. It does not
+  // look at the address, unless somebody has shut the socket down meanwhile.
   const int result = connect_with_fault(fd, address, length, fault);
   if (result != 0 && errno == EALREADY && first == EINPROGRESS) errno = EINPROGRESS;
   return result;

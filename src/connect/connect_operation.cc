@@ -29,7 +29,7 @@ using State = ConnectOperation::State;
 
 namespace {
 
-// Weeks are forever.
+// SO_SNDTIMEO in milliseconds, rounded up. What exceeds INT32_MAX, some weeks, counts as that.
 std::uint32_t milliseconds(const timeval& time) {
   constexpr std::int64_t kMost = INT32_MAX;
   const std::int64_t exact =
@@ -37,16 +37,17 @@ std::uint32_t milliseconds(const timeval& time) {
   return static_cast<std::uint32_t>(std::min(exact, kMost));
 }
 
-// A connect(2) that does not wait, and fails so, has found no route: the socket is as before.
+// True when a connect(2) that does not wait and has this outcome has found no route: the socket is
+// as before.
 bool leaves_untouched(int outcome) {
   return outcome == ENETUNREACH || outcome == EHOSTUNREACH || outcome == EINVAL ||
          outcome == EACCES;
 }
 
-// A port that the program has learnt from the server it asks, and that is this server's alone: a
-// connection to another port of it is open and has had something to say, and nothing else accounts
-// for the port. (Had that been said only since this connect began, it would look the same: then the
-// connect stays where it need not.)
+// True for a port that the program has learnt from the server it asks, and that is this server's
+// alone: a connection to another port of it is open and has had something to say, and nothing else
+// accounts for the port. (Had that been said only since this connect began, it would look the same:
+// then the connect stays where it need not.)
 bool is_learnt_port(const DestinationList& list, const Endpoint& requested) {
   constexpr std::uint16_t kFirstUnreserved = 1024;
   const std::uint16_t port = ntohs(requested.port);
@@ -143,7 +144,7 @@ bool ConnectOperation::deliver_truth(int& error) {
   const Step step(*this);
   if (!step || !nextaddr::has_failed(socket_phase(socket_))) return false;
   error = pending_error(socket_);
-  // What connect(2) answers when somebody else has read the error.
+  // When somebody else has read the error, connect(2) answers ECONNABORTED.
   carry_out(attempts_.told(error != 0 ? error : ECONNABORTED, now_ms()));
   return true;
 }
@@ -157,7 +158,8 @@ void ConnectOperation::resume(bool waits, const timeval& send_timeout) {
 bool ConnectOperation::leave_to_kernel() {
   const Step step(*this);
   if (!step) return true;
-  // The same fault once more, not the next one of its rule. Nobody would end a delay.
+  // The fault is that of the attempt before, not the next one of its rule. A delay is left out,
+  // because nobody would end it.
   if (requested_fault_.action == FaultAction::kDelay) requested_fault_ = {};
   const int outcome = attempt(requested_.address, requested_fault_);
   if (outcome == 0 || outcome == EINPROGRESS || outcome == EINTR) return true;
@@ -167,12 +169,12 @@ bool ConnectOperation::leave_to_kernel() {
 
 bool ConnectOperation::catch_up(const ConnectOperation& newer) {
   if (newer.cookie_ != cookie_ || newer.requested_ != requested_) return false;
-  // Its descriptor is not ours, and of the program's socket it has nothing to tell.
+  // The number of the descriptor, and what the program has set, are known better here.
   const int fd = fd_;
   const ProgramSettings settings = settings_;
   let_go();
   *this = newer;
-  // Whatever another process has written.
+  // Counts that another process has written may be anything: they are brought within their arrays.
   asked_ = std::min<std::uint8_t>(asked_, static_cast<std::uint8_t>(probes_.size()));
   attempts_.bound();
   fd_ = fd;
@@ -182,7 +184,7 @@ bool ConnectOperation::catch_up(const ConnectOperation& newer) {
 
 int ConnectOperation::mark_connected() {
   const Step step(*this);
-  // A reset since is for the program's first read or write, not for us to take.
+  // The error of a reset since is for the program's first read or write to take.
   if (step && socket_phase(socket_) == SocketPhase::kEnded) return 0;
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(current_, requested_, destination);
@@ -241,8 +243,9 @@ State ConnectOperation::carry_out(Action action) {
   }
 }
 
-// Nobody is left to ask. The socket is next connected to the requested address, by
-// leave_to_kernel() or the program. False: it is connected by now.
+// Nobody is left to ask (Kind::kDeliver): takes the socket back for the requested address, to which
+// leave_to_kernel() or the program connects it next. False: the attempt was answered in the last
+// moment, and the socket is connected.
 bool ConnectOperation::give_up(const Action& action) {
   if (!take_back_for(requested_.address)) return false;
   if (!untouched_) restore();
@@ -269,7 +272,7 @@ Action ConnectOperation::plan() {
   limits.attempt_delay_ms = config().attempt_delay_ms;
   limits.program_ms = waits_ ? milliseconds(settings_.send_timeout) : 0;
   limits.probes = probes::can_be_made();
-  // Also with probes: perhaps one cannot be made.
+  // Needed also with probes, because one may turn out to be impossible.
   limits.kernel_ms = kernel_patience_of(socket_);
   return attempts_.planned(destinations, limits,
                            distance_of(socket_, requested_.address, requested_.port), now);
@@ -292,7 +295,8 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   if (is_learnt_port(list_, requested_)) return false;
   const auto now = static_cast<std::uint32_t>(now_ms());
   if (table.walks_exhausted(list_, own_pid(), now)) {
-    // A parked one has not been asked yet: the program's own connect is about to.
+    // A requested address that is parked has not been asked yet: the program's own connect is about
+    // to.
     if (!instead_) table.note_walked(list_, now);
     return false;
   }
@@ -301,19 +305,21 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   out.requested = list_.requested;
   PositionSet lately_silent;
   find_bad_ones(socket_, table, list_, requested_.port, out, lately_silent);
-  // What the program has seen of this host comes after what it has not.
+  // Addresses that the program has asked for or got in this walk come after those that it has not.
   const PositionSet touched = walk::touched(table, list_, requested_.port);
   PositionSet fresh = out.candidates;
   fresh.drop(touched);
   fresh.remove(out.requested);
   const bool any_well = !out.parked.has_all(fresh);
   if (was_given_ && !any_well) {
-    // Perhaps a server that is back is what the program looks for.
+    // The requested address is no choice, and no fresh one is well: perhaps the program looks for a
+    // server that is back, so the fresh ones are asked in their usual place.
     fresh.drop(lately_silent);
     out.parked.drop(fresh);
   }
-  // One that was silent just now is not waited for, and whom the program has seen already will do:
-  // wrk tries every address, from the last to the first.
+  // The requested address was silent a moment ago and no fresh one is well: rather than wait for
+  // it, the socket goes to one that the program has seen already (wrk tries every address, from the
+  // last to the first).
   const bool will_do = lately_silent.has(out.requested) && !any_well;
   if (!instead_ || !will_do) out.parked.add(touched);
   if (instead_) out.parked.add(list_.requested);
@@ -322,13 +328,13 @@ bool ConnectOperation::find_destinations(Destinations& out) {
 
 Action ConnectOperation::connect_to(const Action& action) {
   Address next;
-  // Forgotten meanwhile, after so many lookups that the table was rewritten twice.
+  // The address may have been forgotten, after so many lookups that the table was rewritten twice.
   if (!address_at(action.position, next)) {
     remember(action);
     return attempts_.lost_address();
   }
-  // To take it back raises an event, which another thread may fetch once the next attempt has
-  // succeeded.
+  // Taking the socket back raises an event, which another thread may fetch only once the next
+  // attempt has succeeded: an untouched socket is not taken back.
   if (!untouched_ && !take_back_for(next)) {
     return attempts_.seen(SocketPhase::kConnected, now_ms());
   }
@@ -348,7 +354,7 @@ Action ConnectOperation::connect_to(const Action& action) {
   return attempts_.started(made, now_ms());
 }
 
-// The delay of the attempt under way is over: now it goes to its address.
+// The delay (a fault) of the attempt under way is over: now it goes to its address.
 Action ConnectOperation::release() {
   take_back(socket_, false);
   lift_fault(socket_);
@@ -359,11 +365,12 @@ Action ConnectOperation::release() {
   return attempts_.started(made, now_ms());
 }
 
-// connect(2) that does not wait: 0, EINPROGRESS, EINTR, or an error. That of a non-blocking socket
-// returns at once; a blocking one must be made to. Its SO_SNDTIMEO is asked for each time, because
-// the program may set it while the connect is under way.
+// connect(2) to `to` that does not wait: 0, EINPROGRESS, EINTR, or an error. That of a non-blocking
+// socket returns at once; a blocking one is made to return after a tick. Its SO_SNDTIMEO is asked
+// for each time, because the program may set it while the connect is under way.
 int ConnectOperation::attempt(const Address& to, const Fault& fault) {
-  // No address of this host can be reached so: it was bound by another process, or a duplicate.
+  // The kernel refuses because the socket has a port, bound by another process or by a duplicate:
+  // no IPv4 address can be reached with it.
   if (!admit(to)) return ENETUNREACH;
   sockaddr_storage destination;
   const socklen_t length = write_sockaddr(to, requested_, destination);
@@ -377,7 +384,7 @@ int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   return outcome;
 }
 
-// Lets a socket that is for IPv6 only reach an IPv4 address, and ends that for another one. False
+// Lets a socket that is for IPv6 only reach `to` if that is IPv4, and ends that if it is not. False
 // when the kernel refuses. The socket has no port: it is about to be connected.
 bool ConnectOperation::admit(const Address& to) {
   const bool lift = ipv6_only_ && to.is_ipv4();
@@ -415,7 +422,8 @@ bool ConnectOperation::take_back_for(const Address& next) {
   return true;
 }
 
-// After it was taken back: the socket is the program's as before. False when it cannot be.
+// Makes a socket that was taken back what the program has made of it. False when that cannot be
+// done.
 bool ConnectOperation::restore() {
   // An attempt at a link-local address has bound the socket to its device, and only who may bind
   // it again may undo that (CAP_NET_RAW).

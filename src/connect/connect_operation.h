@@ -3,9 +3,9 @@
 // program's own (src/wait) or that of connect(2) (src/connect/blocking.cc).
 //
 // Must never decide, allocate, keep a descriptor open, or touch a socket that is no longer the
-// program's: each step works on a pin (pin.h), because the descriptor may be closed, and its number
-// given out again, in another thread. So whoever calls a step holds back signals and cancellation.
-// Async-signal-safe; copied as a whole.
+// program's: each step works on a pin (os/pin.h), because the descriptor may be closed, and its
+// number given out again, in another thread. So whoever calls a step holds back signals and
+// cancellation. Async-signal-safe; copied as a whole.
 #pragma once
 
 #include <sys/time.h>
@@ -25,52 +25,52 @@ class ConnectOperation {
  public:
   using State = ConnectAttempts::State;
 
-  // A connect of `fd` to `requested` that is about to be made, or has just been. `waits`: in
-  // connect(2) itself. `settings`: those of the socket before the connect. One system call: the
-  // rest is found out when an attempt fails, so that a healthy connect does not pay for it. False
-  // when the socket has no cookie.
+  // Begins anew, for a connect of `fd` to `requested` that is about to be made, or has just been.
+  // `waits`: in connect(2) itself. `settings`: those of the socket before the connect. One system
+  // call: the rest is found out when an attempt fails, so that a healthy connect does not pay for
+  // it. False when the socket has no cookie.
   bool prepare(int fd, const Endpoint& requested, const ProgramSettings& settings, bool waits);
 
-  // The requested address is to be asked last: asks another one instead of it, and, `to_be_probed`,
-  // it by a probe. `was_given`: it has been given out already in the place of another (walk.h).
-  // kLeft when it is to be asked as usual.
+  // The requested address is to be asked last: asks another one instead of it, and, if
+  // `to_be_probed`, the requested one by a probe. `was_given`: this thread got it already in the
+  // place of another (connect/walk.h). kLeft when it is to be asked as usual.
   State elsewhere(bool to_be_probed, bool was_given);
 
   // The first attempt, made with this fault, came to `outcome`: EINPROGRESS, EINTR, or its error.
   State started(int outcome, const Fault& fault);
 
-  // The attempt in flight ended with this error, which the program's own connect has been told.
+  // The attempt in flight has ended with this error, which a call of the program was told.
   State ended(int error);
 
-  // Looks at what became of the attempt in flight, and moves on if it is time. A blocking socket
-  // may take a clock tick.
+  // Looks at what became of the attempt in flight and of the probes, and moves on if it is time.
+  // Takes a clock tick at most, on a blocking socket.
   State advance();
 
   // True when the attempt in flight has failed. Changes nothing.
   [[nodiscard]] bool has_failed() const;
 
-  // When it has: takes the error for the program, which is told of it as it is. The connect is over
-  // then, and its own.
+  // When the attempt in flight has failed: reads its error, which the program is then told as it
+  // is. The connect is over, and the program's own. False when it has not failed.
   bool deliver_truth(int& error);
 
-  // The program asks again for a connect that had returned to it, now in connect(2) or not.
+  // The program asks again for a connect that had returned to it. `waits`: in connect(2).
   void resume(bool waits, const timeval& send_timeout);
 
-  // Every address failed: asks the requested one once more and leaves the result to the kernel, so
-  // that the program finds the error wherever it looks for it (SO_ERROR, poll, read). True when
+  // After State::kFailed: asks the requested address once more and leaves the result to the kernel,
+  // so that the program finds the error wherever it looks for it (SO_ERROR, poll, read). True when
   // that is under way; else error() has the error.
   bool leave_to_kernel();
 
-  // What another process, with which this one has the socket in common, has made of the same
-  // connect since. False when it is another one.
+  // Takes over what another process, with which this one has the socket in common, has made of the
+  // same connect since. False when `newer` is another connect.
   bool catch_up(const ConnectOperation& newer);
 
-  // Asking once more is how connect(2) itself learns the result: it marks the socket connected.
-  // Returns and errno as of connect(2).
+  // Calls connect(2) once more, by which the kernel marks the socket connected and which tells the
+  // result. Returns and errno as of connect(2).
   int mark_connected();
 
-  // Nobody looks at this connect any more: its probes end. Whoever copies an operation and goes on
-  // with the copy says so.
+  // let_go(): nobody looks at this connect any more, so its probes are released. was_copied(): a
+  // copy of this operation goes on, and the probes are that one's.
   void let_go();
   void was_copied() { asked_ = 0; }
 
@@ -97,8 +97,8 @@ class ConnectOperation {
   using Action = ConnectAttempts::Action;
   class Step;
 
-  // An address that was asked by a probe, and what was drawn for that: the attempt of the program's
-  // socket that may follow is the same.
+  // An address that was asked by a probe, and the fault that was drawn for that: an attempt of the
+  // program's socket there that follows has the same.
   struct Asked {
     std::uint64_t began_ms;
     probes::Handle probe;
@@ -148,13 +148,13 @@ class ConnectOperation {
   std::uint8_t asked_;  // how many of probes_ there are
   bool waits_;
   bool instead_;    // the requested address is parked, and another one asked first
-  bool was_given_;  // the requested address, in the place of another
+  bool was_given_;  // this thread got the requested address in the place of another
   bool untouched_;  // the last attempt failed before it had changed anything on the socket
-  bool no_route_;   // of this machine: the last attempt has sent nothing
+  bool no_route_;   // the last attempt has found no route and sent nothing
   bool interrupted_;
   bool ipv6_only_;         // the program has set IPV6_V6ONLY
   bool ipv6_only_lifted_;  // for the last attempt
-  bool steered_;           // by its mark, device or source address: it teaches nothing of others
+  bool steered_;           // it goes a way of its own (os/socket.h), and teaches nothing
 };
 
 }  // namespace nextaddr

@@ -24,7 +24,8 @@
 namespace nextaddr {
 namespace {
 
-// By a pattern with a port: the host table knows only which hosts are left alone on all.
+// True when a pattern of --only or --skip leaves the host alone on this port: the host table knows
+// only which hosts are left alone on all ports.
 __attribute__((noinline, cold)) bool left_alone_on_port(const Endpoint& requested) {
   DestinationList unused;
   return !host_table().destinations(requested.address, ntohs(requested.port), config().filter,
@@ -32,10 +33,11 @@ __attribute__((noinline, cold)) bool left_alone_on_port(const Endpoint& requeste
 }
 
 // Descriptor numbers under which a TCP socket was connected before. The next socket of that number
-// mostly is one too; if it is not, its SO_SNDTIMEO is borrowed for nothing.
+// mostly is one, too; if it is not, its SO_SNDTIMEO is borrowed for nothing, and its connect is
+// taken for one of TCP.
 constinit DescriptorSet tcp_numbers{};
 
-// Spares most connects the system call of is_tcp().
+// is_tcp(), without its system call for most connects.
 bool is_taken_for_tcp(int fd) {
   if (tcp_numbers.has(fd)) return true;
   if (!is_tcp(fd)) return false;
@@ -55,31 +57,34 @@ bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& request
       reports_every_connect()) {
     return true;
   }
-  // The server that is asked may tell of a port of its own by this connection, too.
+  // This server may name another port of its own by this connection (is_learnt_port() in
+  // connect/connect_operation.cc).
   note_connect_to(requested.address, requested.port);
   return false;
 }
 
 int connect_with_failover(int fd, const sockaddr* address, socklen_t length,
                           const Endpoint& requested) {
-  // Neither a port, nor anything else is learnt from a datagram socket that is connected to know
-  // its route.
+  // A datagram socket is connected to send, or to know its route: nothing is learnt from that, not
+  // even a port.
   if (!is_taken_for_tcp(fd)) {
     forget_connect(fd);
     return libc::connect(fd, address, length);
   }
   note_connect_to(requested.address, requested.port);
-  // It will be bound to the device of that address: whether the program had bound it to that, too,
-  // could not be told afterwards.
+  // connect(2) to a link-local address binds the socket to its device. When the program has bound
+  // it to one before, it could not be told afterwards whose binding it is: the kernel alone
+  // connects it.
   if (is_link_local(requested.address) && bound_device(fd) != 0) {
     return libc::connect(fd, address, length);
   }
-  // Programs that wait for nothing come by here at least.
+  // A program that never waits comes by here at least, where its probes can be looked after.
   probes::look_after();
-  // Such a connect says 0 before a packet has been sent.
+  // With TCP_FASTOPEN_CONNECT connect(2) returns 0 before a packet has been sent: that is turned
+  // off.
   if (fastopen_connect_was_used()) forgo_fastopen(fd);
   const int flags = status_flags(fd);
-  // A signal tells such a program of the first failure, whatever we hide (fcntl(2), O_ASYNC).
+  // With O_ASYNC a signal tells the program of the first failure, whatever we hide (fcntl(2)).
   if ((flags & O_ASYNC) != 0) return libc::connect(fd, address, length);
   if ((flags & O_NONBLOCK) != 0) return connect_nonblocking(fd, address, length, requested);
   return connect_blocking(fd, address, length, requested);

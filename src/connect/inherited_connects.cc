@@ -31,10 +31,10 @@ struct Inheritance {
   Item items[];
 };
 
-// Of the fork that this thread is making; null: there is nothing to inherit.
+// What the child of the fork that this thread is making inherits; null: nothing.
 constinit thread_local Inheritance* inheritance = nullptr;
 
-// Of a held slot. False when there is no room.
+// Has the connect of a held slot kept where a child shares it. False when there is no room.
 bool share(Slot& slot) {
   if (slot.shared != nullptr) return true;
   slot.shared = new_shared_connect(slot.operation.cookie(), slot.shared_since);
@@ -44,7 +44,8 @@ bool share(Slot& slot) {
   return true;
 }
 
-// Its connect(2) is made by another thread right now, and takes microseconds. The slot is held.
+// Waits for the connect(2) of a held slot, if another thread is in it right now, which takes
+// microseconds. False, and the slot is released, when it does not end, or the connect is over.
 bool wait_for_start(Slot& slot, int fd) {
   constexpr int kSleeps = 50;
   for (int i = 0; i < kSleeps && is_starting(slot); ++i) {
@@ -70,7 +71,7 @@ void keep_shared_connects() {
     if (slot.shared == nullptr) {
       release(slot);
     } else if (slot.inherited) {
-      // The one that has begun it goes on with it.
+      // The process that has begun the connect goes on with it.
       empty(*all, slot, Ends::kHere);
     } else {
       keep_for_itself(slot);

@@ -13,8 +13,9 @@
 namespace nextaddr {
 namespace {
 
-// The cookies of sockets it was lifted from, which the kernel gives no other socket, so that none
-// has to be removed. Of more at once the older ones read as the kernel has it.
+// The cookies of the sockets whose IPV6_V6ONLY was lifted, each at its place_of(). The kernel gives
+// no other socket the same, so that none has to be removed. Where two have one place, the older
+// socket reads as the kernel has it.
 using Place = std::atomic<std::uint64_t>;
 constinit std::array<Place, 1024> lifted{};
 constinit std::atomic<bool> any_lifted{false};
@@ -48,7 +49,7 @@ void tell_ipv6_only(int fd, int level, int name, void* value, const socklen_t* l
   const std::uint64_t cookie = socket_cookie(fd);
   constexpr int kOn = 1;
   if (cookie == 0 || place_of(cookie).load(std::memory_order_relaxed) != cookie) return;
-  // As many bytes as the kernel has written.
+  // *length is the number of bytes that the kernel has written.
   std::memcpy(value, &kOn, *length);
 }
 

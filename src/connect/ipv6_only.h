@@ -1,8 +1,8 @@
-// IPV6_V6ONLY: a socket of the program that has it set reaches IPv4 addresses only without it, so
-// it is lifted for an attempt at one and goes on reading as the program has set it. The host was
-// looked up for both families: the program means either.
+// A socket on which the program has set IPV6_V6ONLY reaches IPv4 addresses only without it: the
+// option is lifted for an attempt at one, and goes on reading as the program has set it. The host
+// was looked up for both families: the program means either.
 //
-// The kernel refuses the change once the socket has a port: it is made before an attempt, on a
+// The kernel refuses the change once the socket has a port, so it is made before an attempt, on a
 // socket that was never bound or has been taken back. Must never touch a socket that has not the
 // option set, nor answer for one that was not lifted. Async-signal-safe.
 #pragma once
@@ -13,12 +13,15 @@
 
 namespace nextaddr {
 
-// False when the kernel refuses.
+// Turns the option off on `socket`, whose cookie is `cookie` (os/pin.h). False when the kernel
+// refuses.
 bool lift_ipv6_only(int socket, std::uint64_t cookie);
+// Turns it on again, for an attempt at an IPv6 address.
 void set_ipv6_only_again(int socket, std::uint64_t cookie);
 
-// What getsockopt(2) has told of IPV6_V6ONLY becomes what the program has set. One load where no
-// socket was ever lifted.
+// After a getsockopt(2) that has succeeded: what it told of IPV6_V6ONLY becomes what the program
+// has set. Does nothing for other options. One load where no socket was ever lifted. errno is left
+// alone.
 void tell_ipv6_only(int fd, int level, int name, void* value, const socklen_t* length);
 
 }  // namespace nextaddr

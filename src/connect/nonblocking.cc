@@ -21,7 +21,7 @@ namespace nextaddr {
 int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
                         const Endpoint& requested) {
   if (any_pending()) {
-    // Asked again: the answer is what has become of it.
+    // The program asks again: the answer is what has become of the pending connect.
     switch (advance(fd)) {
       case ProgramView::kPending:
         return fail_with(EALREADY);

@@ -1,5 +1,5 @@
-// connect(2) with failover that does not wait: it is started here, and advanced by whatever the
-// program waits with (pending_connects.h).
+// connect(2) with failover that does not wait: it is begun here, and advanced by whatever the
+// program waits with (connect/pending_connects.h). Must never wait.
 #pragma once
 
 #include <sys/socket.h>

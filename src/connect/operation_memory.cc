@@ -1,4 +1,5 @@
-// What a connect leaves behind: in the memory of addresses, in the host table, and in the log.
+// What a connect leaves behind: in the memory of addresses, in the host table, and in the log. Must
+// never change the socket.
 #include <algorithm>
 #include <cerrno>
 
@@ -20,10 +21,11 @@ using Action = ConnectAttempts::Action;
 using Lesson = ConnectAttempts::Lesson;
 using State = ConnectOperation::State;
 
-// What the machine has learnt, told to the memory: nothing of a socket that goes a way of its own.
+// Tells the memory what the machine has learnt, but nothing of a socket that goes a way of its own.
 void ConnectOperation::remember(const Action& action) {
   if (action.lesson == Lesson::kNothing) return;
-  // By now the socket has been taken back, unless it is left in flight.
+  // The source address is told only by a socket that has been taken back, as this one has by now,
+  // unless it is left in flight.
   steered_ = steered_ || is_steered(socket_);
   const bool is_of_socket = !is_planned() || action.about == attempts_.position();
   if (steered_ || (is_of_socket && no_route_)) return;
@@ -38,10 +40,12 @@ void ConnectOperation::remember(const Action& action) {
   if (action.lesson == Lesson::kLeft) leave_in_silence(action, address);
 }
 
-// It may be far and not dead. So a probe asks it once more, which outlives this connect, and only
-// if that is silent as well is it parked; should it answer, its distance is known from then on.
+// The socket has left this address in silence, which may be far and not dead. So a probe that
+// outlives this connect asks it once more, and only if that is silent as well is it parked; should
+// it answer, its distance is known from then on.
 void ConnectOperation::leave_in_silence(const Action& action, const Address& left) {
-  // It is silent on purpose, and what is remembered is for later connects of the same run.
+  // With faults it is silent on purpose, and a probe might find it alive: it is parked at once, as
+  // later connects of the same run expect.
   if (connects_have_faults()) return note_failure(socket_, left, requested_.port, false, {});
   Asked* asked = place_for(action.about);
   if (asked == nullptr) return;
@@ -51,8 +55,8 @@ void ConnectOperation::leave_in_silence(const Action& action, const Address& lef
   attempts_.probing(action.about, {}, now_ms());
 }
 
-// Its probes end with it. Who has answered none is asked last by the next connect, also of another
-// process.
+// The probes of a connect end with it. An address that has answered none for long enough is noted
+// as silent, so that the next connect asks it last, also in another process.
 void ConnectOperation::note_asked_in_vain(std::uint32_t rtt_ms) {
   const std::uint32_t in_vain = in_vain_ms(config().attempt_delay_ms, rtt_ms);
   for (std::size_t i = 0; i < asked_; ++i) {

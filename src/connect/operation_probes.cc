@@ -1,5 +1,5 @@
-// What a connect asks of probes, and what it tells the machine of them. Must never keep a probe
-// that the machine has not asked for.
+// What a connect asks of probes (connect/probes.h), and what it tells the machine of them. Must
+// never keep a probe that the machine has not asked for.
 #include <algorithm>
 #include <cerrno>
 
@@ -16,7 +16,8 @@ namespace nextaddr {
 using Action = ConnectAttempts::Action;
 
 probes::Handle ConnectOperation::probe(const Address& address) {
-  // The device of a link-local address is the kernel's choice (connect/entry.h).
+  // A socket that was sent to a link-local address has been bound to its device by the kernel, not
+  // by the program (connect/entry.cc).
   return probes::ask(socket_, address, requested_, settings_, !is_link_local(current_));
 }
 
@@ -27,8 +28,8 @@ ConnectOperation::Asked* ConnectOperation::asked_at(std::size_t position) {
   return nullptr;
 }
 
-// Of what is full of answers the first makes room: its fault is drawn anew, should it ever be
-// asked.
+// A place for a probe of `position`; null: there is none. When all are taken, the first that was
+// answered makes room: its fault is drawn anew, should its address ever be asked.
 ConnectOperation::Asked* ConnectOperation::place_for(std::size_t position) {
   if (Asked* asked = asked_at(position)) forget(*asked);
   for (std::size_t i = 0; asked_ == probes_.size() && i < asked_; ++i) {
@@ -67,7 +68,7 @@ Action ConnectOperation::ask(const Action& action) {
   }
   if (is_made) {
     attempts_.probing(position, distance_of(socket_, address, requested_.port), now_ms());
-    // A route that is missing is found missing at once.
+    // A probe for which there is no route has failed already.
     look_at_probes();
   } else {
     attempts_.probed(position, Probe::kNone, 0, 0, now_ms());
@@ -75,7 +76,8 @@ Action ConnectOperation::ask(const Action& action) {
   return attempts_.seen(socket_phase(socket_), now_ms());
 }
 
-// As probes::look(), also of a probe that was not made because of its fault.
+// As probes::look(); for a probe that was not made because of its fault, what that fault makes of
+// it.
 probes::Findings ConnectOperation::findings_of(Asked& asked) {
   using probes::State;
   const auto took = static_cast<std::uint32_t>(now_ms() - asked.began_ms);
@@ -94,14 +96,16 @@ probes::Findings ConnectOperation::findings_of(Asked& asked) {
     case FaultAction::kSilent:
       return silent;
     default:
-      // The connect was begun in another process, whose sockets are not here.
+      // Where the connect was begun in another process, its probes are not here: the address is
+      // asked by another one.
       if (!probes::is_here(asked.probe) && address_at(asked.position, address)) {
         asked.probe = probe(address);
       }
       break;
   }
   probes::Findings found = probes::look(asked.probe);
-  // Another connect may have begun it before.
+  // The probe may be younger than the asking (made anew here), or older (made by another connect):
+  // the longer silence counts.
   if (found.state == State::kAsking) found.ms = std::max(found.ms, took);
   return found;
 }
@@ -144,7 +148,8 @@ void ConnectOperation::look_at_probes() {
   }
 }
 
-// Of the attempt that the program's socket is about to make there.
+// The fault of the attempt that the program's socket is about to make at `position`: that of its
+// probe, if there was one, as far as it is not over.
 Fault ConnectOperation::fault_for(std::size_t position) {
   Asked* asked = asked_at(position);
   if (asked == nullptr) return draw_fault(socket_, current_, requested_);

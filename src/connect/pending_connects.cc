@@ -28,18 +28,20 @@ using Table = SlotTable;
 using Stage = ConnectStage;
 using State = ConnectOperation::State;
 
-// While one thread finds the earliest deadline, others look again for it after so long.
+// While one thread looks for the earliest deadline, others come back for it after this long.
 constexpr std::uint64_t kScanMs = 5;
-// After so long it is looked whether what waits for the program still has its socket.
+// An error that waits for the program is looked at again this often: its socket may be gone.
 constexpr std::uint64_t kForgottenMs = 2000;
-// What a parent has begun is looked at again after so long at first, and forgotten after so long.
+// A connect that a parent has begun is looked at again after kInheritedMs at first, and forgotten
+// after kLongestConnectMs.
 constexpr std::uint64_t kInheritedMs = 500;
 constexpr std::uint64_t kLongestConnectMs = 180'000;
-// So long after its time a connect is nobody's: whoever waits then advances it.
+// A connect that nobody has advanced for this long after its time is abandoned: whoever waits next
+// advances it.
 constexpr std::uint64_t kAbandonedMs = 100;
 
-// The error waits for the program. Perhaps nobody ever asks, and the descriptor is closed some
-// time.
+// Keeps the error for the program to ask for. Perhaps nobody ever asks, and the descriptor is
+// closed some time, so the slot is looked at again.
 ProgramView keep_failed(Table& all, Slot& slot, int error) {
   slot.stage = Stage::kFailed;
   slot.error = error;
@@ -53,13 +55,13 @@ void leave_to_kernel(Table& all, Slot& slot) {
   release_until(all, slot, kNoDeadline);
 }
 
-// Every address failed: where the program will find that. In any case taking the socket back has
-// raised an event, which is the one that tells of it.
+// Every address has failed: leaves the error with the kernel, or keeps it here. In either case
+// taking the socket back has raised an event, which is the one that tells the program.
 ProgramView settle_failed(Table& all, Slot& slot) {
   ConnectOperation& operation = slot.operation;
   if (can_be_had_again(operation.error()) && operation.leave_to_kernel()) {
-    // Until now it was not connected, of which somebody may have fetched an event: whoever has
-    // begun to wait since settle() noted a change has to see one more.
+    // Since it was taken back the socket was unconnected, and somebody may have fetched an event of
+    // that: whoever has begun to wait since settle() noted a change has to see one more.
     note_change();
     leave_to_kernel(all, slot);
   } else {
@@ -68,9 +70,9 @@ ProgramView settle_failed(Table& all, Slot& slot) {
   return ProgramView::kPending;
 }
 
-// What a held slot's connect has come to. Leaves the slot idle or free.
+// Draws the consequences of what a held slot's connect has come to. Leaves the slot idle or free.
 ProgramView settle(Table& all, Slot& slot, State state) {
-  // Not when a first attempt has only been looked at.
+  // To have looked at a first attempt, with no other address known yet, is no change.
   if (slot.operation.is_planned() || state == State::kLeft) {
     slot.beyond_first.store(true, std::memory_order_relaxed);
     note_change();
@@ -100,9 +102,9 @@ ProgramView settle(Table& all, Slot& slot, State state) {
   return ProgramView::kNotOurs;
 }
 
-// Of a held slot; leaves it idle or free.
+// Advances the connect of a held slot, which is idle or free afterwards.
 ProgramView advance_held(Table& all, Slot& slot) {
-  // A vfork child has its parent's table.
+  // A vfork child has its parent's table, and must change nothing there.
   if (!owns_memory() || slot.stage == Stage::kLeftToKernel) {
     release(slot);
     return ProgramView::kNotOurs;
@@ -125,10 +127,12 @@ ProgramView advance_held(Table& all, Slot& slot) {
   return settle(all, slot, slot.operation.advance());
 }
 
-// Of a held slot whose connect nobody has looked after for a while; leaves it idle or free.
+// Looks at a held slot whose connect nobody has looked after for a while; the slot is idle or free
+// afterwards.
 void advance_abandoned(Table& all, Slot& slot) {
   if (slot.inherited && slot.stage != Stage::kLeftToKernel && slot.stage != Stage::kOver) {
-    // More and more rarely, until the kernel has given it up: perhaps this process never cares.
+    // An inherited connect is looked at more and more rarely, until the kernel has given it up:
+    // perhaps this process never cares.
     const std::uint64_t age = now_ms() - slot.operation.began_ms();
     if (age > kLongestConnectMs) return empty(all, slot, Ends::kHere);
     release_until(all, slot, now_ms() + std::max(kInheritedMs, age / 2));
@@ -146,7 +150,7 @@ bool note_errand(bool begins) {
   if (all == nullptr) return false;
   if (begins) {
     activity::add_connect();
-    // It wants to be looked at at once, which tells when next.
+    // The first look is due at once, and tells when the next one is (probes::look_after()).
     lower_deadline(*all, now_ms());
   } else {
     activity::remove_connect();
@@ -168,7 +172,8 @@ bool StartingConnect::enter(int fd, const Endpoint& requested) {
   return true;
 }
 
-// What connect(2) itself answers to a connect that has come to this before it returned.
+// What connect(2) is to return to the program for a connect that has come to `state` before it
+// returned: 0, EINPROGRESS or an error.
 int StartingConnect::result_for_program(State state) {
   Table& all = *slot_table();
   if (!ConnectAttempts::is_over(state)) {
@@ -200,7 +205,7 @@ std::optional<int> StartingConnect::elsewhere(bool to_be_probed, bool was_given)
 }
 
 int StartingConnect::started(int first, const Fault& fault) {
-  // It may have been closed meanwhile, and the slot be another's.
+  // The descriptor may have been closed meanwhile, and the slot be another's.
   if (slot_ == nullptr || slot_of(fd_) != slot_) return first;
   if (first == EINPROGRESS && fault.action == FaultAction::kNone) {
     set_deadline(*slot_table(), *slot_, slot_->operation.until_ms());
@@ -316,7 +321,8 @@ ProgramView advance_after_error(int fd, std::uint32_t events, std::uint32_t chan
     const int other = pending_on_same_socket(fd);
     if (other >= 0) view = advance(other);
   }
-  // To poll(2) some files twice is to lose what they have told (/proc/self/mountinfo).
+  // Only a TCP socket is polled again: some files lose what they have told then
+  // (/proc/self/mountinfo).
   if (view != ProgramView::kNotOurs || changes() == changes_before || !is_tcp(fd)) return view;
   // Another thread may have moved the connect on since the event was fetched, and what it has come
   // to has an event of its own: the socket has not failed any more, or has failed only since.
@@ -328,16 +334,17 @@ ProgramView advance_after_error(int fd, std::uint32_t events, std::uint32_t chan
 
 namespace {
 
-// The first attempt of this connect has succeeded, as far as an event tells. The event may be about
-// something that has the number of a closed socket by now (a pipe), and must teach nothing then;
-// but a healthy connect to a near address pays no system call for that.
+// Tells the memory that the first attempt of this connect has succeeded, as far as an event tells.
+// The event may be about something that has the number of a closed socket by now (a pipe), and must
+// teach nothing then; but a healthy connect to a near address pays no system call for that.
 void learn_from_first(const FirstAttempt::Values& first, int fd) {
   if (reports_every_connect() && socket_cookie(fd) == first.cookie) {
     report_only_attempt(first.requested, {}, 0, (now_us() - first.began_us) / 1000);
   }
   if (first.is_steered) return;
   constexpr std::uint64_t kNear = 4'000;
-  // What the program did before it waited is in it too; when that may be much, the kernel knows.
+  // The time includes what the program did before it waited; when that may be much, the kernel
+  // knows better.
   constexpr std::uint64_t kLong = 50'000;
   const Endpoint& requested = first.requested;
   const std::uint64_t took_us = wants_rtt() ? now_us() - first.began_us : 0;
@@ -353,9 +360,10 @@ void learn_from_first(const FirstAttempt::Values& first, int fd) {
 ProgramView advance_connected(int fd) {
   Slot* slot = slot_of(fd);
   if (slot == nullptr) return ProgramView::kNotOurs;
-  // Signals are let in, so the slot is not held, and freed at one blow: whoever jumps out before
-  // leaves it as it was, and it is freed with its next look. A later attempt has a line to log; and
-  // another thread may have moved the connect on: then the event is one of an attempt that is over.
+  // Signals are let in here, so the slot is not held, but freed by one atomic step: whoever jumps
+  // out before leaves it as it was, to be freed with its next look. advance() does the rest: beyond
+  // the first attempt there is a line to log, and where another thread has moved the connect on the
+  // event is one of an attempt that is over.
   Sight seen;
   if (!look_at(*slot_table(), *slot, fd, seen) || !free_as_seen(*slot_table(), *slot, fd, seen)) {
     return advance(fd);
@@ -395,8 +403,8 @@ std::optional<int> answer_for_so_error(int fd) {
 
 int pending_on_same_socket(int fd) {
   if (!any_pending()) return -1;
-  // The number of a duplicate is not known here, or as that of an earlier socket; its socket may
-  // be.
+  // The number of a duplicate has no slot here, or that of an earlier socket; but the cookie of its
+  // socket may be known.
   const std::uint64_t cookie = socket_cookie(fd);
   if (cookie == 0) return -1;
   std::size_t position = 0;
@@ -430,7 +438,8 @@ int next_pending(std::size_t& position) {
 std::uint64_t next_deadline_ms() {
   const Table* all = slot_table();
   if (all == nullptr || !any_pending()) return kNoDeadline;
-  // Another thread may begin and end meanwhile.
+  // scans_ended is read before and scans_begun after deadline_ms, because another thread may begin
+  // and end a scan meanwhile.
   const std::uint32_t ended = all->scans_ended.load();
   const std::uint64_t deadline = all->deadline_ms.load();
   if (all->scans_begun.load() != ended) return now_ms() + kScanMs;
@@ -452,7 +461,7 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
     if (slot != nullptr) next = std::min(next, slot->until_ms.load(std::memory_order_relaxed));
   });
   all->scans_begun.fetch_add(1);
-  // Whatever is set from here on is kept: the scan only ever finds earlier ones.
+  // A deadline that another thread sets from here on is kept: this scan only lowers deadline_ms.
   all->deadline_ms.store(kNoDeadline);
   const std::size_t end = slots_in_use(*all);
   for (std::size_t i = 0; i < end; ++i) {
@@ -467,7 +476,7 @@ std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_ea
     set_deadline(*all, slot, until);
     next = std::min(next, std::max(until + kAbandonedMs, now));
   }
-  // After what has just been moved on, which may have left some.
+  // Probes are looked after last: connects that were just moved on may have left some.
   const std::uint64_t errands = probes::look_after();
   if (errands != kNoDeadline) {
     lower_deadline(*all, errands);
@@ -487,7 +496,8 @@ int take_error(int fd) {
     return 0;
   }
   const int error = slot->error;
-  // Each process is told, as it was by the event.
+  // The slot is freed in this process alone: each process that has the socket is told the error
+  // once.
   empty(*slot_table(), *slot, Ends::kHere);
   return error;
 }

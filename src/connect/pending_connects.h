@@ -28,31 +28,32 @@ enum class ProgramView : std::uint8_t {
   kFailed,   // an error waits for it, and the kernel no longer knows of it (take_error())
 };
 
-// Something else is to be looked at now and then, as if a connect were pending (connect/probes.h);
-// or no more. False when there is no memory to keep it.
+// Something else than a connect (a probe, connect/probes.h) is to be looked at now and then, and
+// counts as pending as long as it lasts: it begins, or ends. False when there is no memory to keep
+// it.
 bool note_errand(bool begins);
 
 struct PendingSlot;
 
-// A connect(2) that does not wait, from before it is made until it returns. It is known to other
-// threads meanwhile, because one that waits on this descriptor may see its failure before
-// connect(2) has returned here. Either started(), elsewhere() with a result, or abandon() ends it;
-// nothing else may come between.
+// A connect(2) that does not wait, from before it is made until it returns. Other threads know of
+// it meanwhile, because one that waits on this descriptor may see its failure before connect(2) has
+// returned here. Either started(), elsewhere() with a result, or abandon() ends it; nothing else
+// may come between.
 class StartingConnect {
  public:
   // False when it cannot be kept: no room, or a socket without a cookie.
   bool enter(int fd, const Endpoint& requested);
 
-  // The requested address is to be asked last: asks another one instead, and, `to_be_probed`, it by
-  // a probe. The result for the program: 0, EINPROGRESS or an error; or nothing when the connect is
-  // to be made as usual.
+  // The requested address is to be asked last: asks another one instead, and, if `to_be_probed`,
+  // the requested one by a probe. The result for the program: 0, EINPROGRESS or an error; or
+  // nothing when the connect is to be made as usual.
   std::optional<int> elsewhere(bool to_be_probed, bool was_given);
 
   // The connect, made with this fault, came to `first`: EINPROGRESS, or an error that moves on. The
   // result for the program: 0, EINPROGRESS or an error.
   int started(int first, const Fault& fault);
 
-  // The result of the connect is the program's as it is.
+  // The connect needs no care: its result is the program's as it is.
   void abandon();
 
  private:
@@ -75,18 +76,20 @@ bool knows_connect(int fd);
 // tells its result, and must not start another round.
 bool left_to_kernel(int fd);
 
-// A new connect on this descriptor, or none any more: forgets what was pending. When it returns, no
-// other thread is within a step on its socket.
+// The program begins a new connect on this descriptor, or one that is not ours: forgets what was
+// pending. When it returns, no other thread is within a step on its socket.
 void forget_connect(int fd);
-// The same for a descriptor that is about to be closed: another process may have the socket, too.
+// The same for a descriptor that is about to be closed, in this process alone: another one may have
+// the socket, too, and goes on with the connect.
 void forget_closed(int fd);
-// And for all from `first` to `last`.
+// The same for all descriptors from `first` to `last`.
 void forget_closed(unsigned first, unsigned last);
 
 // Advances the connect of one descriptor where needed, and tells what the program is to see of it.
 ProgramView advance(int fd);
 
-// The same, after a call of the program was told that the attempt in flight has failed so.
+// The same, after a call of the program has failed with `error`, if that was the failure of the
+// attempt in flight; else kNotOurs.
 ProgramView advance_told(int fd, int error);
 
 // The same for a descriptor that the kernel has just called ready with an error, as `events` of
@@ -110,7 +113,8 @@ using DescriptorVisitor = Callable<void, int>;
 // it. Returns when there is more to do, in milliseconds of CLOCK_MONOTONIC.
 std::uint64_t advance_due(const Callable<void, const DescriptorVisitor&>& for_each_own);
 
-// The earliest time at which some connect has to be advanced; the far future when there is none.
+// The earliest time at which some connect has to be advanced, in milliseconds of CLOCK_MONOTONIC;
+// the far future when there is none.
 std::uint64_t next_deadline_ms();
 
 // What SO_ERROR is to tell of this descriptor; nothing: what the kernel tells. A failure that no
@@ -121,27 +125,27 @@ std::optional<int> answer_for_so_error(int fd);
 // True when a connect is pending on this descriptor, as far as its number tells.
 bool may_be_pending(int fd);
 
-// True when something may still become of it: it has not failed for good.
+// True when the connect that is pending on this descriptor has not failed for good.
 bool is_under_way(int fd);
 
 // The descriptor with a connect pending on the same socket: this one, or one of which this is a
 // duplicate; -1: none. One system call while any is pending.
 int pending_on_same_socket(int fd);
 
-// Walks over them: the next descriptor with a connect pending, or -1 after the last. `position`
+// Walks over the descriptors with a connect pending: the next one, or -1 after the last. `position`
 // starts at 0.
 int next_pending(std::size_t& position);
 
-// Around a fork: the child has the sockets too, and may wait for them, as may this process. From
-// now on they have the connects that are pending in common, and whoever waits moves one on.
+// Before a fork: the child will have the sockets too, and may wait for them, as may this process.
+// From now on they have the connects that are pending in common, and whoever waits moves one on.
 void bequeath_connects();
-// Afterwards, in the parent.
+// After the fork, in the parent.
 void drop_inheritance();
-// In the child, before anything else.
+// After the fork, in the child, once it owns its memory (process/process.h).
 void inherit_connects();
 
-// This process is to have nothing in common with others any more: what it has begun, or waited for,
-// is its own from now on, and to others the kernel's.
+// This process is to have nothing in common with others any more: the connects that it has begun,
+// or waited for, are its own from now on, and to others the kernel's.
 void keep_shared_connects();
 
 // The error of a connect that failed, once: a second connect() returns it. 0: none.

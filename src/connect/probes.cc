@@ -32,12 +32,12 @@ namespace {
 
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::size_t kMost = 64;
-// So long what a probe has found out spares the next one. A server that refuses may be about to
-// come up, and a program may be waiting for that.
+// For how long what a probe has found out spares the next one; a refusal for less, because the
+// server may be about to come up, and a program may be waiting for that.
 constexpr std::uint64_t kFreshMs = 2000;
 constexpr std::uint64_t kRefusedMs = 200;
 
-// By which way an address is asked, besides its own family.
+// The way by which an address is asked, besides its own family.
 struct Way {
   std::uint64_t netns;
   int device;
@@ -66,17 +66,17 @@ struct Probe {
   bool used;
   bool lingers;
   bool counted;  // among those that are open
-  bool by_ttl;   // deaf so: a refusal looks like an answer
+  bool by_ttl;   // it is deaf by its TTL: a refusal looks like an answer
   Findings found;
 };
 
-// Held for some system calls that do not wait. A forked child that finds it held takes it over: who
-// held it is not there.
+// The process that holds the table, for some system calls that do not wait; 0: nobody. A forked
+// child that finds it held takes it over: the thread that held it is not there.
 constinit std::atomic<std::uint32_t> holder{0};
 constinit std::uint32_t table_pid = 0;
 constinit std::uint32_t last_serial = 0;
 constinit std::array<Probe, kMost> table{};
-// How many sockets there are to look after.
+// How many probes have a socket that is to be looked after.
 constinit std::atomic<int> open_probes{0};
 
 bool is_own(const Probe& probe) { return probe.fd >= 0 && socket_cookie(probe.fd) == probe.cookie; }
@@ -111,7 +111,7 @@ class TableLock {
       sched_yield();
     }
     if (table_pid == pid) return;
-    // A forked child: they are its parent's.
+    // In a forked child all probes are those of its parent.
     for (Probe& probe : table) {
       probe.counted = false;
       if (probe.used) end(probe);
@@ -135,7 +135,7 @@ bool set(int socket, int level, int name, int value) {
   return libc::setsockopt(socket, level, name, &value, sizeof value) == 0;
 }
 
-// False when a probe would go another way than the socket.
+// The way of the program's socket. False when a probe would go another one.
 bool way_of(int socket, const Address& address, const ProgramSettings& settings, bool has_device,
             Way& out) {
   std::memset(&out, 0, sizeof out);
@@ -167,6 +167,7 @@ bool way_of(int socket, const Address& address, const ProgramSettings& settings,
   return true;
 }
 
+// Makes a probe's socket go that way. False when it cannot.
 bool take_way(int socket, const Address& address, const Way& way) {
   if (network_of(socket) != way.netns) return false;
   if (way.device != 0 && !set(socket, SOL_SOCKET, SO_BINDTOIFINDEX, way.device)) return false;
@@ -183,7 +184,7 @@ bool take_way(int socket, const Address& address, const Way& way) {
                     address.is_ipv4() ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)) == 0;
 }
 
-// A number that no program counts on. -1: none is free.
+// Gives a socket of ours a number that no program counts on. -1: none is free.
 int move_high(int socket) {
   if (socket < 0) return -1;
   const int high = kernel::fcntl(socket, F_DUPFD_CLOEXEC, lowest_own_number(socket));
@@ -226,7 +227,7 @@ bool begin(Probe& probe, const Endpoint& like) {
   return true;
 }
 
-// What has become of it by now.
+// Notes in `found` what has become of a probe by now.
 void observe(Probe& probe) {
   if (probe.found.state != State::kAsking) return;
   const std::uint64_t now = now_ms();
@@ -244,7 +245,7 @@ void observe(Probe& probe) {
     probe.found.unsure = probe.by_ttl;
     probe.found.exact = (now - looked) * 4 <= now - probe.began_ms || now - looked <= 10;
   } else if (probe.by_ttl && socket_phase(probe.fd) == SocketPhase::kConnected) {
-    // A server from which packets come with the longest life there is.
+    // The server's packets arrive with a TTL of 255, which no IP_MINTTL drops.
     probe.found.state = State::kAnswered;
   } else if (const int error = pending_error(probe.fd); error != 0 && error != ETIMEDOUT) {
     probe.found.state = State::kFailed;
@@ -254,7 +255,7 @@ void observe(Probe& probe) {
   } else {
     return;
   }
-  // What lingers has yet to teach, which it does by its socket.
+  // A lingering probe has yet to teach, for which its socket is needed.
   if (!probe.lingers) end(probe);
 }
 
@@ -272,8 +273,8 @@ Handle handle_of(const Probe& probe) {
   return {static_cast<std::uint16_t>(&probe - table.data()), probe.serial, table_pid};
 }
 
-// A place for one more: a free one, or of what nobody waits for any more, the oldest; else of what
-// is only to teach the memory.
+// A place for one more probe: a free one, else that of the oldest probe that nobody waits for any
+// more, else that of the oldest which is only to teach the memory.
 Probe* take_place(std::uint64_t now) {
   Probe* oldest = nullptr;
   Probe* oldest_lingering = nullptr;
@@ -281,7 +282,7 @@ Probe* take_place(std::uint64_t now) {
     if (!probe.used) return &probe;
     observe(probe);
     const bool unused = probe.users == 0 && !probe.lingers;
-    // Of a connect whose end nobody has told: its thread was ended, or jumped away.
+    // The end of its connect was never told: the thread was ended, or jumped away.
     const bool left = now - probe.began_ms > 4 * std::uint64_t{kProbeMs};
     if ((unused || left) && (oldest == nullptr || probe.began_ms < oldest->began_ms)) {
       oldest = &probe;
@@ -296,7 +297,7 @@ Probe* take_place(std::uint64_t now) {
   return oldest;
 }
 
-// What a lingering probe has found out.
+// Tells the memory what a lingering probe has found out.
 void teach(const Probe& probe) {
   switch (probe.found.state) {
     case State::kAnswered:
@@ -313,6 +314,7 @@ void teach(const Probe& probe) {
   }
 }
 
+// When a lingering probe is looked at next, in milliseconds.
 std::uint64_t next_look(const Probe& probe, std::uint64_t now) {
   const std::uint64_t age = now - probe.began_ms;
   return std::min(now + std::clamp<std::uint64_t>(age / 8, 5, 100), probe.began_ms + kSilentMs);
@@ -381,7 +383,7 @@ void release(Handle& handle) {
   handle = {};
   if (probe == nullptr) return;
   probe->users = std::max(probe->users - 1, 0);
-  // An answer counts for a moment longer.
+  // A probe that has ended stays in the table for a moment: the next connect may join it.
   if (probe->users == 0 && !probe->lingers && probe->found.state == State::kAsking) forget(*probe);
 }
 

@@ -1,11 +1,12 @@
 // Probes: short-lived sockets of ours that ask whether an address answers, while the program's own
-// socket goes on waiting for another one (RFC 8305 for a program that has one socket). They are
-// deaf (deafness.h): no server's application ever sees one, however late it is looked at.
+// socket goes on waiting for another one (racing, RFC 8305 and RFC 9623 section 4.3, for a program
+// that has one socket). They are deaf (os/deafness.h): no server's application ever sees one,
+// however late it is looked at.
 //
-// One table for the process: connects that wait for the same address by the same way share a probe,
-// and what it has found out counts for a moment longer. The kernel ends each by itself after
-// kProbeMs, whatever becomes of the program. Must never be in any set of the program's, nor have a
-// low descriptor, nor outlive an exec or a fork. Whoever calls holds back signals.
+// There is one table for the process: connects that wait for the same address by the same way share
+// a probe, and what it has found out counts for a moment longer. The kernel ends each by itself
+// after kProbeMs, whatever becomes of the program. Must never be in any set of the program's, nor
+// have a low descriptor, nor outlive an exec or a fork. The caller holds signals back.
 // Async-signal-safe.
 #pragma once
 
@@ -16,7 +17,8 @@
 
 namespace nextaddr::probes {
 
-// One probe that a connect has a share of; nothing after it was forgotten.
+// A connect's share of one probe. Once the probe was forgotten it stands for nothing: look() says
+// kOver.
 struct Handle {
   std::uint16_t place = 0;
   std::uint32_t serial = 0;   // 0: none
@@ -25,18 +27,18 @@ struct Handle {
 
 enum class State : std::uint8_t {
   kAsking,    // silent so far
-  kAnswered,  // after `ms`
-  kFailed,    // with `error`
-  kOver,      // silent to its end, or lost
+  kAnswered,  // it answered after `ms`
+  kFailed,    // it refused, or cannot be asked: `error`
+  kOver,      // it was silent to its end, or the probe is lost
 };
 
 struct Findings {
   State state = State::kOver;
   int error = 0;
   std::uint32_t ms = 0;  // how long it took, or takes
-  // The answer was met soon enough to tell how far the address is.
+  // The answer was found soon enough after it came to tell how far the address is.
   bool exact = false;
-  // It may have been a refusal as well: ordinary users' probes cannot tell on some kernels.
+  // The answer may have been a refusal as well: ordinary users' probes cannot tell on some kernels.
   bool unsure = false;
   // The error is this machine's own: there is no route.
   bool is_local = false;
@@ -47,34 +49,35 @@ struct Findings {
 bool can_be_made();
 
 // Asks `address`, as `socket` would if it were connected to it now, with the port of `like`. Joins
-// a probe that is under way, or has ended a moment ago. None when it cannot be made like that:
-// where the socket has a port of its own, or an option that we may not give to another.
-// `has_device`: if it is bound to one, the program has done so.
+// a probe that is under way, or has ended a moment ago. No handle (serial 0) when it cannot be made
+// like that: where the socket has a port of its own, or an option that we may not give to another.
+// `has_device`: if the socket is bound to one, the program has done so.
 Handle ask(int socket, const Address& address, const Endpoint& like,
            const ProgramSettings& settings, bool has_device);
 
-// False when it is another process's, which has the same connect in progress.
+// False when the probe is another process's, which has the same connect in progress.
 bool is_here(Handle handle);
 
+// What has become of the probe by now.
 Findings look(Handle handle);
 
-// The connect has no use for it any more. It ends when nobody has.
+// The connect has no use for the probe any more. It ends when nobody has.
 void release(Handle& handle);
 
-// It goes on to its end, and what it finds out is told to the memory: an address that was left in
-// silence, or one whose parking is over.
+// The probe goes on to its end without a connect, and what it finds out is told to the memory. For
+// an address that was left in silence, or whose parking is over.
 void let_linger(Handle handle);
 
-// In a forked child, before anything else: closes those it has inherited.
+// In a forked child, once it owns its memory (process/process.h): closes those it has inherited.
 void forget_those_of_parent();
 
-// This process is about to forbid itself system calls.
+// Ends all probes, because this process is about to forbid itself system calls.
 void end_all();
 
-// Looks at all there are, and ends what is over, also where nobody has said that its connect is: a
-// thread that waited in it may have been ended, or jumped away. Returns when it wants to be called
-// again, in milliseconds of CLOCK_MONOTONIC; the far future: for nothing. One load while there is
-// none.
+// Looks at all probes, and ends those that are over, also where nobody has said that its connect
+// is: a thread that waited in it may have been ended, or have jumped away. Returns when it wants to
+// be called again, in milliseconds of CLOCK_MONOTONIC; the far future: for nothing. One load while
+// there is none.
 std::uint64_t look_after();
 
 }  // namespace nextaddr::probes

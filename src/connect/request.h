@@ -1,4 +1,5 @@
-// What speaks against asking the requested address first. Async-signal-safe; signals are held back.
+// What speaks against asking the requested address first. Must never change the socket.
+// Async-signal-safe; the caller holds signals back.
 #pragma once
 
 #include "connect/probes.h"
@@ -10,14 +11,15 @@
 namespace nextaddr {
 
 struct Request {
-  bool is_asked_last = false;  // it has failed, or was silent, a moment ago
-  bool to_be_probed = false;   // and this connect finds out how it is now
-  bool was_given = false;      // this thread has got it already in the place of another one
+  bool is_asked_last = false;  // the address failed, or was silent, a moment ago
+  bool to_be_probed = false;   // and this connect is to find out how it is now
+  bool was_given = false;      // this thread got it already in the place of another one
 
   [[nodiscard]] bool goes_elsewhere() const { return is_asked_last || was_given; }
 };
 
-// A connect to it is about to begin: ask once for each. Some loads while nothing has failed.
+// A connect to `requested` is about to begin. Once for each connect, because it may claim an
+// address whose parking is over. Some loads while nothing has failed.
 inline Request look_up_request(int fd, const Endpoint& requested) {
   Request request;
   request.was_given = walk::was_given(requested.address, requested.port);

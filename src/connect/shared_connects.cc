@@ -8,9 +8,9 @@ namespace nextaddr {
 namespace {
 
 constexpr std::size_t kMost = 1024;
-// Nobody holds one for so long, unless it has been stopped or killed.
+// Nobody holds one for so long, unless the process has been stopped or killed.
 constexpr std::uint64_t kLostMs = 2000;
-// The kernel gives a connect up long before.
+// One that nobody has used for so long is free: the kernel gives a connect up long before.
 constexpr std::uint64_t kForgottenMs = 300'000;
 
 struct Arena {
@@ -35,7 +35,7 @@ Arena* make_arena() {
   return the_arena.load(std::memory_order_acquire);
 }
 
-// Of one that is held.
+// True when one that we hold is no connect's any more.
 bool is_free(const SharedConnect& connect, std::uint64_t now) {
   return connect.cookie.load(std::memory_order_relaxed) == 0 ||
          connect.stage == ConnectStage::kOver ||
@@ -80,7 +80,7 @@ SharedConnect* new_shared_connect(std::uint64_t cookie, std::uint64_t& since) {
       connect.cookie.store(cookie, std::memory_order_relaxed);
       return &connect;
     }
-    // As it was: this is no use of it.
+    // Let go without a change of used_ms: to look at it is no use of it.
     std::uint64_t mine = since;
     connect.held_since_ms.compare_exchange_strong(mine, 0);
   }

@@ -2,9 +2,9 @@
 // for the socket, and whoever does moves it on for all. What is known of such a connect is kept in
 // memory that they share, from the first fork on that meets it.
 //
-// Held by one thread of one process at a time, for some system calls that do not wait. Where it
-// ended with its process in the middle of that, others go on after a while. What another process
-// has written is not trusted: whoever takes it over keeps what it knows better
+// One is held by one thread of one process at a time, for some system calls that do not wait. Where
+// that process ended in the middle of them, others go on after a while. What another process has
+// written is not trusted: whoever takes it over keeps what it knows better
 // (ConnectOperation::catch_up()), and positions are bounded. Async-signal-safe.
 #pragma once
 
@@ -27,7 +27,7 @@ enum class ConnectStage : std::uint8_t {
   kOver,
 };
 
-// Zero bytes are one of no connect.
+// Zero-filled memory is a SharedConnect of no connect.
 struct SharedConnect {
   std::atomic<std::uint64_t> held_since_ms;  // 0: by nobody
   std::atomic<std::uint64_t> cookie;         // of its socket; 0: of none
@@ -38,18 +38,21 @@ struct SharedConnect {
   ConnectOperation operation;
 };
 
-// Holds it. What is to be given to release() again, or 0: somebody else has it.
+// Holds it. Returns what is_held_since() and release() are to be given, or 0: somebody else holds
+// it.
 std::uint64_t try_hold(SharedConnect& connect);
-// Nothing when it had to be taken from us, because that took seconds.
+// False when another process has taken it from us, because we have held it for seconds.
 bool is_held_since(const SharedConnect& connect, std::uint64_t since);
+// Releases it, unless it was taken from us.
 void release(SharedConnect& connect, std::uint64_t since);
 
-// This process is about to change what it may do: what it had in common with others is theirs alone
-// from now on. What it keeps of it is its own by now (keep_shared_connects()); to it the others are
-// the kernel's.
+// This process is about to change what it may do: the memory of shared connects is the other
+// processes' alone from now on. What this one keeps of them is its own by now
+// (keep_shared_connects()); to it the others' connects are the kernel's.
 void leave_shared_connects();
 
-// One that is free, held; `since` as of try_hold(). Null: no memory, or too many.
+// A free one, held, for the socket of this cookie; `since` as of try_hold(). Null: no memory, or
+// too many.
 SharedConnect* new_shared_connect(std::uint64_t cookie, std::uint64_t& since);
 
 }  // namespace nextaddr

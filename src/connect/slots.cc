@@ -17,7 +17,8 @@ using Slot = PendingSlot;
 using Table = SlotTable;
 using Stage = ConnectStage;
 
-// How a slot is held; above that, how often it has changed hands.
+// How a slot is held, in the two lowest bits of its word; those above count how often it has
+// changed hands.
 enum Holding : std::uint32_t { kFree, kIdle, kHeld };
 constexpr std::uint32_t kHoldingMask = 3;
 
@@ -28,7 +29,8 @@ std::uint32_t next_word(std::uint32_t word, Holding holding) {
 
 constinit std::atomic<Table*> the_table{nullptr};
 
-// The other processes may go on with it, from where it is now, unless it is over.
+// Writes where the connect is now to what processes share of it, and lets them go on from there,
+// or, with kOver, not. Does nothing when another process has taken it over meanwhile.
 void pass_on(Slot& slot, Stage stage) {
   SharedConnect& shared = *slot.shared;
   if (!is_held_since(shared, slot.shared_since)) return;
@@ -39,8 +41,8 @@ void pass_on(Slot& slot, Stage stage) {
   release(shared, slot.shared_since);
 }
 
-// Of a slot that has just been held: the other processes are kept from the connect as well, and
-// what they have made of it is known here. False when one of them is at it.
+// For a slot that has just been held: keeps the other processes from its connect as well, and takes
+// over what they have made of it. False when one of them is at it.
 bool catch_up(Slot& slot) {
   SharedConnect& shared = *slot.shared;
   slot.shared_since = try_hold(shared);
@@ -48,7 +50,7 @@ bool catch_up(Slot& slot) {
   const std::uint32_t version = shared.version.load(std::memory_order_relaxed);
   if (version == slot.shared_version) return true;
   slot.shared_version = version;
-  // What was fetched before may tell of an attempt that is over.
+  // Events that were fetched before may tell of an attempt that is over.
   note_change();
   const bool same = shared.cookie.load(std::memory_order_relaxed) == slot.cookie &&
                     slot.operation.catch_up(shared.operation);
@@ -64,18 +66,19 @@ bool catch_up(Slot& slot) {
   return true;
 }
 
-// Of a slot that nobody else holds.
+// Changes how a slot is held that nobody else holds, or may come to hold.
 void become(Slot& slot, Holding holding) {
   slot.holding.store(next_word(slot.holding.load(std::memory_order_relaxed), holding));
 }
 
-// False when somebody has held it since `word` was read: then it is as it was.
+// Changes how a slot is held. False, and it is as it was, when it was not held so in `word`, or
+// somebody has held it since that was read.
 bool change(Slot& slot, std::uint32_t word, Holding from, Holding to) {
   return holding_of(word) == from &&
          slot.holding.compare_exchange_strong(word, next_word(word, to));
 }
 
-// So that it is found.
+// Has take_slot() find this slot, which is free: lowest_free <= its index from now on.
 void note_free(Table& all, const Slot& slot) {
   const auto index = static_cast<std::uint32_t>(&slot - all.slots);
   std::uint32_t lowest = all.lowest_free.load(std::memory_order_relaxed);
@@ -84,13 +87,13 @@ void note_free(Table& all, const Slot& slot) {
   }
 }
 
-// Of a slot that nobody else holds.
+// Frees a slot that nobody else holds.
 void make_free(Table& all, Slot& slot) {
   become(slot, kFree);
   note_free(all, slot);
 }
 
-// What slot_of has of this one.
+// What SlotTable::slot_of has of this slot.
 std::uint16_t number_of(const Table& all, const Slot& slot) {
   return static_cast<std::uint16_t>(&slot - all.slots + 1);
 }
@@ -138,8 +141,9 @@ Table* make_slot_table() {
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
     Table* present = nullptr;
-    // A forked child shares the sockets: two processes moving them on would undo each other's
-    // attempts.
+    // A forked child finds the table empty (MADV_WIPEONFORK), because it has the sockets, too, and
+    // two processes that both moved them on would undo each other's attempts. What it may go on
+    // with it inherits (inherit_connects()).
     if (madvise(memory, sizeof(Table), MADV_WIPEONFORK) != 0 ||
         !the_table.compare_exchange_strong(present, static_cast<Table*>(memory))) {
       munmap(memory, sizeof(Table));
@@ -261,7 +265,8 @@ void publish(Table& all, Slot& slot, bool starting) {
   activity::add_connect();
   note_change();
   if (!starting) set_deadline(all, slot, slot.operation.until_ms());
-  // Whoever jumps out here leaves one that nobody finds until its socket is gone.
+  // Whoever jumps out between these two steps leaves a slot that no descriptor has. take_slot()
+  // frees it when its socket is gone.
   release(slot);
   all.slot_of[fd].store(number_of(all, slot), std::memory_order_release);
 }

@@ -47,7 +47,7 @@ void begin_anew() {
   walk.has_given = false;
 }
 
-// The one before the next.
+// The step that was noted last.
 const Step& last() { return walk.steps[(walk.next + walk.steps.size() - 1) % walk.steps.size()]; }
 
 bool is_over() { return last().at_ms == 0 || coarse_ms() - last().at_ms > kWalkMs; }
@@ -79,7 +79,7 @@ bool has_given() { return walk.has_given; }
 
 void note_given(const Address& asked, const Address& address, in_port_t port, int fd,
                 std::uint64_t cookie) {
-  // As long as nothing had failed nobody noted it.
+  // look_up_request() notes no step as long as nothing has failed: that is made up for.
   const Step& before = last();
   if (before.at_ms == 0 || before.given || !before.is_of(asked, port)) {
     note_asked(asked, port);

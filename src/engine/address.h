@@ -28,15 +28,17 @@ struct Address {
   friend bool operator==(const Address&, const Address&) = default;
 };
 
-// One step of a hash of 64 bits, which may stand for what it was made of: collisions are not met.
+// One step of a hash of 64 bits, which stands for what it was made of: collisions are too rare to
+// be met.
 constexpr std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {
   hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
   return hash ^ hash >> 32;
 }
+// Stands for an address where 64 bits are all that there is room for.
 std::uint64_t long_hash_of(const Address& address);
 
-// For tables of addresses. Its low bits depend on all bits of the address, because the addresses of
-// one network differ in their last byte only.
+// A hash for tables of addresses. Its low bits depend on all bits of the address, because the
+// addresses of one network differ in their last byte only.
 std::uint32_t hash_of(const Address& address);
 
 // What a program asked connect() for.
@@ -48,7 +50,7 @@ struct Endpoint {
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
-// Addresses in the resolver's order, each once. 20 KiB: never on a stack (borrowed_list.h).
+// Addresses in the resolver's order, each once. 20 KiB: never on a stack (lookup/borrowed_list.h).
 class AddressList {
  public:
   AddressList() {}
@@ -67,7 +69,8 @@ class AddressList {
   [[nodiscard]] bool contains(const Address& address, std::uint32_t bit) const;
 
   std::size_t size_{};
-  // By hash, so that the addresses of a long list need not each be compared with all before it.
+  // A bit for each hash that is present, so that the addresses of a long list need not each be
+  // compared with all before it.
   std::array<std::uint64_t, kSeenBits / 64> seen_{};
   // Not initialised: most lookups have a handful.
   union {
@@ -75,10 +78,10 @@ class AddressList {
   };
 };
 
-// 0.0.0.0 or ::, which stand for all of a machine's own.
+// True for 0.0.0.0 and ::, which stand for all of a machine's own addresses.
 bool is_unspecified(const Address& address);
 
-// IPv6 link-local (RFC 4291 section 2.5.6): good for one device only.
+// True for an IPv6 link-local address (RFC 4291 section 2.5.6), which is good for one device only.
 bool is_link_local(const Address& address);
 
 // Reads an AF_INET or AF_INET6 sockaddr of `length` bytes. False for any other family or a length
@@ -101,7 +104,7 @@ bool parse_address(std::string_view text, Address& out);
 enum class Look : std::uint8_t { kName, kNumber, kEither };
 Look look_at(const char* text);
 
-// getaddrinfo(3) takes this for an address and not for a name: inet_aton(3)'s "10.1" and
+// True when getaddrinfo(3) takes this for an address and not for a name: inet_aton(3)'s "10.1" and
 // "0x7f000001" too, but not the container "3fa85f641234"; IPv6 also with a "%device".
 bool is_numeric(std::string_view text);
 

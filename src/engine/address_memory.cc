@@ -41,7 +41,7 @@ void AddressEntry::catch_up(const AddressEntry& other) {
   if (other.health.updated_ms <= health.updated_ms) return;
   const std::uint32_t rtt_us = health.rtt_us;
   health = other.health;
-  // Whoever knew nothing of the RTT has not found out that there is none.
+  // An entry without a round-trip time does not say that there is none.
   if (health.rtt_us == 0) health.rtt_us = rtt_us;
   host = other.host;
 }
@@ -98,7 +98,7 @@ bool AddressMemory::write(std::size_t index, const AddressEntry& entry) const {
   for (int looks = 0; before % 2 != 0 && looks < kMaxLooks; ++looks) {
     before = guarded.version.load(std::memory_order_relaxed);
   }
-  // From even to odd, or, from one who was killed, from odd to odd.
+  // From even to odd; or from odd to odd, when the writer was killed.
   const std::uint32_t mine = before % 2 != 0 ? before + 2 : before + 1;
   if (!guarded.version.compare_exchange_strong(before, mine, std::memory_order_acquire)) {
     return false;

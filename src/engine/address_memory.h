@@ -1,7 +1,6 @@
-// the health of all addresses this process knows of, by address, port and network: what one network
-// namespace cannot reach another may. Pure: works on memory
-// it is given, which a process shares with its forked children; makes no system call, allocates
-// nothing.
+// The health of all addresses this process knows of, by address, port and network: what cannot be
+// reached from one network namespace may be reached from another. Pure: works on memory it is
+// given, which a process shares with its forked children; makes no system call, allocates nothing.
 //
 // Each entry is copied out and in as a whole, guarded by a version that is odd while it is written.
 // Nobody waits: an entry that is being written is unknown to readers, and one whose writer was
@@ -18,7 +17,7 @@
 
 namespace nextaddr {
 
-// What is known is known of this.
+// What an entry is about.
 struct AddressKey {
   Address address{};
   std::uint16_t port = 0;     // host order
@@ -26,12 +25,12 @@ struct AddressKey {
   friend bool operator==(const AddressKey&, const AddressKey&) = default;
 };
 
-// Copied in pieces of 64 bits, also where these need less alignment.
+// Aligned for copies in pieces of 64 bits, also where these need less alignment.
 struct alignas(8) AddressEntry {
   AddressKey key;               // port 0: the entry is free
   std::array<char, 64> host{};  // the name it was last asked for by, cut to what fits
   AddressHealth health{};
-  // Of this process only, not in the memory file:
+  // The following is of this process only, and not in the memory file:
   std::uint32_t saved_rtt_us = 0;  // the RTT that the file has
 
   [[nodiscard]] std::string_view host_name() const;
@@ -45,7 +44,7 @@ inline constexpr std::size_t kMemoryBuckets = 128;
 inline constexpr std::size_t kBucketEntries = 8;
 using AddressBucket = std::array<AddressEntry, kBucketEntries>;
 
-// One for all networks of an address.
+// The bucket of an address and port, the same for all networks.
 std::size_t bucket_of(const Address& address, std::uint16_t port);
 
 // The entry of a bucket that has this key, or the one to make room: a free one, else the one
@@ -66,16 +65,17 @@ class AddressMemory {
   // One atomic load: false as long as no failing or silent entry has ever been stored.
   [[nodiscard]] bool may_hold_failures() const;
 
-  // The same for entries with an RTT.
+  // One atomic load: false as long as no entry with a round-trip time has ever been stored.
   [[nodiscard]] bool may_hold_rtts() const;
 
-  // Something is known of this address and port, or that it is failing, in some network: then it is
-  // worth the system call that tells in which one the program is.
+  // True when something is known of this address and port in some network: only then is it worth
+  // the system call that tells in which one the program is.
   [[nodiscard]] bool knows(const Address& address, std::uint16_t port) const;
+  // The same, if it is known to fail or to have been silent.
   [[nodiscard]] bool knows_failing(const Address& address, std::uint16_t port) const;
-  // False when nothing is known, or the entry is being written.
+  // Copies the entry of this key. False when there is none, or it is being written.
   bool find(const AddressKey& key, AddressEntry& out) const;
-  // False when another writer is at it right now.
+  // Writes the entry in its place. False when another writer is at that right now.
   bool store(const AddressEntry& entry) const;
   // Stores what another process knew, unless what is known here is newer.
   void adopt(const AddressEntry& entry) const;

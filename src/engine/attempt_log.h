@@ -14,18 +14,20 @@ class AttemptLog {
  public:
   struct Attempt {
     std::uint16_t position;  // of its address in the list
-    int error;               // 0 connected, EINPROGRESS nothing was heard, kParked not asked
+    int error;               // 0: connected; EINPROGRESS: silent; kParked: not asked
     std::uint32_t took_ms;
     Fault fault;
   };
 
+  // An attempt begins.
   void begin(std::size_t position, std::uint64_t now_ms, const Fault& fault = {});
   // The attempt begun last ended with `error`.
   void end(int error, std::uint64_t now_ms);
-  // Another one than that, which goes on, has ended: a probe.
+  // A probe has ended with `error` beside the attempt begun last, which goes on.
   void note(std::size_t position, int error, std::uint32_t took_ms);
 
   [[nodiscard]] std::size_t attempts() const { return attempts_; }
+  // How many attempts were not kept.
   [[nodiscard]] std::size_t left_out() const {
     return attempts_ > kKept + 1 ? attempts_ - kKept - 1 : 0;
   }

@@ -1,5 +1,4 @@
-// Longer than other files: it is one state machine, and each of its steps may lead to each other
-// one.
+// Longer than other files: this is one state machine, in which each step may lead to any other one.
 #include "engine/connect_attempts.h"
 
 #include <algorithm>
@@ -21,16 +20,17 @@ std::uint32_t ms_between(std::uint64_t from, std::uint64_t to) {
   return to > from ? static_cast<std::uint32_t>(std::min<std::uint64_t>(to - from, UINT32_MAX)) : 0;
 }
 
-// The kernel gives up long before.
+// No pass of probes lasts longer: the kernel gives every attempt up long before.
 constexpr std::uint64_t kLongestPassMs = 3'600'000;
 
-// Probes raise no event: so often they are looked at, when the last one was made so long ago.
+// How often probes are looked at, which raise no event. `age_ms`: how long ago the last one was
+// made.
 std::uint32_t look_every_ms(std::uint32_t age_ms) { return std::clamp(age_ms / 16, 5u, 50u); }
 
 }  // namespace
 
 void ConnectAttempts::begin(bool waits, std::uint64_t now_ms, std::uint32_t first_look_ms) {
-  // Only what is needed until it is planned: most connects never are.
+  // Sets only what is read before planned(): most connects never come that far.
   state_ = State::kFirst;
   began_ms_ = program_began_ms_ = now_ms;
   first_look_ms_ = now_ms + first_look_ms;
@@ -43,7 +43,7 @@ void ConnectAttempts::begin(bool waits, std::uint64_t now_ms, std::uint32_t firs
 }
 
 Action ConnectAttempts::elsewhere(SocketPhase phase) {
-  // The socket is on its way already.
+  // An attempt is in flight on the socket, or it is connected already.
   if (!has_failed(phase)) return leave(0);
   instead_ = true;
   next_rtt_ms_ = 0;
@@ -71,15 +71,15 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
   if (fault_.action == FaultAction::kDelay) held_until_ms_ = attempt.began_ms + fault_.argument;
   if (planned_) {
     Distance distance = attempt.distance;
-    // It has been heard of, by a probe, since it was silent or failed.
+    // A probe has heard of this address since it was silent or failed, if it ever did.
     if (next_rtt_ms_ != 0) {
       distance = {distance.rtt_ms != 0 ? distance.rtt_ms : next_rtt_ms_, 0, false};
     }
     in_flight(attempt.began_ms, distance);
     return wait();
   }
-  // Who waits in connect(2) has waited for a moment already, and somebody has to end a delay. For
-  // all others there is time until the first look.
+  // connect(2) that waits has waited for a tick already, and a delay (a fault) must be ended in
+  // time: both plan now. For all others there is time until the first look.
   const bool plans_now = waits_ || held_until_ms_ != 0;
   return plans_now ? plan(SocketPhase::kConnecting, EINPROGRESS) : wait();
 }
@@ -93,12 +93,12 @@ Action ConnectAttempts::seen(SocketPhase phase, std::uint64_t now_ms) {
 }
 
 Action ConnectAttempts::error_read(int error, std::uint64_t now_ms) {
-  // What connect(2) answers when somebody else has read the error.
+  // When somebody else has read the error, connect(2) answers ECONNABORTED.
   return error != 0 ? ended(error, now_ms) : leave(ECONNABORTED);
 }
 
 Action ConnectAttempts::ended(int error, std::uint64_t now_ms) {
-  // shutdown(2) from another thread ends a connect in flight so; no packet can.
+  // Only shutdown(2) by another thread ends an attempt in flight with ECONNRESET; no packet can.
   if (error == ECONNRESET) return leave(error);
   return planned_ ? failed(error, now_ms) : plan(SocketPhase::kClosed, error);
 }
@@ -106,7 +106,8 @@ Action ConnectAttempts::ended(int error, std::uint64_t now_ms) {
 Action ConnectAttempts::planned(const Destinations& destinations, const Limits& limits,
                                 Distance distance, std::uint64_t now_ms) {
   const std::size_t count = destinations.candidates.count();
-  // A delay has to be ended also where there is nowhere else to go.
+  // Where there is nowhere else to go the kernel does the rest, unless a delay (a fault) has to be
+  // ended.
   if (count == 0 || (count == 1 && held_until_ms_ == 0)) {
     return leave(seen_error_ == 0 && !instead_ ? EINPROGRESS : seen_error_);
   }
@@ -127,7 +128,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   log_.begin(requested_, began_ms_, fault_);
   if (instead_) {
     const std::size_t first = schedule_.take_next();
-    // All are as bad.
+    // Nothing is won by asking another address first when all are parked.
     if (first == PositionSet::kNone || first == requested_ || destinations.parked.has(first)) {
       return leave(0);
     }
@@ -138,7 +139,8 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
     next_ = static_cast<std::uint16_t>(first);
     return {Kind::kConnect, Lesson::kNothing, 0, next_};
   }
-  // Whoever has parked the requested address meanwhile: it is the one that has been asked.
+  // The requested address is the one that was asked, also if another process has parked it
+  // meanwhile.
   position_ = requested_;
   schedule_.take(requested_);
   schedule_.note_heard(requested_);
@@ -150,7 +152,7 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
   if (planned_) log_.end(error, now_ms);
   Action action = leave(error);
   action.about = position_;
-  // That was silence, which may be the network's own when nobody has answered.
+  // ETIMEDOUT teaches nothing here: nobody has answered, so the silence may be that of the network.
   if (parks(error) && error != ETIMEDOUT) action.lesson = Lesson::kFailed;
   action.kind = Kind::kTold;
   return action;
@@ -160,7 +162,7 @@ void ConnectAttempts::probing(std::size_t position, Distance distance, std::uint
   if (probes_ < kMostProbes) probing_[probes_++] = static_cast<std::uint16_t>(position);
   last_probe_ms_ = now_ms;
   next_look_ms_ = now_ms + look_every_ms(0);
-  // That it is asked again takes nobody else's time.
+  // In the last wait a probe of the requested address does not put off those of the others.
   if (position == requested_ && requested_error_ != 0) return;
   asked_ = static_cast<std::uint8_t>(std::min(asked_ + 1, UINT8_MAX));
   next_probe_ms_ = std::max(next_probe_ms_, now_ms + delay_after(distance, now_ms));
@@ -180,14 +182,15 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
   probes_ = static_cast<std::uint8_t>(gone - probing_.begin());
   switch (probe) {
     case Probe::kHeard:
-      // It has refused the program's own attempt, and most likely once more.
+      // The requested address has refused the program's own attempt: what was heard is most likely
+      // a refusal, too.
       if (position == requested_ && !schedule_.candidates().has(position)) break;
       [[fallthrough]];
     case Probe::kAnswered:
       if (position == requested_) schedule_.readmit(position);
       schedule_.note_heard(position);
-      // It answers probes and not the program's socket: nothing is won by going there again and
-      // again, and an attempt left so soon is none.
+      // An address in gone_to_ has answered probes and not the program's socket: nothing is won by
+      // going there again and again, and an attempt that is left so soon could not succeed.
       if (gone_to_.has(position) || !schedule_.candidates().has(position)) break;
       answered_.add(position);
       ms = std::max(ms, 1u);
@@ -198,7 +201,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       }
       break;
     case Probe::kFailed:
-      // The requested one has refused once more.
+      // No candidate any more: the requested address has refused once more.
       if (!schedule_.candidates().has(position)) break;
       schedule_.drop(position);
       forget_answer(position);
@@ -243,7 +246,7 @@ Action ConnectAttempts::lost_address() {
 
 // ---- Decisions ----
 
-// For what was seen: it is gone on with once it is known where else the connect may go.
+// Keeps the observation for go_on(), until planned() has told where else the connect may go.
 Action ConnectAttempts::plan(SocketPhase phase, int error) {
   state_ = State::kPlanning;
   seen_phase_ = phase;
@@ -251,22 +254,26 @@ Action ConnectAttempts::plan(SocketPhase phase, int error) {
   return {Kind::kPlan};
 }
 
+// Handles the observation that plan() has kept.
 Action ConnectAttempts::go_on(std::uint64_t now_ms) {
   if (seen_error_ == 0) return look_again(now_ms);
-  // It may have been answered while the driver planned.
+  // The attempt may have been answered while the driver planned: the socket is looked at first.
   if (seen_error_ == EINPROGRESS) return wait();
   return failed(seen_error_, now_ms);
 }
 
+// Goes on from seen_phase_, which is neither kConnected nor kEnded.
 Action ConnectAttempts::look_again(std::uint64_t now_ms) {
   switch (seen_phase_) {
     case SocketPhase::kConnecting:
       return next_step(now_ms);
     case SocketPhase::kGivenUp:
       if (requested_error_ != 0) return {Kind::kReadError};
-      // Wherever that was: by now it would have given up the requested address, too.
+      // Whichever address the kernel has given up: in this time it would have given up the
+      // requested one.
       requested_error_ = ETIMEDOUT;
-      // It tells it by itself, to whoever asks; but connect(2) that waits has to be told.
+      // The kernel tells ETIMEDOUT to whoever asks, so that nothing is left to do, unless
+      // connect(2) waits for it here or there is an address left to ask.
       if (waits_ || next_position() != PositionSet::kNone) return {Kind::kReadError};
       return told(ETIMEDOUT, now_ms);
     default:
@@ -278,8 +285,8 @@ Action ConnectAttempts::look_again(std::uint64_t now_ms) {
 Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   const std::uint64_t due = until_ms();
   if (now_ms < due) return wait();
-  // A program that was busy with other things has not let anybody be asked meanwhile. What was due
-  // while there was no room for a probe is not late.
+  // While the program was busy elsewhere no address could be asked: the last wait begins once more
+  // then, one time. What was due while all kMostProbes probes were under way is not late.
   const std::uint32_t late_ms = ms_between(std::max(due, next_look_ms_), now_ms);
   if (last_wait_ms_ != 0 && !last_wait_is_longer_ && late_ms > kAskAgainMs) {
     last_wait_is_longer_ = true;
@@ -293,7 +300,7 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
     state_ = State::kPaused;
     return {Kind::kPause, Lesson::kNothing, position_, position_};
   }
-  // At its end the last wait goes on where somebody has answered.
+  // At its end the last wait lets the socket move to an address that has answered.
   const bool is_last = last_wait_ms_ != 0 && now_ms >= last_wait_ms_;
   if (best_ != PositionSet::kNone && (is_last || now_ms >= overdue_at())) {
     log_.end(EINPROGRESS, now_ms);
@@ -343,7 +350,7 @@ Action ConnectAttempts::next_probe(std::uint64_t now_ms) {
       gone_to_ = {};
     }
     for (std::size_t i = 0; i < probes_; ++i) schedule_.take(probing_[i]);
-    // Also where all are being asked, the next pass is so much later.
+    // The next pass is pass_ms_ away also where nobody is due because probes of all are under way.
     last_probe_ms_ = now_ms;
   }
   if (now_ms < next_probe_ms_) return wait();
@@ -356,6 +363,7 @@ std::uint64_t ConnectAttempts::program_until() const {
   return limits_.program_ms != 0 && planned_ ? program_began_ms_ + limits_.program_ms : kNever;
 }
 
+// When the attempt under way is overdue, in milliseconds, given that best_ has answered.
 std::uint64_t ConnectAttempts::overdue_at() const {
   if (distance_.rtt_ms != 0) return attempt_began_ms_ + patience_ms_;
   const std::uint32_t took = best_ms_ != 0 ? best_ms_ : kLongestGraceMs;
@@ -364,16 +372,17 @@ std::uint64_t ConnectAttempts::overdue_at() const {
   return std::max(grace, attempt_began_ms_ + std::max(patience_ms_, before));
 }
 
-// It was silent before, for however short a time, and nothing else is known of it.
+// True when all that is known of the address of this attempt is that it was silent before.
 bool ConnectAttempts::may_be_far() const {
   return distance_.silent_ms != 0 && distance_.rtt_ms == 0 && !distance_.has_failed;
 }
 
-// The attempt under way, which is overdue while another address has answered: a probe would find
-// out no more. So it is also found dead by processes that end before a probe could.
+// Whether the address of this attempt, which is overdue while another one has answered, is dead: it
+// failed or was silent before, and is silent again for so long that a probe would find out no more.
+// So processes that end before a probe does also find addresses dead.
 bool ConnectAttempts::is_dead(std::uint64_t now_ms) const {
   if (!distance_.has_failed && distance_.silent_ms == 0) return false;
-  // Not by the patience, which the program may have cut short.
+  // patience_ms_ does not do, because the program's own time may have cut it short.
   const std::uint32_t enough = distance_.rtt_ms != 0 ? overdue_ms(distance_.rtt_ms)
                                : may_be_far()        ? kMayBeFarMs
                                                      : limits_.attempt_delay_ms;
@@ -434,7 +443,8 @@ std::uint32_t ConnectAttempts::delay_after(Distance distance, std::uint64_t now_
   return share_of(delay, now_ms);
 }
 
-// Each is asked even when there is little time, as by Go's dialer and curl.
+// `delay_ms`, or less when the program's time or the last wait ends too soon for all that are due:
+// the time left is shared between them, as by Go's dialer and curl. Not under kShortestDelayMs.
 std::uint32_t ConnectAttempts::share_of(std::uint32_t delay_ms, std::uint64_t now_ms) const {
   const std::uint64_t end = std::min(program_until(), last_wait_ms_ != 0 ? last_wait_ms_ : kNever);
   if (end == kNever) return delay_ms;
@@ -443,6 +453,7 @@ std::uint32_t ConnectAttempts::share_of(std::uint32_t delay_ms, std::uint64_t no
       std::min<std::uint64_t>(delay_ms, std::max<std::uint64_t>(share, kShortestDelayMs)));
 }
 
+// The attempt at position_ is in flight since `now_ms`.
 void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
   attempt_began_ms_ = now_ms;
   distance_ = distance;
@@ -450,8 +461,8 @@ void ConnectAttempts::in_flight(std::uint64_t now_ms, Distance distance) {
   next_look_ms_ = now_ms;
   patience_ms_ = patience(distance, now_ms);
   next_probe_ms_ = now_ms + delay_after(distance, now_ms);
-  // Without probes the last one is asked for as long as the kernel would, and the requested one, as
-  // long as it is the only one, by the kernel alone.
+  // Without probes the last address is asked until the kernel would have given up the whole
+  // connect; the requested one, when there is no other, by the kernel alone.
   if (!limits_.probes && !schedule_.has_due()) {
     const bool is_the_kernels = moves_ == 0 || limits_.kernel_ms == 0;
     next_probe_ms_ = is_the_kernels ? kNever : std::max(now_ms, began_ms_ + limits_.kernel_ms);
@@ -465,6 +476,7 @@ Action ConnectAttempts::with_silence(Action action, std::uint64_t now_ms) const 
   return action;
 }
 
+// The attempt at position_ has failed with `error`.
 Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   log_.end(error, now_ms);
   if (position_ == requested_) requested_error_ = error;
@@ -474,7 +486,7 @@ Action ConnectAttempts::failed(int error, std::uint64_t now_ms) {
   forget_answer(position_);
   Action action = ask_next(lesson, now_ms);
   if (error == ETIMEDOUT) action = with_silence(action, now_ms);
-  // As in told().
+  // Nobody has answered: silence teaches nothing, as in told().
   if (error == ETIMEDOUT && action.kind == Kind::kDeliver) action.lesson = Lesson::kNothing;
   return action;
 }
@@ -493,6 +505,7 @@ std::size_t ConnectAttempts::next_position() const {
   return requested_is_silent ? requested_ : PositionSet::kNone;
 }
 
+// Moves to next_position(); without one, or without time left, the connect has failed.
 Action ConnectAttempts::ask_next(Lesson lesson, std::uint64_t now_ms) {
   const std::size_t next = now_ms < program_until() ? next_position() : PositionSet::kNone;
   if (next != PositionSet::kNone) return move_to(next, lesson, now_ms);
@@ -509,7 +522,7 @@ Action ConnectAttempts::move_to(std::size_t position, Lesson lesson, std::uint64
   schedule_.take(position);
   if (requested_error_ != 0) {
     if (last_wait_ms_ == 0) begin_last_wait(now_ms);
-    // The answer is for the program's own attempt to come once more.
+    // The program's own attempt gets the time in which the answer to a probe would come once more.
     if (has_answered) last_wait_ms_ = std::max(last_wait_ms_, now_ms + kSilentMs);
   }
   next_ = static_cast<std::uint16_t>(position);
@@ -527,7 +540,7 @@ void ConnectAttempts::begin_last_wait(std::uint64_t now_ms) {
   }
 }
 
-// It has been used, or is not true any more.
+// The answer of this address to a probe has been used, or is not true any more.
 void ConnectAttempts::forget_answer(std::size_t position) {
   answered_.remove(position);
   if (position != best_) return;

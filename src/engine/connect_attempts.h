@@ -58,15 +58,16 @@ namespace nextaddr {
 enum class SocketPhase : std::uint8_t {
   kConnecting,
   kConnected,
-  kClosed,  // and no handshake was ever completed
-  // The same, because the kernel has asked as often as it asks: the error is ETIMEDOUT.
+  kClosed,  // unconnected, and no handshake was ever completed
+  // Like kClosed, because the kernel's last SYN has stayed unanswered (tcp(7), tcp_syn_retries):
+  // the error is ETIMEDOUT.
   kGivenUp,
-  // The connection was there, and has been reset or closed since. A completed handshake is a
-  // connection, whoever looks when: what came after it is the program's to see.
+  // A connection was established, and has been reset or closed since. It counts as connected,
+  // whoever looks when: what came after the handshake is for the program to see.
   kEnded,
 };
 
-// There is no connection, and will be none by itself.
+// True when there is no connection, and the socket's attempt can make none any more.
 inline bool has_failed(SocketPhase phase) {
   return phase == SocketPhase::kClosed || phase == SocketPhase::kGivenUp;
 }
@@ -87,26 +88,27 @@ class ConnectAttempts {
   // What the observation teaches about one address.
   enum class Lesson : std::uint8_t {
     kNothing,
-    kFailed,  // it failed in a way that parks it
+    kFailed,  // it failed in a way that parks it (parks(), engine/outcome.h)
     kSilent,  // it has been silent for `silent_ms`
-    // The same, and another one has answered: it is asked once more by a probe that outlives the
-    // connect, since only who stays silent is parked.
+    // Silent for `silent_ms`, and the socket leaves it for an address that has answered a probe.
+    // The driver asks it once more by a probe that outlives the connect: only an address that stays
+    // silent is parked.
     kLeft,
   };
 
   // What has become of a probe.
   enum class Probe : std::uint8_t {
     kAnswered,  // after `ms`
-    kHeard,     // the same, or it has refused
+    kHeard,     // answered or refused after `ms`: the probe cannot tell which
     kFailed,    // with an error: it has refused, or cannot be asked from here
-    kSilent,    // for `ms`, kSilentMs or more; it goes on. Told once.
-    kOver,      // it has been silent to its end
-    kNone,      // none could be made
+    kSilent,    // so far, for `ms` >= kSilentMs; told once for each probe
+    kOver,      // it was silent to its end
+    kNone,      // no probe could be made
   };
 
   // What to do next. `position` is that of an address in the list of destinations.
   struct Action {
-    // What follows each: an observation, as soon as it is done.
+    // Each kind names the observations of which the driver reports one as soon as it has done this.
     enum class Kind : std::uint8_t {
       // Look at the socket again at until_ms(), or when it has something to tell: seen().
       kWait,
@@ -129,77 +131,83 @@ class ConnectAttempts {
       kDeliver,
       // Nothing is left to do; after elsewhere(): ask the requested address as usual.
       kLeave,
-      // The same, because the program is told error() by the kernel.
+      // Nothing is left to do: the program has been told error(), or the kernel tells it.
       kTold,
     };
     Kind kind = Kind::kWait;
     Lesson lesson = Lesson::kNothing;
     std::uint16_t about = 0;  // the position that `lesson` is about; nothing before is_planned()
     std::uint16_t position = 0;
-    std::uint32_t silent_ms = 0;  // of kFailed: 0 when that was an answer
+    std::uint32_t silent_ms = 0;  // how long `about` was silent; kFailed with 0: it answered
   };
 
   struct Limits {
     std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;
     std::uint32_t program_ms = 0;  // the program's SO_SNDTIMEO; 0: none
-    // There are probes. Without them the socket itself asks one address after the other, each for
-    // kSilentMs or more and once only, in kernel_ms at most.
+    // False where no probe can be made. Then the socket itself asks one address after the other,
+    // each for kSilentMs or more and once only, and all in kernel_ms at most.
     bool probes = true;
-    // kernel_patience_ms(), or TCP_USER_TIMEOUT where it is shorter. 0: for the kernel to know.
+    // How long the kernel tries one address: kernel_patience_ms(), or TCP_USER_TIMEOUT where that
+    // is shorter. 0: not known; then the kernel alone ends the last attempt.
     std::uint32_t kernel_ms = 0;
   };
 
   // What is known of how far an address is.
   struct Distance {
     std::uint32_t rtt_ms = 0;     // its round trip, rounded up; 0: not known
-    std::uint32_t silent_ms = 0;  // it was silent for so long, and not heard of since; 0: never
-    bool has_failed = false;      // it was found dead, and not heard of since
+    std::uint32_t silent_ms = 0;  // how long it was silent last, if not heard of since; else 0
+    bool has_failed = false;      // it failed in a way that parks it, and was not reached since
   };
 
   // One connect(2) that has returned.
   struct Attempt {
-    int outcome = 0;  // 0, EINPROGRESS, EINTR (then it is in flight), or an error
+    int outcome = 0;  // 0, EINPROGRESS, EINTR (in flight likewise), or an error
     std::uint64_t began_ms = 0;
     Distance distance{};
-    Fault fault{};  // what was made of it on purpose
+    Fault fault{};  // the fault that was made of it (fault/faults.h)
   };
 
   // Begins anew, in kFirst: the requested address is about to be asked. `waits`: the program's
-  // connect(2) waits for the end. The socket wants to be looked at after `first_look_ms`, no later
-  // than any attempt delay of this address.
+  // connect(2) waits for the end. `first_look_ms`: how long from now the socket is looked at first,
+  // at most the shortest connection attempt delay that the requested address may turn out to have.
   void begin(bool waits, std::uint64_t now_ms, std::uint32_t first_look_ms);
 
-  // Instead of the first attempt: the requested address is parked. kLeave when it is to be asked
-  // all the same.
+  // Called instead of started() for the first attempt when the requested address is parked, so that
+  // another one is asked in its place. `phase`: that of the socket. The action is kLeave when the
+  // requested address is to be asked all the same.
   Action elsewhere(SocketPhase phase);
 
   // ---- Observations ----
 
-  // The attempt that was asked for, or the first one, has come to this.
+  // The attempt that kConnect or kRelease asked for, or the first one, has come to `attempt`.
   Action started(const Attempt& attempt, std::uint64_t now_ms);
-  // The socket stands so.
+  // The program's socket is in this phase.
   Action seen(SocketPhase phase, std::uint64_t now_ms);
+  // SO_ERROR of the socket was `error`; 0: somebody else has read it before.
   Action error_read(int error, std::uint64_t now_ms);
   // The attempt in flight has ended with this error.
   Action ended(int error, std::uint64_t now_ms);
-  // `distance`: of the requested address. Without any candidate, or none but the requested one, the
-  // connect is left to the kernel.
+  // Where else the connect may go. `distance`: of the requested address. Without any candidate, or
+  // with the requested one alone, the connect is left to the kernel.
   Action planned(const Destinations& destinations, const Limits& limits, Distance distance,
                  std::uint64_t now_ms);
-  // The attempt in flight has failed, and the program is told so: nothing is to be decided any
-  // more.
+  // The attempt in flight has failed, and the program is told `error` as it is: nothing is left to
+  // decide.
   Action told(int error, std::uint64_t now_ms);
-  // `position` is being asked by a probe, or has been for a while.
+  // A probe of `position` is under way.
   void probing(std::size_t position, Distance distance, std::uint64_t now_ms);
-  // What has become of that. `error`: of kFailed; `ms`: how long it took, or takes. Must be told
-  // before seen() is. Only `lesson`, `about` and `silent_ms` are of interest.
+  // What has become of the probe of `position`. `error`: that of kFailed; `ms`: how long it took,
+  // or has taken so far. Must be told before seen() is. Only `lesson`, `about` and `silent_ms` of
+  // the answer are of interest.
   Action probed(std::size_t position, Probe probe, int error, std::uint32_t ms,
                 std::uint64_t now_ms);
-  // The program asks again for a connect that had returned to it, and its own time begins anew.
+  // The program calls connect(2) again for a connect that had returned to it: its own time
+  // (`program_ms`, 0: none) begins anew.
   Action resumed(bool waits, std::uint32_t program_ms, std::uint64_t now_ms);
-  // The descriptor has another socket by now.
+  // The descriptor has another socket by now, or none.
   Action lost_socket();
-  // The address to ask next is known no more.
+  // The address that kConnect or kRelease named cannot be asked: it is known no more, or the socket
+  // cannot be prepared for it.
   Action lost_address();
 
   // Makes what another process has written harmless: counts stay within their arrays.
@@ -211,10 +219,11 @@ class ConnectAttempts {
   [[nodiscard]] static bool is_over(State state) { return state >= State::kConnected; }
   // False as long as nothing is known but the requested address.
   [[nodiscard]] bool is_planned() const { return planned_; }
-  // Whose attempt is under way, or was the last. This and log() tell nothing before is_planned().
+  // The position of the address whose attempt is under way, or was the last. This and log() tell
+  // nothing before is_planned().
   [[nodiscard]] std::uint16_t position() const { return position_; }
-  // When the socket wants to be looked at again, and with it its probes; kNever: when it has
-  // something to tell.
+  // The time, in milliseconds, by which the driver looks at its probes and the socket again
+  // (probed(), seen()). kNever: only when the socket becomes ready.
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
   [[nodiscard]] std::uint64_t until_ms() const;
   [[nodiscard]] int error() const { return error_; }
@@ -256,50 +265,50 @@ class ConnectAttempts {
 
   Schedule schedule_;
   AttemptLog log_;
-  PositionSet answered_;  // a probe, and not been moved to since
-  PositionSet gone_to_;   // for that reason, and not heard of on the socket
+  PositionSet answered_;  // they answered a probe, and the socket did not move there since
+  PositionSet gone_to_;   // the socket moved there for that reason, in this pass
   Limits limits_;
   std::uint64_t began_ms_ = 0;
   std::uint64_t program_began_ms_ = 0;
   std::uint64_t first_look_ms_ = 0;  // in kFirst
   std::uint64_t attempt_began_ms_ = 0;
   std::uint64_t held_until_ms_ = 0;  // in kHeldBack
-  std::uint64_t next_probe_ms_ = 0;  // somebody else is to be asked then
-  std::uint64_t next_look_ms_ = 0;   // probes are to be looked at then
-  std::uint64_t last_probe_ms_ = 0;  // one was made last, or all became due once more
-  std::uint64_t pass_ms_ = 0;        // so long after that they do so again
-  std::uint64_t answered_ms_ = 0;    // another one has answered first, for this attempt
-  // The requested address has refused: so long the rest is waited for.
+  std::uint64_t next_probe_ms_ = 0;  // the next probe is due then
+  std::uint64_t next_look_ms_ = 0;   // the probes under way are to be looked at then
+  std::uint64_t last_probe_ms_ = 0;  // when the last one was made, or this pass began
+  std::uint64_t pass_ms_ = 0;        // the next pass begins at last_probe_ms_ + pass_ms_
+  std::uint64_t answered_ms_ = 0;    // since when, in this attempt, best_ is known
+  // The end of the last wait, which begins when the requested address refuses; 0: it has not.
   std::uint64_t last_wait_ms_ = 0;
-  std::uint64_t ask_again_ms_ = 0;  // when it is asked again meanwhile
-  std::uint32_t patience_ms_ = 0;   // the attempt under way is not overdue before
+  std::uint64_t ask_again_ms_ = 0;  // in the last wait: when it is probed again
+  std::uint32_t patience_ms_ = 0;   // how long the attempt under way is not overdue
   std::uint32_t next_rtt_ms_ = 0;   // after kConnect: how long its answer to a probe took
   std::uint32_t best_ms_ = 0;       // how long the answer of best_ took; 0: not known any more
   Distance distance_;               // of the attempt under way
   Fault fault_;                     // of the attempt under way
   int error_ = 0;
   int requested_error_ = 0;
-  int seen_error_ = 0;  // in kPlanning: what was observed before, which is gone on with
+  int seen_error_ = 0;  // in kPlanning: what go_on() goes on with
   SocketPhase seen_phase_ = SocketPhase::kConnecting;
   State state_ = State::kFirst;
   std::uint16_t requested_ = 0;
   std::uint16_t position_ = 0;
   std::uint16_t next_ = 0;                   // after kConnect: whose attempt begins with started()
-  std::uint16_t best_ = PositionSet::kNone;  // of answered_: the nearest, as far as is known
+  std::uint16_t best_ = PositionSet::kNone;  // the nearest of answered_, as far as is known
   std::uint16_t moves_ = 0;
   std::array<std::uint16_t, kMostProbes> probing_{};  // positions
-  std::uint8_t probes_ = 0;                           // how many of them
-  std::uint8_t asked_ = 0;                            // how many there have been
+  std::uint8_t probes_ = 0;                           // how many of them there are
+  std::uint8_t asked_ = 0;  // how many probes were made, but for those of ask_again_ms_
   bool waits_ = false;
   bool planned_ = false;
-  bool instead_ = false;  // in kPlanning: for elsewhere()
+  bool instead_ = false;  // in kPlanning: elsewhere() has led there
   bool last_wait_is_longer_ = false;
   bool silence_told_ = false;  // of the attempt under way
 };
 
-// True when the program finds this error best with the kernel, for whom the requested address is
-// asked once more: SO_ERROR, poll(2) and read(2) then tell it by themselves. Not a time-out, which
-// would take as long again.
+// True for an error that the kernel is made to tell: the requested address is asked once more, and
+// SO_ERROR, poll(2) and read(2) then have the error by themselves. False for a time-out, which
+// would take as long once more.
 bool can_be_had_again(int error);
 
 }  // namespace nextaddr

@@ -28,7 +28,8 @@ std::uint16_t number_in(std::string_view text, std::size_t at) {
 
 bool is_pointer(std::size_t length) { return length >= 0xc0; }
 
-// The question section of one question, which has nothing to point at yet. `end` is where it ends.
+// Reads a question section of one question, whose name has nothing before it to point at. `end` is
+// where the section ends.
 bool read_question(std::string_view message, DnsQuestion& out, std::size_t& end) {
   std::size_t at = kHeader;
   while (at < message.size() && byte_at(message, at) != 0) {
@@ -74,8 +75,9 @@ std::string_view text_of_name(std::string_view name, NameBuffer& buffer) {
 
 std::uint16_t DnsAnswer::number_at(std::size_t at) const { return number_in(message_, at); }
 
-// Moves behind the name. False when it is malformed, in the places that its pointers lead to as
-// well (RFC 1035 section 4.1.4): each leads further back than all before, so there are no loops.
+// Moves `at` behind the name there. False when the name is malformed, in the places that its
+// pointers lead to as well (RFC 1035 section 4.1.4): each leads further back than all before, so
+// there are no loops.
 bool DnsAnswer::skip_name(std::size_t& at) const {
   std::size_t here = at;
   std::size_t first = at;  // of the labels that are read now
@@ -122,7 +124,7 @@ bool DnsAnswer::read_record(std::size_t& at, Record& out) const {
   return true;
 }
 
-// Of two names that skip_name() has found well formed: the same letters in any case
+// True when two names, which skip_name() has found well formed, have the same letters in any case
 // (RFC 4343).
 bool DnsAnswer::same_name(std::size_t first, std::size_t second) const {
   for (;;) {

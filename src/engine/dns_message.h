@@ -22,7 +22,8 @@ struct DnsQuestion {
   std::uint16_t id{};
   DnsType type{};
   std::string_view name;
-  // Not of the type alone: an answer is for the very letters that were sent (0x20 bits).
+  // Compares the name in its very letters, too, in upper and lower case: an answer repeats those
+  // that were sent (0x20 bits).
   friend bool operator==(const DnsQuestion&, const DnsQuestion&) = default;
 };
 
@@ -42,14 +43,16 @@ class DnsAnswer {
   // or malformed. `message` must outlive what is asked of this.
   bool read(std::string_view message);
 
-  // Its question, with the id of the message. For callers that match it against what was asked.
+  // The question that it answers, with the id of the message, for callers to match against what was
+  // asked.
   [[nodiscard]] const DnsQuestion& question() const { return question_; }
 
-  // It says what the addresses are: no error, and neither cut off nor of another kind.
+  // True when it says what the addresses are: it has no error code, and is not cut off by the
+  // server (TC).
   [[nodiscard]] bool is_success() const { return success_; }
 
   // The next address of the answer section that the question leads to, by way of aliases (CNAME,
-  // RFC 1034 section 3.6.2) in any order. False after the last.
+  // RFC 1034 section 3.6.2) in any order. False after the last one.
   bool next(Address& out);
 
  private:

@@ -112,7 +112,7 @@ class FaultRules::Parser {
     return true;
   }
 
-  // Up to and with the '='.
+  // Reads a target up to and including its '='.
   bool target(Rule& rule) {
     const std::size_t begin = at_;
     target_at_ = begin;
@@ -170,7 +170,7 @@ class FaultRules::Parser {
     return true;
   }
 
-  // The port that begins at this place of the text after the '@'.
+  // Reads the port that begins at `begin` of the text after the '@'; npos: there is none.
   bool port(Rule& rule, std::string_view after_at, std::size_t begin) {
     if (begin == std::string_view::npos) return true;
     if (parse_number(slice(after_at, begin, after_at.size()), 65535, rule.port) && rule.port != 0) {
@@ -345,7 +345,7 @@ bool FaultRules::covers_address(const Rule& rule, const Address& address) {
     case Target::kIpv6:
       return !address.is_ipv4();
     default:
-      // IPv4 is kept as a part of IPv6, which "::/0" does not mean.
+      // IPv4 addresses are held as v4-mapped IPv6, but "::/0" does not mean them.
       return address.is_ipv4() == rule.network.is_ipv4() &&
              in_network(address, rule.network, rule.prefix);
   }

@@ -1,6 +1,7 @@
 // The rules of NEXTADDR_FAULTS: which connection attempts and lookups are to fail on purpose, and
 // how. Pure: parses a text, says which rule decides about a connect or a lookup, and draws its
-// fault from counters it is given. It never makes a fault (src/faults.cc does).
+// fault from counters it is given. It never makes a fault: fault/faults.cc asks it for one, and
+// fault/injection.cc has the kernel produce it.
 //
 // clang-format off
 //   RULE    TARGET=TERM[->TERM..]        rules are separated by ';', blanks around them are ignored
@@ -59,7 +60,7 @@ struct FaultSyntaxError {
 inline constexpr std::size_t kMaxFaultRules = 64;
 inline constexpr std::size_t kMaxFaultTerms = 256;
 
-// How often what has happened, in memory that all processes of a run share. Zero-filled memory is
+// What has happened how often, in memory that all processes of a run share. Zero-filled memory is
 // valid.
 struct FaultCounters {
   std::array<std::atomic<std::uint32_t>, kMaxFaultRules> matched;  // a target covered an attempt
@@ -103,9 +104,9 @@ class FaultRules {
   // The rule that decides about a lookup of `host`, or kNoRule.
   [[nodiscard]] std::size_t rule_for_lookup(std::string_view host) const;
 
-  // An attempt or a lookup has come to this rule: its fault, which may be none. `seed` and the
-  // counters decide the chances, so that a run can be had again. Safe in many threads and processes
-  // at once.
+  // The fault of an attempt or a lookup about which this rule decides; it may be none. `seed` and
+  // the counters decide the chances, so that a run can be had again. Safe in many threads and
+  // processes at once.
   Fault draw(std::size_t rule, FaultCounters& counters, std::uint64_t seed) const;
 
  private:

@@ -10,7 +10,7 @@ std::string_view without_trailing_dot(std::string_view host) {
   return host;
 }
 
-// For ranges: whether a char has a sign depends on the processor.
+// The code of a character, for ranges: whether a char has a sign depends on the processor.
 unsigned char code(char c) { return static_cast<unsigned char>(lower_case(c)); }
 
 // Matches one "[...]" class at the front of `pattern` and removes it. A '[' that is never closed is
@@ -108,7 +108,8 @@ bool matches_host(std::string_view pattern, std::string_view host) {
 }
 
 bool HostFilter::leaves_alone(std::string_view host, std::uint16_t port) const {
-  // Asked about every port, a skip of one port does not count, and an only of one port does.
+  // When asked about every port (port 0), a skip of one port does not count, and an only of one
+  // port does.
   if (list_matches(skip_, host, port, false)) return true;
   return !only_.empty() && !list_matches(only_, host, port, port == 0);
 }

@@ -31,7 +31,7 @@ class HostFilter {
   // all of them alike.
   [[nodiscard]] bool knows_ports() const { return knows_ports_; }
 
-  // Port 0 asks whether the host is left alone on *every* port.
+  // True when the host is left alone on this port (host order); port 0: on *every* port.
   [[nodiscard]] bool leaves_alone(std::string_view host, std::uint16_t port) const;
 
  private:

@@ -9,7 +9,7 @@
 namespace nextaddr {
 namespace {
 
-// As it is remembered: the dot at the end of a name does not count (RFC 1034).
+// A name as it is remembered: the dot at its end does not count (RFC 1034).
 std::string_view without_dot(std::string_view host) {
   if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
   return host;
@@ -17,7 +17,7 @@ std::string_view without_dot(std::string_view host) {
 
 }  // namespace
 
-// What is marked cold is built for size: a healthy connect does not come there.
+// Functions marked cold are built for size: a healthy connect does not come there.
 std::size_t HostTable::memory_size() { return sizeof(Memory); }
 
 [[gnu::cold]] void HostTable::note_shared() { memory_->shared.store(1); }
@@ -46,7 +46,7 @@ bool HostTable::is_shared() const { return memory_->shared.load() != 0; }
     const Offset used = std::min<Offset>(half.used.load(std::memory_order_relaxed), kHalfWords);
     for (Offset k = 0; k < used; ++k) copy(half.words[k], old.words[k]);
   }
-  // To look at buckets that nobody has used would make memory of them.
+  // Only buckets in use are copied: to look at the others would make memory of them.
   const Writer old(from, from.published.load(std::memory_order_relaxed));
   const Writer here(*memory_, old.generation());
   here.for_each_live([&](Offset record, Offset) {
@@ -118,14 +118,15 @@ std::uint32_t* HostTable::lock_word() const {
     for (std::size_t i = 0; i < before; ++i) {
       const Address address = writer.address(writer.entry(known, i));
       const bool answered = address.is_ipv4() ? families.ipv4 : families.ipv6;
-      // What is cut off would be forgotten to be this host's.
+      // The door of an address that there is no room for is closed: nobody would know that it is
+      // this host's.
       if (!answered && !answer.add(address)) memory_->close_door(address, kShut);
     }
     bool same = before == answer.size();
     for (std::size_t i = 0; same && i < before; ++i) {
       same = writer.address(writer.entry(known, i)) == answer[i];
     }
-    // Otherwise it is remembered anew, so that its order is the one that counts.
+    // Otherwise the host is remembered anew, so that its order of addresses is the one that counts.
     if (same && writer.is_newest_holder(known)) {
       writer.set(known + kWalkPid, 0);
       writer.set_ports(known, ports);
@@ -136,7 +137,7 @@ std::uint32_t* HostTable::lock_word() const {
   const std::uint32_t bits = kLive | (filter.leaves_alone(host, 0) ? kLeftAlone : 0);
   bool learned = writer.replace(host, hash, bits, answer, ports);
   if (!learned) {
-    // Full: carry what is in use over into the other half.
+    // The half is full: what is in use is carried over into the other one.
     const std::uint32_t next = writer.generation() + 1;
     memory_->building.store(next, std::memory_order_seq_cst);
     const Writer fresh(*memory_, next);
@@ -170,7 +171,7 @@ bool HostTable::knows(std::string_view host, Answer& answer) const {
 }
 
 bool HostTable::may_fail_over(const Address& address) const {
-  // One page is touched until the first lookup has been remembered.
+  // Until the first lookup has been remembered, this page is all that is touched.
   const std::uint32_t hosts = memory_->hosts.load(std::memory_order_acquire);
   if (hosts == 0 || hosts == kAllClosed) return false;
   return walk_holders(address, [&](const Reader& reader, Offset first, Effort& effort) {
@@ -199,7 +200,7 @@ bool HostTable::destinations(const Address& requested, std::uint16_t port, const
          entry = reader.follow(entry + kNextEntry)) {
       const Offset holder = reader.at(entry + kOwner);
       const std::string_view host = reader.name(holder, buffer);
-      // Of a record that was written over, any number.
+      // This is any number when the record was written over meanwhile.
       const std::size_t position = (entry - reader.entry(holder, 0)) / kEntryWords;
       if (position >= reader.count(holder)) continue;
       if (reader.valid() && test(context, host, position)) return true;

@@ -58,29 +58,33 @@ class HostTable {
   [[nodiscard]] bool usable() const { return memory_ != nullptr; }
   [[nodiscard]] Memory* memory() const { return memory_; }
 
-  // Another process has this memory, too, or may have it: a copy that is made of it it has not.
+  // Notes that another process has this memory, too, or may have it. A copy that is made of it is
+  // not noted so.
   void note_shared();
   [[nodiscard]] bool is_shared() const;
 
-  // Makes of an empty table one that knows all that `other` does, whose lock is held.
+  // Copies all that `other` knows into this table, which is empty. The caller holds the lock of
+  // `other`.
   void copy_from(const HostTable& other);
-  // What others have closed there meanwhile.
+  // Closes here what is closed in `other`, because other processes may have closed more there since
+  // it was copied.
   void close_what_is_closed_in(const HostTable& other);
-  // Nothing is failed over any more, whatever is looked up.
+  // From now on nothing is failed over, whatever is looked up.
   void close_all();
 
-  // Marks are made with this, so that nobody who answers a lookup can have two sets of addresses
-  // that look alike. Once, before the first lookup.
+  // Sets what marks are hashed with, so that nobody who answers lookups can make up two sets of
+  // addresses that have the same mark. Once, before the first lookup.
   void set_seed(std::uint32_t seed);
 
   // --- the writer's side: takes the lock first ---
 
-  // `owner` is the id of the calling thread as the kernel knows it. Also takes the lock that a
-  // dead thread has left behind: the kernel marks it (robust futexes, set_robust_list(2)).
+  // Takes the lock, without waiting. `owner` is the id of the calling thread as the kernel knows
+  // it. Also takes a lock that a dead thread has left behind: the kernel marks it (robust futexes,
+  // set_robust_list(2)).
   bool try_lock(std::uint32_t owner);
-  // Nothing unless it is `owner` who holds it.
+  // Gives the lock back; does nothing unless `owner` holds it.
   void unlock(std::uint32_t owner);
-  // The word that the kernel is to mark when its owner dies.
+  // The word of the lock, which the kernel is to mark when its owner dies.
   [[nodiscard]] std::uint32_t* lock_word() const;
 
   // Remembers the answer of one lookup, replacing what was known of the host for these families.
@@ -91,10 +95,10 @@ class HostTable {
 
   // --- without the lock ---
 
-  // A lookup with this answer was not remembered: none of its addresses is failed over any more,
-  // unless within this very set.
+  // A lookup with this answer was not remembered: from now on its addresses are failed over only
+  // within this very set.
   void shut(const AddressList& answer) const;
-  // This address of an answer was cut off: it is failed over no more.
+  // This address of an answer had no room in the list: it is failed over no more.
   void shut(const Address& address) const;
 
   // --- the reader's side: no lock, async-signal-safe ---
@@ -108,10 +112,11 @@ class HostTable {
     std::uint16_t port = 0;
     std::size_t count = 0;  // how many addresses the host has, as knows() has found
   };
-  // True when that is known already, so that to learn it would change nothing.
+  // True when this answer is known already, so that to learn it would change nothing. Reads the
+  // answer to its end, or to where it differs.
   bool knows(std::string_view host, Answer& answer) const;
 
-  // Cheap: some remembered host holds this address and others beside it.
+  // True when some remembered host holds this address and others beside it. Cheap.
   [[nodiscard]] bool may_fail_over(const Address& address) const;
 
   // Where a connect to `requested` may go, in the order of the host most recently looked up that
@@ -124,12 +129,12 @@ class HostTable {
   bool address_at(const DestinationList& list, std::size_t position, Address& out) const;
 
   // Whether `test(context, host, position)` is true of some host that has this address in its list.
-  // It may be asked twice about one.
+  // The test may be asked twice about one host.
   using HolderTest = bool (*)(void* context, std::string_view host, std::size_t position);
   bool any_holder(const Address& address, HolderTest test, void* context) const;
 
-  // Some lookup of this host has named the port (host order). Of those that name very many only
-  // the first are known.
+  // True when some lookup of this host has named the port (host order). Of a host that was looked
+  // up with many ports only the first few are known.
   [[nodiscard]] bool names_port(const DestinationList& list, std::uint16_t port) const;
 
   // The host's name, for the log: a view of `buffer`, empty when the list has been forgotten.
@@ -137,13 +142,14 @@ class HostTable {
 
   // --- programs that walk the list themselves (curl, Python, wget) ---
 
-  // Every address of the list has just failed in process `pid`.
+  // Every address of the list has just failed in process `pid`, which may now walk the list itself.
+  // Times are milliseconds of any monotonic clock, which may wrap.
   void note_exhausted(const DestinationList& list, std::uint32_t pid, std::uint32_t now_ms);
   // True when this process walks an exhausted list: the requested address has not been asked for by
   // the program since. A new lookup of the host ends the walk.
   [[nodiscard]] bool walks_exhausted(const DestinationList& list, std::uint32_t pid,
                                      std::uint32_t now_ms) const;
-  // In such a walk it now has been.
+  // In such a walk the program has now asked for the requested address itself.
   void note_walked(const DestinationList& list, std::uint32_t now_ms);
 
  private:

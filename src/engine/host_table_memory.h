@@ -1,6 +1,5 @@
-// How the host table lies in memory that processes share, and what a reader without the lock makes
-// of it. Whoever reads must come to an end and stay within bounds whatever is written there. Only
-// for host_table.cc.
+// How the host table lies in memory that processes share. Whatever is written there, no index made
+// of it may lead out of it. Only for host_table.cc.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +23,8 @@ using Offset = std::uint32_t;  // index of a word in a half; 0 means none
 // 8 MiB a half: about 60,000 hosts with two addresses each. Untouched pages cost nothing.
 inline constexpr std::size_t kHalfWords = std::size_t{2} << 20;
 inline constexpr std::size_t kBuckets = std::size_t{1} << 16;
-// 8 MiB of marks, of which only those that were made cost memory: room for half a million
-// addresses. Beyond that some are failed over less than they might be.
+// 8 MiB of marks, of which only pages with marks cost memory: room for half a million addresses.
+// Beyond that some are failed over less than they might be.
 inline constexpr std::size_t kDoorways = std::size_t{1} << 17;
 inline constexpr std::size_t kDoors = 8;  // of one doorway, a cache line
 inline constexpr std::size_t kDoorwaysOfPage = 64;
@@ -55,10 +54,10 @@ inline constexpr std::uint32_t kLeftAlone = 2;  // --only or --skip exclude it o
 // A mark that no set of addresses has: whoever had this address, it is failed over no more.
 inline constexpr std::uint32_t kShut = ~std::uint32_t{0};
 
-// In the place of how many hosts there are: nothing that is learned counts.
+// A value of Memory::hosts: nothing that is learned counts (HostTable::close_all()).
 inline constexpr std::uint32_t kAllClosed = ~std::uint32_t{0};
 
-// What the kernel makes of a futex whose owner has died (FUTEX_OWNER_DIED).
+// The bit that the kernel sets in a futex whose owner has died (FUTEX_OWNER_DIED).
 inline constexpr std::uint32_t kOwnerDied = 0x4000'0000;
 
 inline constexpr std::size_t kMaxPorts = std::size_t{kRecordHeader - kPorts} * 2;
@@ -95,13 +94,15 @@ inline std::uint32_t hash_of(std::string_view host) {
   return hash;
 }
 
-// Of one address; those of a set add up to its print, in whatever order they come.
+// The print of one address. That of a set is the sum over its addresses, in whatever order they
+// come.
 inline std::uint32_t print_of(std::uint32_t seed, const Address& address) {
   for (const std::uint32_t word : address.words) seed = mix(seed, word);
   return mix(seed, address.scope);
 }
 
-// Neither 0, which marks nothing, nor odd: so are the marks of hosts, and kShut.
+// Makes the mark of a set of addresses from the sum of their prints: even and not 0. 0 marks
+// nothing; odd are the marks of hosts, and kShut.
 constexpr std::uint32_t as_mark(std::uint32_t sum) {
   const std::uint32_t even = sum & ~std::uint32_t{1};
   return even != 0 ? even : 2;
@@ -109,11 +110,13 @@ constexpr std::uint32_t as_mark(std::uint32_t sum) {
 
 constexpr bool is_of_host(std::uint32_t mark) { return mark % 2 != 0 && mark != kShut; }
 
+// The mark of a host: odd and not kShut.
 inline std::uint32_t mark_of_host(std::uint32_t seed, std::string_view host) {
   for (const char c : host) seed = mix(seed, static_cast<unsigned char>(lower_case(c)));
   return (seed | 1) != kShut ? seed | 1 : 1;
 }
 
+// The print of a set of addresses, which is also its mark.
 inline std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) {
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < addresses.size(); ++i) sum += print_of(seed, addresses[i]);
@@ -123,8 +126,8 @@ inline std::uint32_t print_of(std::uint32_t seed, const AddressList& addresses) 
 constexpr Offset words_for_bytes(std::size_t bytes) { return static_cast<Offset>((bytes + 3) / 4); }
 constexpr Offset words_for_bits(std::size_t bits) { return static_cast<Offset>((bits + 31) / 32); }
 
-// Four letters of a name from this one on, as a record has them: the first is lowest, and behind
-// the end there are zeros.
+// Four letters of a name from `first` on, as a record has them: the first is lowest, and behind the
+// end there are zeros.
 inline std::uint32_t four_of(std::string_view name, std::size_t first) {
   std::uint32_t four = 0;
   const std::size_t end = std::min(first + 4, name.size());
@@ -147,12 +150,14 @@ constexpr Offset record_words(std::size_t count, std::size_t name_length) {
 
 using namespace host_table;
 
-// The marks of the addresses with one hash: in each door the tag of an address, and below it its
-// mark. They are filled from the first on, and never emptied.
+// The marks of the addresses with one hash: each door has the tag of an address in its upper 32
+// bits, and the mark of that address in its lower ones. Doors are filled from the first on, and
+// never emptied.
 class alignas(64) HostTable::Doorway {
  public:
-  // Who had this address has it no more, or is not known: `mark` is the print of the set that it
-  // was in, or the mark of the host. By whoever comes, without a lock.
+  // Closes the door of an address, because the host that had it has it no more, or is not known.
+  // `mark` is the print of the set that it was in, or the mark of the host; a second mark makes it
+  // kShut. Takes no lock.
   void close(std::uint32_t tag, std::uint32_t mark) {
     for (Door& door : doors_) {
       std::uint64_t before = door.load(std::memory_order_relaxed);
@@ -171,7 +176,8 @@ class alignas(64) HostTable::Doorway {
     doors_[kDoors - 1].store(kAllShut, std::memory_order_release);
   }
 
-  // What close() was told of this address; 0: nothing. kShut: of several, or there was no room.
+  // The mark that close() was given for this address; 0: none. kShut: several marks, or there was
+  // no room.
   [[nodiscard]] std::uint32_t mark(std::uint32_t tag) const {
     if (doors_[kDoors - 1].load(std::memory_order_acquire) == kAllShut) return kShut;
     for (const Door& door : doors_) {
@@ -182,7 +188,7 @@ class alignas(64) HostTable::Doorway {
     return 0;
   }
 
-  // All that is closed there is closed here, too.
+  // Closes here all that is closed in `other`.
   void merge(const Doorway& other) {
     for (const Door& theirs : other.doors_) {
       const std::uint64_t door = theirs.load(std::memory_order_acquire);
@@ -196,7 +202,8 @@ class alignas(64) HostTable::Doorway {
 
  private:
   using Door = std::atomic<std::uint64_t>;
-  // No tag is 0.
+  // In the last door: all addresses with this hash are shut. It is no door of an address, because
+  // no tag is 0.
   static constexpr std::uint64_t kAllShut = kShut;
   static std::uint32_t mark_of(std::uint64_t door) { return static_cast<std::uint32_t>(door); }
 
@@ -216,8 +223,8 @@ struct HostTable::Memory {
   Word hosts;      // learned so far (saturating hint: 0 means nothing was ever looked up)
   Word seed;       // of marks
   Word shared;     // 1: another process has this memory, too
-  // A bit for each page of doorways that has marks: to look at the others would make memory of
-  // them.
+  // A bit for each page of doorways that has marks. The other pages are never read, which would
+  // make memory of them.
   Word door_pages[kDoorPages / 32];
   Half halves[2];
   Doorway doorways[kDoorways];
@@ -229,7 +236,8 @@ struct HostTable::Memory {
   void note_marks(std::size_t page) {
     door_pages[page / 32].fetch_or(1u << page % 32, std::memory_order_acq_rel);
   }
-  // Noted on both sides, because a copy may be put in the place of all this in between (sharing.h).
+  // Closes the door of an address. Its page is noted before and after, because a copy may be put in
+  // the place of this memory in between (lifecycle/sharing.h).
   void close_door(const Address& address, std::uint32_t mark) {
     const std::size_t doorway = doorway_of(address);
     note_marks(doorway / kDoorwaysOfPage);
@@ -243,244 +251,6 @@ struct HostTable::Memory {
   [[nodiscard]] std::uint32_t tag(const Address& address) const {
     return as_mark(print_of(seed.load(std::memory_order_relaxed), address));
   }
-};
-
-// Bounded access to one half. Nothing read through it is assumed to be consistent.
-class HostTable::Reader {
- public:
-  Reader(Memory& memory, std::uint32_t generation)
-      : memory_(memory), half_(memory.halves[generation & 1]), generation_(generation) {}
-
-  explicit Reader(Memory& memory)
-      : Reader(memory, memory.published.load(std::memory_order_acquire)) {}
-
-  // What was read so far is what had been written: the half has not been reused meanwhile.
-  [[nodiscard]] bool valid() const {
-    std::atomic_thread_fence(std::memory_order_acquire);
-    const std::uint32_t building = memory_.building.load(std::memory_order_relaxed);
-    return building - generation_ <= 1;
-  }
-
-  [[nodiscard]] std::uint32_t generation() const { return generation_; }
-
-  // The walk that began at `first` of this bucket has met all holders. Otherwise a host may have
-  // been remembered anew in front of it, and then forgotten behind it.
-  [[nodiscard]] bool met_all(const Word& bucket, Offset first) const {
-    std::atomic_thread_fence(std::memory_order_acquire);
-    return bucket.load(std::memory_order_relaxed) == first &&
-           memory_.published.load(std::memory_order_relaxed) == generation_;
-  }
-
-  Word& word(Offset offset) const { return half_.words[offset % kHalfWords]; }
-  [[nodiscard]] std::uint32_t at(Offset offset) const {
-    return word(offset).load(std::memory_order_relaxed);
-  }
-  [[nodiscard]] Offset follow(Offset offset) const {
-    return word(offset).load(std::memory_order_acquire);
-  }
-
-  [[nodiscard]] std::size_t count(Offset record) const {
-    return std::min<std::size_t>(at(record + kShape) >> 16, kMaxAddresses);
-  }
-  [[nodiscard]] std::size_t name_length(Offset record) const {
-    return std::min<std::size_t>(at(record + kShape) & 0xffff, kMaxName);
-  }
-  [[nodiscard]] std::uint32_t state(Offset record) const { return at(record + kState); }
-  [[nodiscard]] Offset walked(Offset record) const {
-    return record + kRecordHeader + words_for_bytes(name_length(record));
-  }
-  [[nodiscard]] Offset entry(Offset record, std::size_t position) const {
-    return walked(record) + words_for_bits(count(record)) +
-           static_cast<Offset>(position) * kEntryWords;
-  }
-  [[nodiscard]] Address address(Offset entry) const {
-    return {{at(entry), at(entry + 1), at(entry + 2), at(entry + 3)}, at(entry + kScope)};
-  }
-  std::string_view name(Offset record, NameBuffer& buffer) const {
-    const std::size_t length = name_length(record);
-    for (std::size_t i = 0; i < length; ++i) {
-      const std::uint32_t four = at(record + kRecordHeader + static_cast<Offset>(i / 4));
-      buffer[i] = static_cast<char>(four >> (i % 4 * 8));
-    }
-    return {buffer.data(), length};
-  }
-
-  // As it was looked up, but for a dot at its end.
-  [[nodiscard]] bool is_named(Offset record, std::string_view host) const {
-    if (name_length(record) != host.size()) return false;
-    for (std::size_t i = 0; i < host.size(); i += 4) {
-      const std::uint32_t known = at(record + kRecordHeader + static_cast<Offset>(i / 4));
-      const std::uint32_t asked = four_of(host, i);
-      if (known == asked) continue;
-      for (int shift = 0; shift < 32; shift += 8) {
-        if (lower_case(static_cast<char>(known >> shift)) !=
-            lower_case(static_cast<char>(asked >> shift))) {
-          return false;
-        }
-      }
-    }
-    return true;
-  }
-
-  // The record of this host that was linked last, or 0; of others than `except`.
-  [[nodiscard]] Offset find(std::string_view host, std::uint32_t hash, Offset except = 0) const {
-    std::uint32_t steps = 0;
-    for (Offset record = host_bucket(hash).load(std::memory_order_acquire);
-         record != 0 && steps++ < kMaxSteps; record = follow(record + kNextHost)) {
-      if (record != except && at(record + kHash) == hash && is_named(record, host)) return record;
-    }
-    return 0;
-  }
-
-  // No other host has been looked up since that has one of its addresses too.
-  [[nodiscard]] bool is_newest_holder(Offset record) const {
-    std::uint32_t steps = 0;
-    for (std::size_t i = 0; i < count(record); ++i) {
-      const Offset own = entry(record, i);
-      const Address wanted = address(own);
-      const Offset first = address_bucket(wanted).load(std::memory_order_acquire);
-      if (holder(first, wanted, steps) != own) return false;
-    }
-    return true;
-  }
-
-  // HostTable::knows().
-  [[nodiscard]] bool knows(std::string_view host, Answer& answer) const {
-    const Offset record = find(host, hash_of(host));
-    if (record == 0 || at(record + kWalkPid) != 0) return false;
-    const std::size_t known = count(record);
-    std::size_t i = 0;
-    Address before;
-    for (Address each; answer.next(answer, each); before = each) {
-      // getaddrinfo(3) answers with an address once for each kind of socket.
-      if (i != 0 && each == before) continue;
-      if (i == known || address(entry(record, i)) != each) return false;
-      ++i;
-    }
-    if (i == 0) return false;
-    for (; i < known; ++i) {
-      const bool is_ipv4 = address(entry(record, i)).is_ipv4();
-      if (is_ipv4 ? answer.families.ipv4 : answer.families.ipv6) return false;
-    }
-    const Ports named = ports(record);
-    const bool has_port =
-        answer.port == 0 || std::find(named.begin(), named.end(), answer.port) != named.end();
-    if (!has_port || !is_newest_holder(record)) return false;
-    note_use(record);
-    answer.count = known;
-    return valid();
-  }
-
-  Word& address_bucket(const Address& address) const {
-    return half_.address_buckets[hash_of(address) % kBuckets];
-  }
-  Word& host_bucket(std::uint32_t hash) const { return half_.host_buckets[hash % kBuckets]; }
-
-  // The first entry at or after `entry` of its chain that holds `address` for a live host, or 0.
-  Offset holder(Offset entry, const Address& wanted, std::uint32_t& steps) const {
-    while (entry != 0 && steps++ < kMaxSteps) {
-      if (address(entry) == wanted && (state(at(entry + kOwner)) & kLive) != 0) return entry;
-      entry = follow(entry + kNextEntry);
-    }
-    return 0;
-  }
-
-  // All who ever had this address are known and have it, but for such as had the same addresses as
-  // the host of this record, or as are among the holders that a walk from `first` meets.
-  [[nodiscard]] bool is_open(const Address& address, Offset record, Offset first,
-                             std::uint32_t& steps) const {
-    const std::uint32_t mark = memory_.mark(address);
-    if (mark == 0 || mark == at(record + kPrint)) return true;
-    return is_of_host(mark) && is_met(mark, address, first, steps);
-  }
-
-  [[gnu::cold, gnu::noinline]] bool is_met(std::uint32_t mark, const Address& address, Offset first,
-                                           std::uint32_t& steps) const {
-    const std::uint32_t seed = memory_.seed.load(std::memory_order_relaxed);
-    NameBuffer buffer{};
-    for (Offset entry = first; (entry = holder(entry, address, steps)) != 0;
-         entry = follow(entry + kNextEntry)) {
-      if (mark_of_host(seed, name(at(entry + kOwner), buffer)) == mark) return true;
-    }
-    return false;
-  }
-
-  [[nodiscard]] Ports ports(Offset record) const {
-    Ports ports{};
-    for (std::size_t i = 0; i < kMaxPorts; ++i) {
-      const std::uint32_t two = at(record + kPorts + static_cast<Offset>(i / 2));
-      ports[i] = static_cast<std::uint16_t>(two >> (i % 2 * 16));
-    }
-    return ports;
-  }
-
-  void note_use(Offset record) const {
-    const Offset used = half_.used.load(std::memory_order_relaxed);
-    if (used - at(record + kLastUse) < kUseStep || !valid()) return;
-    word(record + kLastUse).store(used, std::memory_order_relaxed);
-  }
-
-  [[nodiscard]] std::size_t position_of(Offset record, const Address& wanted) const {
-    const std::size_t addresses = count(record);
-    for (std::size_t i = 0; i < addresses; ++i) {
-      if (address(entry(record, i)) == wanted) return i;
-    }
-    return PositionSet::kNone;
-  }
-
-  // Removes from `candidates`, positions of `record`, every address that `other` lacks.
-  bool keep_common(Offset record, Offset other, PositionSet& candidates,
-                   std::uint32_t& cost) const {
-    for (std::size_t i = candidates.next(0); i != PositionSet::kNone; i = candidates.next(i + 1)) {
-      const Address wanted = address(entry(record, i));
-      if (++cost > kMaxComparisons) return false;
-      // Names of one service mostly share one list: look at the same position first.
-      if (i < count(other) && address(entry(other, i)) == wanted) continue;
-      cost += static_cast<std::uint32_t>(count(other));
-      if (position_of(other, wanted) == PositionSet::kNone) candidates.remove(i);
-    }
-    return true;
-  }
-
-  // HostTable::destinations(), for a walk that begins at `first`.
-  bool destinations(Offset first, const Address& requested, std::uint16_t port,
-                    const HostFilter& filter, Effort& effort, DestinationList& out) const {
-    Offset record = 0;
-    NameBuffer buffer{};
-    for (Offset entry = first; (entry = holder(entry, requested, effort.steps)) != 0;
-         entry = follow(entry + kNextEntry)) {
-      const Offset other = at(entry + kOwner);
-      if ((state(other) & kLeftAlone) != 0 || filter.leaves_alone(name(other, buffer), port)) {
-        return false;
-      }
-      note_use(other);
-      if (record == 0) {
-        record = other;
-        const std::size_t addresses = count(record);
-        out = {};
-        for (std::size_t i = 0; i < addresses; ++i) {
-          const Address each = address(this->entry(record, i));
-          out.candidates.add(i);
-          if (!each.is_ipv4()) out.ipv6.add(i);
-          if (each == requested) out.requested = static_cast<std::uint16_t>(i);
-        }
-      } else if (!keep_common(record, other, out.candidates, effort.comparisons)) {
-        return false;
-      }
-    }
-    if (record == 0 || effort.steps >= kMaxSteps || !out.candidates.has(out.requested) ||
-        !is_open(requested, record, first, effort.steps)) {
-      return false;
-    }
-    out.generation = generation_;
-    out.record = record;
-    return true;
-  }
-
- protected:
-  Memory& memory_;
-  Memory::Half& half_;
-  std::uint32_t generation_;
 };
 
 }  // namespace nextaddr

@@ -1,7 +1,8 @@
-// What the holder of the host table's lock writes there. Only for host_table.cc.
+// What the holder of the host table's lock writes there. Must never leave it, at any store, in a
+// state that a reader cannot walk, or that knows less than before. Only for host_table.cc.
 #pragma once
 
-#include "engine/host_table_memory.h"
+#include "engine/host_table_reader.h"
 
 namespace nextaddr {
 
@@ -17,7 +18,8 @@ class HostTable::Writer : public HostTable::Reader {
   }
   static void link(Word& place, Offset target) { place.store(target, std::memory_order_release); }
 
-  // Room for `words`, or 0. It is taken by take() when what belongs there has been written.
+  // The offset of free room for `words`, or 0. take() makes it used once what belongs there has
+  // been written.
   [[nodiscard]] Offset room_for(Offset words) const {
     const Offset used = std::max<Offset>(half_.used.load(std::memory_order_relaxed), 1);
     return words > kHalfWords - std::min<std::size_t>(used, kHalfWords) ? 0 : used;
@@ -26,11 +28,11 @@ class HostTable::Writer : public HostTable::Reader {
     half_.used.store(room + words, std::memory_order_release);
   }
 
-  // Remembers the host instead of what was known of it. False when there is no room.
+  // Remembers the host, and forgets what was known of it before. False when there is no room.
   bool replace(std::string_view host, std::uint32_t hash, std::uint32_t state_bits,
                const AddressList& addresses, const Ports& ports) const {
     const Offset record = append(host, hash, state_bits, addresses, ports);
-    // More than one only when a writer was killed at this.
+    // More than one record of a host is known only when a writer was killed in here.
     constexpr int kMostKnown = 4;
     for (int i = 0; record != 0 && i < kMostKnown; ++i) {
       const Offset known = find(host, hash, record);
@@ -42,7 +44,7 @@ class HostTable::Writer : public HostTable::Reader {
     return record != 0;
   }
 
-  // The new record, or 0.
+  // Writes and links a new record. Its offset, or 0: there is no room.
   [[nodiscard]] Offset append(std::string_view host, std::uint32_t hash, std::uint32_t state_bits,
                               const AddressList& addresses, const Ports& ports) const {
     const std::size_t count = addresses.size();
@@ -90,8 +92,9 @@ class HostTable::Writer : public HostTable::Reader {
     link(bucket, record);
   }
 
+  // Unlinks a record.
   void forget(Offset record) const {
-    // Who sees this sees what was linked before, too (met_all()).
+    // Whoever sees that this record is not live sees what was linked before, too (met_all()).
     word(record + kState).store(state(record) & ~kLive, std::memory_order_release);
     for (std::size_t i = 0; i < count(record); ++i) {
       const Offset e = entry(record, i);
@@ -100,7 +103,8 @@ class HostTable::Writer : public HostTable::Reader {
     unlink(host_bucket(at(record + kHash)), record, kNextHost);
   }
 
-  // Readers standing on the unlinked node still find their way on: its own link stays.
+  // Takes a node out of the chain that begins at `head`. Readers standing on it still find their
+  // way on: its own link stays.
   void unlink(Word& head, Offset node, Offset link_word) const {
     Word* place = &head;
     for (std::uint32_t steps = 0; steps < kMaxSteps; ++steps) {
@@ -144,7 +148,7 @@ class HostTable::Writer : public HostTable::Reader {
     while (oldest_kept > 0 && kept + words_by_use[oldest_kept - 1] <= kHalfWords / 2) {
       kept += words_by_use[--oldest_kept];
     }
-    // Of those that were used a little longer ago as many as there is room for.
+    // Of those that were used one step longer ago than oldest_kept, as many as there is room for.
     std::size_t room = kHalfWords / 2 - kept;
     from.for_each_live([&](Offset record, Offset words) {
       bool keep = step(record) >= oldest_kept;
@@ -155,7 +159,7 @@ class HostTable::Writer : public HostTable::Reader {
       const Offset copy = keep ? room_for(words) : 0;
       if (copy == 0) return from.close_doors(record);
       for (Offset i = 0; i < words; ++i) set(copy + i, from.at(record + i));
-      // In proportion, so that the order of uses stays what it was.
+      // The last use is scaled down in proportion, so that the order of uses stays what it was.
       const std::uint64_t use = from.at(record + kLastUse);
       set(copy + kLastUse,
           static_cast<std::uint32_t>(use * kept / std::max<Offset>(from.end(), 1)));
@@ -165,8 +169,8 @@ class HostTable::Writer : public HostTable::Reader {
     });
   }
 
-  // Addresses that the host has no more. A program may go on with what it was answered before, so
-  // they are no other host's from now on.
+  // Closes the doors of the addresses that the host of `record` has no more. A program may go on
+  // with what it was answered before, so they are no other host's from now on.
   void close_former(Offset record, std::uint32_t mark, const AddressList& now) const {
     for (std::size_t i = 0; i < count(record); ++i) {
       const Address former = address(entry(record, i));
@@ -174,6 +178,7 @@ class HostTable::Writer : public HostTable::Reader {
     }
   }
 
+  // Closes the doors of all addresses of a record that is forgotten.
   void close_doors(Offset record) const {
     const std::uint32_t print = as_mark(at(record + kPrint));
     for (std::size_t i = 0; i < count(record); ++i) {
@@ -181,6 +186,7 @@ class HostTable::Writer : public HostTable::Reader {
     }
   }
 
+  // Where the used words of this half end.
   [[nodiscard]] Offset end() const {
     return std::min<Offset>(half_.used.load(std::memory_order_relaxed), kHalfWords);
   }

@@ -14,15 +14,15 @@ class JsonObject {
 
   void begin() { line_ << "{"; }
 
-  // Cut after kLongestText bytes. A byte that is not ASCII stands for itself as in Latin-1, because
-  // nothing tells which encoding a program's name has.
+  // Adds a text, cut after kLongestText bytes. A byte that is not ASCII stands for itself as in
+  // Latin-1, because nothing tells which encoding a program's name has.
   void add(std::string_view name, std::string_view text);
   void add(std::string_view name, std::uint64_t number);
   void add_flag(std::string_view name, bool value);
-  // Without the brackets of IPv6.
+  // Adds an address, without the brackets of IPv6.
   void add(std::string_view name, const Address& address);
   void add_null(std::string_view name);
-  // Milliseconds since 1970 as "2026-11-25T00:11:35.123Z" (RFC 3339).
+  // Adds a time, given in milliseconds since 1970, as "2026-11-25T00:11:35.123Z" (RFC 3339).
   void add_time(std::string_view name, std::uint64_t wall_ms);
 
   // A member that is an array of objects, each begun by next_object(), or of addresses.

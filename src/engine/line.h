@@ -1,6 +1,6 @@
-// A line of the log under construction, in place; 6 KiB, never on a stack (report.cc). What does
-// not fit is cut, its newline never. It has no other control character: a name from outside must
-// not begin a line of its own, nor move the cursor of a terminal. Pure, no allocation.
+// A line of the log under construction, in place; 6 KiB, never on a stack (log/report.cc). What
+// does not fit is cut, its newline never. It has no other control character: a name from outside
+// must not begin a line of its own, nor move the cursor of a terminal. Pure, no allocation.
 #pragma once
 
 #include <array>

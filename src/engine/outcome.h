@@ -1,5 +1,6 @@
 // What the result of one connection attempt means: move on to the next address, or tell the
-// program. The one place that knows errno values of connect(2); pure.
+// program; park the address, or not. The one place that says so, and that has words for errors.
+// Pure.
 #pragma once
 
 #include <cerrno>
@@ -26,8 +27,8 @@ std::string_view outcome_word(int error);
 // "ECONNREFUSED"; "errno" for one that connect(2) does not document.
 std::string_view error_name(int error);
 
-// True for what a connect can fail with; the others tell how it stands, or stand for something else
-// here.
+// True for an error that a connect can fail with. False for those that only tell how it stands
+// (EINPROGRESS, EALREADY, EISCONN, EINTR), and for kParked.
 bool is_failure(int error);
 
 // The error with this name that a connect can fail with; 0: none.

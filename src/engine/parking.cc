@@ -72,10 +72,10 @@ bool note_rtt(AddressHealth& health, std::uint32_t rtt_us, std::uint64_t now_ms)
 }
 
 bool note_silence(AddressHealth& health, std::uint32_t silent_ms, std::uint64_t now_ms) {
-  // Not each of many connects at once.
+  // Of many connects at once not each has to write the same silence.
   constexpr std::uint64_t kAgainMs = 2000;
   const bool known = was_silent(health, now_ms);
-  // Nor does what is less than a second make last that it was a second.
+  // A silence of less than a second does not prolong the time for which one of a second counts.
   const bool enough = is_silent(health, now_ms) && silent_ms < kSilentMs;
   if (known && silent_ms <= health.silent_ms &&
       (enough || now_ms - health.silent_at_ms < kAgainMs)) {

@@ -10,17 +10,17 @@ namespace nextaddr {
 
 class PortList {
  public:
-  // As many as anybody needs.
+  // The most ports in a list, which is as many as anybody needs.
   static constexpr std::size_t kMost = 16;
 
   constexpr PortList() = default;
   constexpr explicit PortList(std::uint16_t only) : ports_{only}, size_(1) {}
 
-  // Numbers from 1 to 65535, separated by commas. False leaves `out` alone: one of them is none, or
-  // there are too many.
+  // Reads numbers from 1 to 65535, separated by commas. False, with `out` left alone, when one of
+  // them is no port, or there are too many.
   static bool parse(std::string_view text, PortList& out);
 
-  // Host order.
+  // True when the list has this port (host order).
   [[nodiscard]] bool has(std::uint16_t port) const {
     for (std::size_t i = 0; i < size_; ++i) {
       if (ports_[i] == port) return true;

@@ -32,7 +32,7 @@ class PositionSet {
     for (std::uint64_t word : words_) total += static_cast<std::size_t>(std::popcount(word));
     return total;
   }
-  // Only what is also (not) in `other`.
+  // Keeps only the members that `other` has, or, drop(), has not.
   void keep(const PositionSet& other) {
     for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];
   }

@@ -20,46 +20,51 @@ inline constexpr std::uint32_t kDefaultAttemptDelayMs = 100;
 // RFC 8305 section 5: never under 10 ms.
 inline constexpr std::uint32_t kShortestDelayMs = 10;
 inline constexpr std::uint32_t kLongestDelayMs = 2000;
-// A round trip may take half as long again as it is known to, and so much more.
+// An attempt at an address of a known round trip is overdue after 1.5 * rtt_ms + kOverdueMarginMs
+// (overdue_ms()).
 inline constexpr std::uint32_t kOverdueMarginMs = 30;
-// Where nothing is known of them, addresses after the second are asked by probes so many times
-// slower: at far hosts that are met for the first time probes would be many.
+// The connection attempt delay after each probe but the first, in percent, where the round trip is
+// not known: a far host that is met for the first time would otherwise get many needless probes.
 inline constexpr std::uint32_t kLaterDelayPercent = 250;
-// The delay that RFC 8305 section 5 recommends: beyond it others are asked as soon as an answer
-// should have come, and not when it is overdue, since two more handshakes as far follow.
+// The delay that RFC 8305 section 5 recommends. Where an attempt becomes overdue only later than
+// this, others are asked by probes as soon as an answer should have come, because two more
+// handshakes as far follow.
 inline constexpr std::uint32_t kLongestProbeDelayMs = 250;
-// After another address has answered, one whose round trip is not known is waited for as long as
-// that answer has taken, and no longer than this.
+// After another address has answered, an attempt at one whose round trip is not known is waited for
+// as long as that answer has taken, but no longer than this.
 inline constexpr std::uint32_t kLongestGraceMs = 100;
-// Silence for so long means something: a SYN that was lost has been sent again (RFC 6298).
+// An address that has not answered for so long is silent: a SYN that was lost has been sent again
+// by then (RFC 6298 section 2).
 inline constexpr std::uint32_t kSilentMs = 1000;
-// One that was silent before, and whose round trip is not known, is given the delay that RFC 8305
-// section 5 recommends: it may be far. Silent for so long as well, it is found dead.
+// An address that was silent before and whose round trip is not known may be far: it is given the
+// delay that RFC 8305 section 5 recommends. When it is silent for so long again, it is found dead.
 inline constexpr std::uint32_t kMayBeFarMs = 250;
-// An address that was silent for that long is not asked again for this long, unless by the program.
+// An address that was silent for kSilentMs is not asked by probes for this long, as long as others
+// are due. The program may ask it.
 inline constexpr std::uint32_t kSilentForMs = 30'000;
-// A probe that is silent for so long gives its place to the next.
+// A probe that is silent for so long ends, and gives its place to the next.
 inline constexpr std::uint32_t kProbeMs = 2000;
-// How many probes one connect has under way.
+// The most probes that one connect has under way at a time.
 inline constexpr std::size_t kMostProbes = 8;
-// So long after the requested address has refused the program is told, when all others are silent:
-// a SYN that was lost has been sent again by then (RFC 6298), and answered.
+// How long after the refusal of the requested address the program is told it, when all others are
+// silent: a SYN that was lost has been sent again by then (RFC 6298), and answered.
 inline constexpr std::uint32_t kLastWaitMs = 1400;
-// Meanwhile the requested one is asked again so often: it may be about to come up.
+// How often the requested address is asked again in that time: its server may be about to come up.
 inline constexpr std::uint32_t kAskAgainMs = 400;
 
-// How long the answer of an address with this round trip may take before it is overdue. In
-// milliseconds; `rtt_ms` is not 0.
+// How long an attempt at an address of this round trip may take before it is overdue, in
+// milliseconds. `rtt_ms` is not 0.
 std::uint32_t overdue_ms(std::uint32_t rtt_ms);
-// When a connect has come to its end after a round trip of `rtt_ms` (0: not known), a probe that is
-// silent for so long was asked in vain: addresses of a host are often as far as each other.
+// How long a probe has to be silent to have asked in vain, in milliseconds, when its connect has
+// ended after a round trip of `rtt_ms` (0: not known): addresses of a host are often as far as each
+// other.
 std::uint32_t in_vain_ms(std::uint32_t attempt_delay_ms, std::uint32_t rtt_ms);
-// The connection attempt delay after it, which is the same for near addresses. A far one is not
-// waited for half as long again before others are asked.
+// The connection attempt delay after an attempt at an address of this round trip, in milliseconds:
+// overdue_ms() for a near one. Others are asked by probes earlier than that when it is far.
 std::uint32_t probe_delay_ms(std::uint32_t rtt_ms);
 
 // How long the kernel itself would try one address with `syn_retries` retransmissions (tcp(7),
-// tcp_syn_retries): 1 + 2 + 4 .. seconds, each wait 120 at most. Linear time-outs
+// tcp_syn_retries), in milliseconds: 1 + 2 + 4 .. seconds, each wait 120 at most. Linear time-outs
 // (tcp_syn_linear_timeouts) only make the kernel's time longer.
 std::uint32_t kernel_patience_ms(int syn_retries);
 
@@ -72,36 +77,41 @@ struct Destinations {
   std::size_t requested = 0;
 };
 
+// Who is to be asked next. A position is due until it has been asked in this pass; silent ones are
+// spared until nobody else is due.
 class Schedule {
  public:
   Schedule() = default;
   explicit Schedule(const Destinations& destinations);
 
-  // The position to ask next, which now has been; PositionSet::kNone: all have been.
+  // Takes the position to ask next, which counts as asked from now on. PositionSet::kNone: nobody
+  // is due.
   std::size_t take_next();
-  // The same of those that are not known to be silent, and it has not been.
+  // The position to ask next among those not known to be silent, or kNone. It stays due.
   [[nodiscard]] std::size_t next_not_silent() const;
-  // The same for a position of the caller's choice.
+  // A position of the caller's choice counts as asked from now on.
   void take(std::size_t position);
-  // It has answered with an error, and is not asked again.
+  // The address has answered with an error: it is not asked again.
   void drop(std::size_t position) {
     candidates_.remove(position);
     due_.remove(position);
   }
-  // It could not be asked.
+  // No probe of the address could be made: it is due again.
   void put_back(std::size_t position) {
     if (candidates_.has(position)) due_.add(position);
   }
-  // It has answered after all.
+  // The address has answered after all: it is a candidate again.
   void readmit(std::size_t position) { candidates_.add(position); }
 
   void note_silent(std::size_t position) { silent_.add(position); }
   void note_heard(std::size_t position) { silent_.remove(position); }
   [[nodiscard]] bool is_silent(std::size_t position) const { return silent_.has(position); }
-  // Those that were silent before this connect wait until nobody else is due; then these are.
+  // True while silent addresses are spared and there is one.
   [[nodiscard]] bool spares_any() const;
+  // From now on silent addresses are due, too.
   void ask_spared() { spares_ = false; }
-  // All that have not refused are asked once more, but for this one; nobody is known to be silent.
+  // Begins the next pass: all that have not refused are due once more, except `but`, and nobody is
+  // known to be silent.
   void start_again(std::size_t but);
 
   [[nodiscard]] const PositionSet& candidates() const { return candidates_; }
@@ -112,8 +122,8 @@ class Schedule {
   [[nodiscard]] PositionSet who_is_due() const;
   [[nodiscard]] std::size_t next_of(PositionSet group) const;
 
-  PositionSet candidates_;  // not yet answered with an error
-  PositionSet due_;         // not yet asked
+  PositionSet candidates_;  // they have not answered with an error
+  PositionSet due_;         // they have not been asked in this pass
   PositionSet silent_;
   PositionSet ipv6_;
   PositionSet parked_;

@@ -9,7 +9,8 @@ constexpr bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
 }  // namespace
 
-// Zeros in the place of line ends, and of white space beside them: what is between is the lines.
+// Writes zeros in the place of line ends, and of white space beside them: what is between is the
+// lines.
 Settings::Settings(char* text, std::size_t size) : text_(text), size_(size) {
   text[size] = '\0';
   bool at_begin = true;

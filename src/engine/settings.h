@@ -14,8 +14,8 @@ class Settings {
   // text[size] is written as well: the zero that ends the last value.
   Settings(char* text, std::size_t size);
 
-  // The value of the first line with this name, which is none of those left over then. Null: there
-  // is no such line.
+  // The value of the first line with this name; null: there is none. The line counts as taken from
+  // then on.
   const char* take(std::string_view name);
 
   // The first line that nobody has taken; null when there is none.

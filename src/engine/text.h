@@ -12,7 +12,7 @@ constexpr char lower_case(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-// A text of a constant table, in place: an address in the table would have to be written when the
+// A text of a constant table, in place. A pointer in the table would have to be written when the
 // library is loaded.
 template <std::size_t kSize>
 struct ShortText {
@@ -51,7 +51,7 @@ constexpr bool parse_number(std::string_view text, std::uint64_t highest, Number
 
 using NumberText = std::array<char, 20>;
 
-// Its decimal digits: a view of `buffer`.
+// The decimal digits of `number`: a view of `buffer`.
 constexpr std::string_view format_number(std::uint64_t number, NumberText& buffer) {
   std::size_t first = buffer.size();
   do {

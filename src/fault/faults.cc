@@ -47,7 +47,7 @@ FaultAction draw_lookup_fault(const char* name) {
   if (rule == FaultRules::kNoRule) return FaultAction::kNone;
   const Fault fault = draw(rule);
   if (fault.action != FaultAction::kNone) report_fault(rules.text(rule), fault, name, nullptr);
-  // As glibc leaves it.
+  // glibc leaves errno so.
   if (fault.action == FaultAction::kTryAgain) errno = EAGAIN;
   return fault.action;
 }
@@ -79,7 +79,8 @@ bool connects_have_faults() { return connect_rules; }
 
 namespace {
 
-// `can_be_made` is asked of a fault that is not none.
+// The fault of an attempt. A fault that `can_be_made` denies is reported as a problem, and none is
+// made.
 template <typename Test>
 Fault draw_fault_of_attempt(const Address& address, const Endpoint& requested, Test can_be_made) {
   ++run()->asked;

@@ -17,8 +17,9 @@
 namespace nextaddr {
 namespace {
 
-// Packets that have come a longer way are dropped: every answer from loopback, where they set out
-// with 64, and the values that programs set themselves are left apart.
+// The IP_MINTTL of a socket that a fault has made deaf: packets that arrive with less are dropped,
+// and so is every answer from loopback, where they set out with 64. It is not the 255 that programs
+// set themselves (RFC 5082) and os/deafness.h, so that lift_fault() knows its own.
 constexpr int kDeaf = 254;
 
 // `lo` is the first device of every network namespace.
@@ -29,7 +30,7 @@ bool make_deaf(int fd) {
   return present == kDeaf || (present == 0 && set_min_ttl(fd, kDeaf));
 }
 
-// The address of loopback, in the form and family of an attempt's, with port 0.
+// The address of loopback with port 0, in the form and family of an attempt's. Returns its length.
 socklen_t loopback_like(const Endpoint& to, sockaddr_storage& out) {
   Address here;
   static_cast<void>(parse_address(to.address.is_ipv4() ? "127.0.0.1" : "::1", here));
@@ -37,7 +38,7 @@ socklen_t loopback_like(const Endpoint& to, sockaddr_storage& out) {
   return write_sockaddr(here, like, out);
 }
 
-// The program's socket is connected to a listener that then goes without accepting.
+// Connects the program's socket to a listener that then goes without accepting.
 int connect_and_be_reset(int fd, const Endpoint& to) {
   const int kind = SOCK_STREAM | SOCK_CLOEXEC;
   sockaddr_storage place{};
@@ -60,7 +61,7 @@ int connect_and_be_reset(int fd, const Endpoint& to) {
   length = write_sockaddr(there.address, there, place);
   const int result = libc::connect(fd, address, length);
   const ErrnoKept errno_kept;
-  // Not only closed: a forked child may have the listener too.
+  // The listener is not only closed, because a forked child may have it, too.
   shutdown(listener, SHUT_RDWR);
   kernel::close(listener);
   return result;

@@ -17,19 +17,20 @@
 
 namespace nextaddr {
 
-// True when a connect(2) on this socket would begin an attempt, rather than tell of one.
+// True when a connect(2) on this socket would begin an attempt, rather than tell of one. errno is
+// left alone.
 bool begins_attempt(int fd);
 
-// Undoes what an earlier fault has left on the socket.
+// Undoes what an earlier fault has left on the socket. errno is left alone.
 void lift_fault(int fd);
 
 // Prepares the socket for a fault. False when it cannot be made there: one that is bound to a
 // device (SO_BINDTODEVICE) cannot be sent to loopback, and one that takes no IP_MINTTL (MPTCP), or
-// has its own, cannot be made deaf.
+// has its own, cannot be made deaf. errno is left alone.
 bool prepare_fault(int fd, const Fault& fault);
 
-// connect(2) as the fault has it; without one connect(2) itself. Blocks no longer than that, and is
-// a cancellation point as that.
+// connect(2) as the fault has it; without one connect(2) itself. Returns and errno as of it; blocks
+// no longer than that, and is a cancellation point as that.
 int connect_with_fault(int fd, const sockaddr* address, socklen_t length, const Fault& fault);
 
 }  // namespace nextaddr

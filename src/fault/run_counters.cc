@@ -21,7 +21,8 @@ Run* map(int fd) {
   return memory == MAP_FAILED ? nullptr : static_cast<Run*>(memory);
 }
 
-// Null for what is no file of the launcher's: it holds zeros, or what the library has written.
+// Maps the launcher's file. Null when it is none: it must hold zeros, or what the library has
+// written.
 Run* map_file(const char* path) {
   if (path == nullptr) return nullptr;
   const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);

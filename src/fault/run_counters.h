@@ -1,6 +1,6 @@
 // What has happened in one run, counted over all its processes: a command under the launcher, or
-// else one process and its forked children. Kept for who tests with faults; without faults and
-// launcher there is none.
+// else one process and its forked children. Kept for whoever tests with faults; without faults and
+// launcher nothing is counted. Must never decide anything.
 //
 // The launcher makes a file for it (NEXTADDR_RUN) and stays until the command has ended. Unlike the
 // memory file it is mapped: it is the launcher's own, made for this run, and all of it is written.

@@ -2,11 +2,11 @@
 //
 // What ends the use of a descriptor's number: close(2), dup2(2) and their kin. A connect that is
 // pending on it is forgotten before, so that no step of another thread works on its socket any
-// more: a step keeps the socket and its epoll registrations alive (pin.h), and the program may get
-// no event of what it has closed.
+// more: a step keeps the socket and its epoll registrations alive (os/pin.h), and the program must
+// get no event of what it has closed.
 //
 // With nothing pending each is a load and a jump, without a frame. Before libc's function is known
-// the system call is made: an allocator that starts may close a file before anything else.
+// the system call is made, because an allocator that starts may close a file before anything else.
 #include <unistd.h>
 
 #include "connect/pending_connects.h"

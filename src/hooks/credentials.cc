@@ -1,5 +1,5 @@
-// What changes the credentials of a process: before it has fewer rights it leaves what it shares
-// with those that keep theirs.
+// What changes the credentials of a process: before it has fewer rights it must leave what it
+// shares with processes that keep theirs (lifecycle/sharing.h).
 #include <sys/types.h>
 #include <unistd.h>
 

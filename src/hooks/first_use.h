@@ -10,7 +10,8 @@
 
 namespace nextaddr {
 
-// The call, or the error that a pending connect has come to. Apart, so that others need no frame.
+// Makes the call, or fails with the error that a pending connect has come to. A function of its
+// own, so that others need no frame.
 template <typename Result, typename... Arguments>
 __attribute__((noinline, cold)) Result first_use(Waiting waiting, Result (*call)(int, Arguments...),
                                                  int fd, Arguments... arguments) {
@@ -18,13 +19,13 @@ __attribute__((noinline, cold)) Result first_use(Waiting waiting, Result (*call)
     const int error = error_of_first_use(fd, waiting);
     if (error != 0) return static_cast<Result>(fail_with(error));
     const Result result = call(fd, arguments...);
-    // What it was told may be the failure of an attempt that others follow.
+    // The call may have been told the failure of an attempt that is followed by others.
     if (result >= 0 || !goes_on_after_failed_use(fd)) return result;
   }
   return call(fd, arguments...);
 }
 
-// By the flags of send(2) and recv(2).
+// Whether a call with these flags of send(2) or recv(2) waits.
 inline Waiting to_send(int flags) {
   return (flags & MSG_DONTWAIT) == 0 ? Waiting::kToSend : Waiting::kNever;
 }

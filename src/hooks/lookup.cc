@@ -18,8 +18,8 @@ using nextaddr::name_is_given;
 
 namespace {
 
-// A program with one thread that waits for connects is an event loop, and this lookup one of those
-// that need no network (or it is not much of a loop).
+// A program of one thread with connects pending is an event loop, which must not wait for the
+// table. Its lookup is one of those that need no network (or it is not much of a loop).
 MayWait may_wait() {
   const bool in_a_loop = nextaddr::any_pending() && !nextaddr::has_other_threads();
   return in_a_loop ? MayWait::kNo : MayWait::kYes;
@@ -34,7 +34,7 @@ hostent* static_failure(int error) {
   return nullptr;
 }
 
-// What glibc's gethostbyname_r(3) returns beside it.
+// Fails as glibc's gethostbyname_r(3) does: what it sets, and what it returns.
 int reentrant_failure(int host_error, hostent** result, int* error) {
   *result = nullptr;
   *error = host_error;
@@ -66,7 +66,7 @@ NEXTADDR_HOOK int getaddrinfo_a(int mode, gaicb* list[], int count, sigevent* ev
   return error;
 }
 
-// How a program learns that a GAI_NOWAIT lookup is done, before it may read the result.
+// Programs ask this whether a GAI_NOWAIT lookup is done, before they may read the result.
 NEXTADDR_HOOK int gai_error(gaicb* request) noexcept {
   const int error = libc::gai_error(request);
   if (error == 0) nextaddr::observe_request(request, MayWait::kNo);

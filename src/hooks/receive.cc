@@ -1,7 +1,7 @@
 // Built for speed: programs make these calls all the time.
 //
 // What receives, and getpeername(2): for programs that do so without having waited for their
-// connect; and for those that receive answers of a DNS server.
+// connect, and for those that receive answers of a DNS server. Must never touch the data.
 //
 // With nothing watched each is a load or two and a jump, without a frame. Before libc's function is
 // known the system call is made, because an allocator that starts may read a file before anything
@@ -76,7 +76,8 @@ NEXTADDR_HOOK ssize_t recvmsg(int fd, msghdr* message, int flags) {
 
 namespace {
 
-// Looks at every message that was received. `Timeout` is that of recvmmsg(2), which concerns libc.
+// recvmmsg(2) while something is watched: looks at every message that was received. `Timeout` is
+// that of recvmmsg(2), which concerns libc.
 template <typename Timeout>
 __attribute__((noinline, cold)) int watched_recvmmsg(int (*call)(int, mmsghdr*, unsigned, int,
                                                                  Timeout*),

@@ -1,5 +1,5 @@
-// libresolv: lookups whose answers the program reads itself (exim, postfix, sendmail). Only
-// observed; the name is that of the question in the answer.
+// libresolv: lookups whose answers the program reads itself (exim, postfix, sendmail). They are
+// only observed; the name is that of the question in the answer.
 //
 // The names with two underscores are those by which programs from before glibc 2.34 import them. No
 // header of libc but <resolv.h>, which renames them, declares any of these.

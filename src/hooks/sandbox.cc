@@ -1,5 +1,6 @@
-// prctl(2): the way into a sandbox, from which a program is never let out. A filter for seccomp(2)
-// is set by it, or needs a step of it before that libseccomp always takes.
+// prctl(2), by which a program enters a sandbox, which it never leaves: PR_SET_SECCOMP sets a
+// filter, and seccomp(2) needs PR_SET_NO_NEW_PRIVS before it, unless the process is privileged;
+// libseccomp always sets that. Must never make a system call after the program's own.
 #include <sys/prctl.h>
 
 #include <cstdarg>
@@ -11,7 +12,7 @@
 #include "process/process.h"
 
 NEXTADDR_HOOK int prctl(int option, ...) {
-  // As libc does: four, however many there are.
+  // Four further arguments are read, as libc does, however many there are.
   va_list arguments;
   va_start(arguments, option);
   const auto second = va_arg(arguments, unsigned long);
@@ -20,7 +21,7 @@ NEXTADDR_HOOK int prctl(int option, ...) {
   const auto fifth = va_arg(arguments, unsigned long);
   va_end(arguments);
   if (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP) nextaddr::probes::end_all();
-  // Before the call: after it even getpid(2) may be forbidden.
+  // All of this comes before the call: after it even getpid(2) may be forbidden.
   if (option == PR_SET_NO_NEW_PRIVS) nextaddr::leave_sharing();
   if (option == PR_SET_NO_NEW_PRIVS) nextaddr::note_sandbox(nextaddr::Sandbox::kPossible);
   if (option == PR_SET_SECCOMP) nextaddr::note_sandbox(nextaddr::Sandbox::kCertain);

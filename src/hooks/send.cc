@@ -1,10 +1,11 @@
 // Built for speed: programs make these calls all the time.
 //
 // What sends: by TCP Fast Open, which connects, or without having waited for a connect; and what is
-// sent to a DNS server. And the options of sockets, of which only the names are looked at.
+// sent to a DNS server. And the options of sockets, of which only the names are looked at. Must
+// never touch the data.
 //
-// With nothing watched each is a load or two and a jump, as in receive.cc. One that names an
-// address has its port looked at.
+// With nothing watched each is a load or two and a jump, as in hooks/receive.cc. A call that names
+// an address has its port looked at.
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,6 +30,8 @@ namespace dns = nextaddr::dns;
 
 namespace {
 
+// Makes `call`, which may begin a connect on `fd`, and wakes threads that sleep in an epoll set
+// with that.
 template <typename Call>
 ssize_t with_sleepers_woken(int fd, Call call) {
   const ssize_t result = nextaddr::errno_kept_on_success(call);
@@ -36,7 +39,8 @@ ssize_t with_sleepers_woken(int fd, Call call) {
   return result;
 }
 
-// Those that ask for it. Apart, so that others need no room for what it takes.
+// sendto(2) with MSG_FASTOPEN. A function of its own, so that other calls need no room for what it
+// takes.
 __attribute__((noinline, cold)) ssize_t fastopen_sendto(int fd, const void* data, size_t size,
                                                         int flags, const sockaddr* address,
                                                         socklen_t length) {
@@ -63,7 +67,7 @@ __attribute__((noinline, cold)) ssize_t fastopen_sendmsg(Sendmsg plain, int fd,
       fd, [&] { return nextaddr::connect_and_send(fd, message, flags, requested); });
 }
 
-// A socket that sends to a DNS server is one to look at.
+// Notes a socket that sends to a DNS server as one to look at.
 void note_destination(int fd, const sockaddr* address, socklen_t length, int flags) {
   if (!dns::is_server(address, length)) return;
   if ((flags & MSG_FASTOPEN) != 0) return dns::note_connect(fd);
@@ -76,7 +80,7 @@ ssize_t any_sendto(int fd, const void* data, size_t size, int flags, const socka
   return first_use(to_send(flags), libc::sendto, fd, data, size, flags, address, length);
 }
 
-// One that names an address, or while something is watched.
+// sendto(2) that names an address, or while something is watched.
 __attribute__((noinline, cold)) ssize_t watched_sendto(int fd, const void* data, size_t size,
                                                        int flags, const sockaddr* address,
                                                        socklen_t length) {
@@ -113,7 +117,8 @@ ssize_t sendmsg_hook(int fd, const msghdr* message, int flags) {
 
 using Sendmmsg = int (*)(int, mmsghdr*, unsigned, int);
 
-// Several datagrams, or, of a stream, several parts of it.
+// sendmmsg(2) that names an address, or while something is watched: several datagrams, or several
+// parts of a stream.
 __attribute__((noinline, cold)) int watched_sendmmsg(Sendmmsg plain, int fd, mmsghdr* messages,
                                                      unsigned count, int flags) {
   for (unsigned i = 0; i < count && may_be_read(messages); ++i) {

@@ -26,14 +26,14 @@ using nextaddr::Woken;
 
 namespace {
 
-// Nothing is pending, and nobody but this thread could begin a connect while it waits.
+// True when nothing is pending, and nobody but this thread could begin a connect while it waits.
 __attribute__((always_inline)) inline bool is_for_libc_alone() {
   return !any_pending() && !nextaddr::timer_is_set() && !nextaddr::timer_is_inherited() &&
          libc::is_single_threaded();
 }
 
-// What a wait of libc's has found has to be looked through: while this thread slept something has
-// changed for connects, or it may have been woken by the timer of a parent.
+// True when what libc's wait has found has to be looked through: while this thread slept something
+// has changed for connects, or it may have been woken by the timer of a parent.
 inline bool needs_a_look(int found, std::uint32_t changes_before) {
   return found > 0 && (nextaddr::changes() != changes_before || nextaddr::timer_is_inherited());
 }
@@ -67,8 +67,9 @@ int ppoll_hook(Ppoll<Timespec> plain, pollfd* fds, nfds_t count, const Timespec*
 }
 
 // select(2) writes its result over what it was asked. Where another thread may begin a connect
-// meanwhile, that is kept, so that a wait that has begun can be gone on with. Apart, so that
-// programs of one thread need no room for it. `driven` has no result when the kernel alone must do.
+// meanwhile, the sets are kept, so that a wait that has begun can be gone on with. A function of
+// its own, so that programs of one thread need no room for them. `driven` has no result when the
+// kernel alone must do.
 template <typename Plain, typename Driven>
 __attribute__((noinline)) int select_beside_others(int count, const fd_set* read,
                                                    const fd_set* write, const fd_set* except,
@@ -105,7 +106,8 @@ __attribute__((noinline)) int select_otherwise(Select<Timeval> plain, int count,
         const nextaddr::Patience patience(limit);
         const auto found =
             nextaddr::wait_select(count, read, write, except, limit, nullptr, before, woken);
-        // Linux leaves the time not slept (select(2)). A wait that was woken has it there.
+        // Linux leaves the time not slept in the timeout (select(2)). After a wait that was woken
+        // libc has left it there.
         if (found && limit != nextaddr::kForever && before == nullptr) {
           const std::int64_t left = patience.left_ns();
           timeout->tv_sec = static_cast<decltype(timeout->tv_sec)>(left / nextaddr::kNanoseconds);
@@ -264,7 +266,7 @@ NEXTADDR_HOOK int __ppoll64(pollfd* fds, nfds_t count, const Timespec64* timeout
   return ppoll_hook(libc::ppoll64, fds, count, timeout, mask);
 }
 
-// Not before glibc 2.37.
+// glibc has it since 2.37.
 NEXTADDR_HOOK int __ppoll64_chk(pollfd* fds, nfds_t count, const Timespec64* timeout,
                                 const sigset_t* mask, size_t size) {
   if (size / sizeof *fds < count) libc::buffer_overflow_detected();

@@ -1,6 +1,6 @@
 // The hooks of calls that send or receive while something is watched: a connect that is pending, of
-// which this call may be the first use, or the talk with a DNS server. Apart, so that others need
-// no frame.
+// which this call may be the first use, or the talk with a DNS server. They are functions of their
+// own, so that calls without anything watched need no frame.
 #pragma once
 
 #include "connect/pending_connects.h"
@@ -10,7 +10,7 @@
 
 namespace nextaddr {
 
-// What the calls hand over, by what they take behind the descriptor.
+// What a call hands over, by the arguments that follow its descriptor.
 inline dns::Parcel parcel_of(const void* data, size_t size) {
   return {nullptr, 1, {const_cast<void*>(data), size}};
 }
@@ -36,7 +36,7 @@ inline dns::Parcel parcel_of(const msghdr* message, int) {
           message->msg_namelen};
 }
 
-// A call that sends, made by `call`, of a socket that may be one of DNS.
+// A call that sends, which `call` makes, on a socket that may be one of DNS.
 template <typename Call, typename... Arguments>
 auto send_to_server(Call call, int fd, Arguments... arguments) {
   if (!dns::may_be_socket(fd)) return call(fd, arguments...);
@@ -62,8 +62,8 @@ template <typename Result, typename... Arguments>
 __attribute__((noinline, cold)) Result watched_receive(int flags, Result (*call)(int, Arguments...),
                                                        int fd, Arguments... arguments) {
   if (!dns::may_be_socket(fd)) return first_use(to_receive(flags), call, fd, arguments...);
-  // Before the call, which writes the length of an address over that of the room for it: of one
-  // that did not fit no more is read.
+  // The parcel is made before the call, which writes the length of an address over that of the room
+  // for it: of an address that did not fit no more is read.
   const dns::Parcel parcel = parcel_of(arguments...);
   const Result got = first_use(to_receive(flags), call, fd, arguments...);
   if (got > 0) dns::note_received(fd, parcel, static_cast<size_t>(got), flags);

@@ -11,7 +11,8 @@
 namespace nextaddr {
 namespace {
 
-// To bequeath waits for steps, which would wait for their pins.
+// bequeath_connects() comes before hold_pins_back(): it waits for steps of other threads, which
+// would wait for their pins.
 void before_fork() {
   begin_to_share();
   if (sandbox() != Sandbox::kCertain) bequeath_connects();
@@ -27,7 +28,7 @@ void after_fork_in_parent() {
 void after_fork_in_child() {
   forget_pins_of_parent();
   share();
-  // One system call more could be the program's end.
+  // In a sandbox one more system call could be the program's end.
   if (sandbox() == Sandbox::kCertain) return;
   claim_memory();
   inherit_connects();

@@ -15,11 +15,12 @@
 namespace nextaddr {
 namespace {
 
-// Somebody leaves, or forks: what is made in the middle of the one is nothing for a child.
+// True while a thread leaves, or forks: a child must not begin in the middle of leaving.
 constinit std::atomic<bool> busy{false};
 
-// Threads leave at the same time (haproxy's workers): each would find what the other has in hand.
-// False after half a second; a handler may have interrupted the very thread that is at it.
+// Makes `busy` this thread's. Threads leave at the same time (haproxy's workers), and each would
+// find what the other has in hand. False after half a second: a handler may have interrupted the
+// very thread that is at it.
 bool hold() {
   constexpr int kPatience = 5000;
   for (int i = 0; i < kPatience; ++i) {
@@ -35,7 +36,7 @@ void* map_fresh(std::size_t size) {
   return memory != MAP_FAILED ? memory : nullptr;
 }
 
-// Puts `fresh` in the place of what was shared, at once: other threads go on reading there.
+// Puts `fresh` in the place of what was shared, in one step: other threads go on reading there.
 bool put_in_place(void* fresh, void* shared, std::size_t size) {
   if (mremap(fresh, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, shared) != MAP_FAILED) return true;
   munmap(fresh, size);
@@ -48,14 +49,15 @@ bool copy_hosts(HostTable& shared, void* fresh) {
   const std::size_t size = HostTable::memory_size();
   HostTable copy(static_cast<HostTable::Memory*>(fresh));
   const TableLock lock(shared, MayWait::kYes);
-  // Who cannot copy in peace knows nothing from now on, and so goes nowhere else.
+  // Without the lock somebody may be writing there: this process then knows nothing from now on,
+  // and so goes nowhere else.
   if (lock.held()) {
     copy.copy_from(shared);
   } else {
     copy.close_all();
   }
   if (!put_in_place(fresh, host_table().memory(), size)) return false;
-  // That needs no lock, and so went on meanwhile.
+  // Doors are closed without the lock, and so perhaps were while this was copied.
   host_table().close_what_is_closed_in(shared);
   return true;
 }
@@ -90,8 +92,8 @@ bool leave_addresses() {
   if (!active() || !owns_memory() || !host_table().is_shared()) return;
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
-  // In a sandbox the calls that this takes may be its last. It has left before it took the first
-  // step into one (hooks/sandbox.cc).
+  // In a sandbox the system calls that leaving takes may be the last ones. The process has left
+  // before it took the first step into one (hooks/sandbox.cc).
   if (sandbox() == Sandbox::kCertain) return become_inert();
   if (sandbox() == Sandbox::kPossible) return;
   const bool held = hold();
@@ -108,7 +110,8 @@ void begin_to_share() {
 }
 
 void share() {
-  // Also of what may have been put in its place, had that taken too long.
+  // Noted once more: where leaving took too long for begin_to_share() to wait, a copy may be in the
+  // place of what it has noted.
   host_table().note_shared();
   busy.store(false);
 }

@@ -23,7 +23,7 @@ bool start_all() {
   read_config();
   if (config().off || !map_memory()) return false;
   libc::resolve_signal_safe();
-  // For the first time, which makes this process the owner.
+  // The first call makes this process the owner.
   owns_memory();
   if (config().log_level != LogLevel::kOff) remember_stderr();
   if (config().problem != nullptr) report_problem("bad value ignored in ", config().problem);

@@ -1,14 +1,14 @@
-// Where the log goes: the file of NEXTADDR_LOG_FILE, or the stderr the program was started with.
-// One write(2) a line, no stdio, no allocation, async-signal-safe, errno left alone. What the lines
-// say is in report.h.
+// Where the log goes: the file of NEXTADDR_LOG_FILE, or the stderr the program was started with,
+// and never anything else. One write(2) a line, no stdio, no allocation, async-signal-safe, errno
+// left alone. What the lines say is in log/report.h.
 #pragma once
 
 #include "engine/line.h"
 
 namespace nextaddr {
 
-// Keeps in mind what stderr is when the library is loaded: a log line goes nowhere else. Programs
-// close it, and get its number for a connection.
+// Keeps in mind what stderr is when the library is loaded, because programs close it, and get its
+// number for a connection.
 void remember_stderr();
 
 // Ends the line and writes it.

@@ -22,7 +22,7 @@
 namespace nextaddr {
 namespace {
 
-// A reader that is slow is waited for, one that has stopped is not, after the first time.
+// A reader that is slow is waited for; one that has stopped to read only once, for kGraceMs.
 constexpr std::uint64_t kGraceMs = 100;
 constinit std::atomic<bool> reader_has_stopped{false};
 
@@ -84,7 +84,7 @@ ssize_t write_all(int fd, const char* data, std::size_t size) {
   return static_cast<ssize_t>(size);
 }
 
-// The same file once more, for writes that do not wait. -1: it cannot be had.
+// Opens the same file once more, for writes that do not wait. -1: it cannot be had.
 int open_anew(int fd) {
   char path[] = "/proc/self/fd/0000000000";
   char* digit = path + sizeof path - 1;

@@ -13,8 +13,8 @@ namespace nextaddr {
 // Async-signal-safe; errno is left alone.
 bool write_quietly(int fd, const char* data, std::size_t size, off_t offset = -1);
 
-// The same by write(2), of what may have a reader who has stopped to read (a pipe, a terminal):
-// waits for him for a moment at most, then the rest is lost.
+// The same by write(2), to what may have a reader who has stopped to read (a pipe, a terminal):
+// waits for him for 0.1 s at most, then the rest is lost.
 bool write_without_hanging(int fd, const char* data, std::size_t size);
 
 }  // namespace nextaddr

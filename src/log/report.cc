@@ -23,14 +23,13 @@ namespace {
 bool logs(LogLevel level) { return config().log_level >= level; }
 
 std::string_view program() {
-  // The launcher has this process report, which is none of its command's.
+  // The launcher has this process report what a run came to: it is no program of the command.
   return config().ends_run ? "nextaddr" : program_name();
 }
 
-// The line that is being made, and a name for it, of one thread at a time: stacks may have no room.
-// The
-// holder's process id; 0: nobody. What a process has that is not the holder's is left of its
-// parent's, from before a fork.
+// The line that is being made, and a host name for it, of one thread at a time: stacks may have no
+// room for them. `holder_` is the process id of that thread; 0: nobody. An id that is not this
+// process's is left from before a fork.
 class TheLine {
  public:
   TheLine() {
@@ -51,7 +50,7 @@ class TheLine {
   static NameBuffer& name() { return name_; }
 
  private:
-  // A handler that came meanwhile would wait for itself.
+  // A signal handler that came while its thread has the line would wait for itself.
   const Uninterrupted uninterrupted_;
   static constinit std::atomic<std::uint32_t> holder_;
   static constinit Line line_;
@@ -201,7 +200,7 @@ class ConnectReport {
   }
   [[nodiscard]] std::uint64_t port() const { return ntohs(requested_.port); }
   [[nodiscard]] Address address(std::size_t position) const {
-    // The requested one needs no list, which may be forgotten, or have nowhere else to go.
+    // The requested address needs no list, which may be forgotten, or have nowhere else to go.
     if (position == list_.requested) return requested_.address;
     Address found;
     return host_table().address_at(list_, position, found) ? found : Address{};

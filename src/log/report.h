@@ -1,6 +1,7 @@
-// What the log says about what happened, as text or as JSON (libnextaddr(7), "LOG"): the only place
-// that words it. Each says nothing below its level. Async-signal-safe, no allocation, errno left
-// alone.
+// What the log says about what happened, as text or as JSON (libnextaddr(7), "LOG"): how each event
+// is worded is said here, but for report_problem() and report_debug(), whose callers give the
+// words. Each says nothing below its level. Must never write anything but whole lines.
+// Async-signal-safe, no allocation, errno left alone.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@
 
 namespace nextaddr {
 
-// info: a connect that took more than one attempt has ended with `error` (0: connected).
+// info: a connect that took more than one attempt has ended with `error` (0: connected), after
+// `took_ms`.
 void report_connect(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
                     int error, std::uint64_t took_ms);
 
@@ -44,7 +46,7 @@ void report_bad_faults(const FaultSyntaxError& error);
 // error: something is ignored, or not done.
 void report_problem(std::string_view what, std::string_view subject);
 
-// debug.
+// debug: what the library does, `subject` being what it does that to.
 void report_debug(std::string_view what, std::string_view subject);
 
 }  // namespace nextaddr

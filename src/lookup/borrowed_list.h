@@ -14,7 +14,7 @@ class BorrowedList {
   BorrowedList(const BorrowedList&) = delete;
   BorrowedList& operator=(const BorrowedList&) = delete;
 
-  // Empty at first. Null: there is no memory.
+  // The list, empty at first. Null: there is no memory.
   [[nodiscard]] AddressList* get() const { return list_; }
 
  private:

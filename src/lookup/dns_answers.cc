@@ -28,13 +28,14 @@
 namespace nextaddr::dns {
 namespace {
 
-// Who asks more often in a second asks for others, or about them (blocklists).
+// How often a process asks in a second at most for itself: more often is for others, or about them
+// (blocklists).
 constexpr std::uint32_t kMostInASecond = 200;
 // Connections to DNS servers that are followed at the same time.
 constexpr std::size_t kStreams = 8;
 
 constexpr std::size_t kLongestMessage = 65'535;
-// As much of a query as is looked at: the header and one question.
+// How much of a query is looked at: the header and one question.
 constexpr std::size_t kQueryHead = 12 + kLongestName + 4;
 
 // ---- Whether this process learns at all ----
@@ -54,7 +55,7 @@ bool is_learning() {
          sandbox() != Sandbox::kCertain;
 }
 
-// False when it is one too many.
+// Counts a query. False when it is one too many.
 bool count_query(std::uint64_t now) {
   static constinit std::atomic<std::uint64_t> since_ms{0};
   static constinit std::atomic<std::uint32_t> count{0};
@@ -76,7 +77,7 @@ bool read_peer(int fd, Endpoint& out) {
          is_server(address, length) && read_sockaddr(address, length, out);
 }
 
-// Where a parcel goes to or comes from.
+// The server that a parcel goes to or comes from. False when it is none.
 bool read_server(int fd, const Parcel& parcel, Endpoint& out) {
   if (parcel.address != nullptr && parcel.length != 0) {
     return is_server(parcel.address, parcel.length) &&
@@ -119,7 +120,7 @@ void for_each_part(const Parcel& parcel, std::size_t size, Each each) {
   }
 }
 
-// Copies the first bytes of a parcel, which has `size`, to `out`. Their number.
+// Copies the first bytes of a parcel, which has `size`, to `out`. Returns their number.
 std::size_t gather(const Parcel& parcel, std::size_t size, char* out, std::size_t room) {
   std::size_t got = 0;
   for_each_part(parcel, std::min(size, room), [&](std::string_view bytes) {
@@ -129,7 +130,7 @@ std::size_t gather(const Parcel& parcel, std::size_t size, char* out, std::size_
   return got;
 }
 
-// False when the kernel would have to be asked whether it can be read.
+// False when the parcel can only be wrong: the kernel answers for that.
 bool may_be_read(const Parcel& parcel) {
   if (parcel.parts != nullptr && !nextaddr::may_be_read(parcel.parts)) return false;
   for (std::size_t i = 0; i < parcel.count; ++i) {
@@ -139,7 +140,7 @@ bool may_be_read(const Parcel& parcel) {
   return true;
 }
 
-// Of answers that come in several parts; lent to one thread at a time.
+// Room for an answer that comes in several parts; lent to one thread at a time.
 constinit std::array<char, kLongestMessage> gathered{};
 constinit std::atomic<bool> gathering{false};
 
@@ -213,7 +214,7 @@ Stream* stream_of(std::uint64_t cookie) {
   return nullptr;
 }
 
-// Those that have been silent for longest make room.
+// Begins to follow a stream. The one that has been silent for longest makes room.
 void begin_stream(std::uint64_t cookie) {
   Stream* stream = stream_of(cookie);
   for (Stream& each : streams) {
@@ -233,7 +234,7 @@ void begin_stream(std::uint64_t cookie) {
   stream->held.store(false, std::memory_order_release);
 }
 
-// Calls `with(stream, server)` while nobody else has it in hand.
+// Calls `with(stream, server)` while nobody else has the stream in hand.
 template <typename With>
 void with_stream(int fd, With with) {
   Endpoint server;
@@ -296,7 +297,7 @@ void note_sending(int fd, const Parcel& parcel) {
   const Uninterrupted uninterrupted;
   Endpoint server;
   if (!read_server(fd, parcel, server)) {
-    // The number may be another's by now.
+    // The number may be another socket's by now.
     if (parcel.address == nullptr) note_closed(fd);
     return;
   }
@@ -321,7 +322,7 @@ void note_sent(int fd, const Parcel& parcel, std::size_t sent) {
 }
 
 void note_received(int fd, const Parcel& parcel, std::size_t received, int flags) {
-  // What stays where it is, is not in order, or has been sent by us.
+  // These bytes stay where they are, are not in order, or are what the program has sent itself.
   if ((flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) != 0 || !is_learning()) return;
   const bool is_stream = stream_numbers.has(fd);
   if (!is_stream && !any_waits_on(fd)) return;
@@ -329,7 +330,7 @@ void note_received(int fd, const Parcel& parcel, std::size_t received, int flags
   const Uninterrupted uninterrupted;
   if (!is_stream) return receive_datagram(fd, parcel, received);
   with_stream(fd, [&](Stream& stream, const Endpoint& server) {
-    // Thrown away by the kernel (tcp(7)).
+    // The bytes were thrown away by the kernel (tcp(7)).
     if ((flags & MSG_TRUNC) != 0) return stream.lost.store(true, std::memory_order_relaxed);
     for_each_part(parcel, received, [&](std::string_view bytes) {
       stream.received.take(bytes,

@@ -27,6 +27,7 @@ namespace sockets {
 inline constinit DescriptorSet numbers{};
 }  // namespace sockets
 
+// True when the descriptor may be a DNS socket.
 inline bool may_be_socket(int fd) { return sockets::numbers.has(fd); }
 
 // What a call sends, or has room for.
@@ -35,7 +36,7 @@ struct Parcel {
   const iovec* parts = nullptr;
   std::size_t count = 1;
   iovec only{};
-  // Where to or from, as the program gives it; null: it does not.
+  // The address that it goes to or comes from, as the program gives it; null: it does not.
   const sockaddr* address = nullptr;
   socklen_t length = 0;
 
@@ -44,21 +45,22 @@ struct Parcel {
   }
 };
 
-// It is the address of a DNS server, as far as its port tells. Reads no more of it than is there.
+// True when the address is that of a DNS server, as far as its port tells. Reads no more of it than
+// `length`.
 bool is_server(const sockaddr* address, socklen_t length);
 
-// This socket is about to be connected to one (connect(2), or TCP Fast Open), or to send it a
-// datagram.
+// This socket is about to be connected to a DNS server (connect(2), or TCP Fast Open), or to send
+// it a datagram.
 void note_connect(int fd);
 void note_datagram(int fd);
 
 // A DNS socket is about to send this: a datagram. Before the call, because its answer may come to
 // another thread before that returns.
 void note_sending(int fd, const Parcel& parcel);
-// It has sent so many bytes: of a stream.
+// A DNS socket has sent the first `sent` bytes of this, in a stream.
 void note_sent(int fd, const Parcel& parcel, std::size_t sent);
 
-// It has received so many bytes, by a call with these flags of recv(2).
+// A DNS socket has received `received` bytes into this, by a call with these flags of recv(2).
 void note_received(int fd, const Parcel& parcel, std::size_t received, int flags);
 
 // libresolv has asked for the program, and has answered with `length` bytes in a buffer of `room`.
@@ -68,7 +70,7 @@ void note_resolved(const void* answer, int length, int room);
 // for others, and be slowed down.
 void note_bound(const sockaddr* address, socklen_t length);
 
-// The number is about to be another's.
+// The descriptor is about to be closed, and its number to be another's.
 void note_closed(int fd);
 
 // In the child of a fork: it has the sockets, but none of the queries.

@@ -11,7 +11,7 @@
 namespace nextaddr::dns {
 namespace {
 
-// So many may wait for an answer; more than a program that is no name server has.
+// How many queries may wait for an answer: more than a program has that is no name server.
 constexpr std::size_t kQueries = 128;
 // After so long nobody waits for an answer any more: resolvers ask again after 5 s at most, and say
 // so after 30 s.
@@ -19,7 +19,7 @@ constexpr std::uint64_t kLifetimeMs = 30'000;
 
 enum State : std::uint32_t { kFree, kHeld, kWaiting };
 
-// By which one is found. Beside each other, so that it is quick to look through all.
+// What a query is found by. Keys lie beside each other, so that it is quick to look through all.
 struct Key {
   std::atomic<std::uint32_t> state;
   std::atomic<std::int32_t> fd;
@@ -28,7 +28,7 @@ struct Key {
   std::atomic<std::uint64_t> asked_ms;
 };
 
-// The rest, which only who holds it may look at.
+// The rest of a query, which only who holds its key may look at.
 struct Query {
   Address server;
   in_port_t port;
@@ -40,7 +40,8 @@ struct Query {
 
 constinit std::array<Key, kQueries> keys{};
 constinit std::array<Query, kQueries> queries{};
-// One that still waited had to make room at this time: its answer cannot be told from a stranger's.
+// When a query that still waited had to make room, in milliseconds; 0: never. Its answer cannot be
+// told from a stranger's.
 constinit std::atomic<std::uint64_t> lost_ms{0};
 
 std::uint32_t tag_of(const DnsQuestion& question) {

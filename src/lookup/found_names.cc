@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::uint64_t kJustNowMs = 10'000;
 
-// What is known of one name. Names take turns when there are too many; then a number is a host.
+// What is known of one name. When there are too many, a new name takes the place of another; a
+// number that was found under that one then counts as a host.
 struct FoundName {
   std::atomic<std::uint64_t> name;      // stands for it; 0: free
   std::atomic<std::uint64_t> found_ms;  // 0: while it is being made another's
@@ -26,12 +27,12 @@ struct FoundName {
 };
 constinit std::array<FoundName, 256> found_names{};
 constinit std::atomic<std::uint32_t> next_place{0};
-// Of the names that had to make room it is not known any more which numbers were looked up.
+// True once a name had to make room of which a number was looked up: that is not known any more.
 constinit std::atomic<bool> made_room{false};
 
 constexpr std::uint64_t kSeveralNumbers = ~std::uint64_t{0};
 
-// Of a name as the host table keeps it: without a dot at the end, in any case.
+// Stands for a name as the host table keeps it: without a dot at the end, in any case.
 std::uint64_t id_of(std::string_view name) {
   if (name.size() > 1 && name.back() == '.') name.remove_suffix(1);
   std::uint64_t id = 1;
@@ -50,7 +51,8 @@ FoundName* find(std::uint64_t name) {
   return nullptr;
 }
 
-// Free, or of a name of which no number was looked up, as long as there is one.
+// A place for another name: a free one, or that of a name of which no number was looked up, as long
+// as there is one.
 FoundName* place_for_another() {
   FoundName* found = found_names.data();
   for (std::size_t i = 0; i < found_names.size(); ++i) {
@@ -66,8 +68,8 @@ FoundName* place_for_another() {
 struct Question {
   Address address;
   std::uint16_t port;
-  bool repeats = false;  // some name
-  bool differs = false;  // from what is said of some name
+  bool repeats = false;  // the number repeats what was found under some name
+  bool differs = false;  // it may be a host of its own, in spite of some name
 };
 
 struct OtherMember {
@@ -75,7 +77,7 @@ struct OtherMember {
   const Address* address;
 };
 
-// Is this connection to another address of the host?
+// True when this connection is to another address of the host (ConnectionTest).
 bool is_to_other_member(void* context, const OwnConnection& connection) {
   auto& member = *static_cast<OtherMember*>(context);
   const Address& peer = connection.peer.address;
@@ -86,10 +88,12 @@ bool is_to_other_member(void* context, const OwnConnection& connection) {
   return host_table().any_holder(peer, is_same, &member.host);
 }
 
+// Asked of each host that has the address (HostTable::HolderTest): sets what the question asks for.
 bool ask(void* context, std::string_view host, std::size_t) {
   auto& question = *static_cast<Question*>(context);
   FoundName* found = find(id_of(host));
-  // A host that another process has found, or that was found long ago, or a number.
+  // A host that another process has found, or that was found long ago, or is a number, tells
+  // nothing.
   if (found == nullptr) return false;
   const std::uint64_t found_ms = found->found_ms.load(std::memory_order_acquire);
   const std::uint64_t id = id_of(question.address);

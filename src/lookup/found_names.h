@@ -16,7 +16,7 @@ namespace nextaddr {
 // This name has been looked up, for this service (a port in host order; 0: none).
 void note_found_name(const char* name, std::uint16_t port);
 
-// False until then. One load.
+// False until note_found_name() has been called. One load.
 bool any_found_name();
 
 // This address has been looked up by number. True when that repeats what was found under a name

@@ -16,8 +16,8 @@
 namespace nextaddr {
 namespace {
 
-// Gathers the addresses of one answer. Those that there is no room for, or no memory at all, are
-// failed over no more, because it would be forgotten whose they are.
+// Gathers the addresses of one answer. Those that there is no room for, or no memory, are failed
+// over no more, because it would be forgotten whose they are.
 class Answer {
  public:
   void add(const Address& address) {
@@ -151,7 +151,7 @@ void gather(DnsAnswer& from, Answer& to) {
 void observe_addrinfo(const char* node, const addrinfo* hints, const addrinfo* result,
                       MayWait may_wait) {
   if (node == nullptr || !active()) return;
-  // A number that is looked up to be bound to. (With a name the flag means nothing, and socat gives
+  // A number may be looked up to be bound to. (With a name the flag means nothing, and socat gives
   // it for what it connects to.)
   const bool is_passive = hints != nullptr && (hints->ai_flags & AI_PASSIVE) != 0;
   if (is_passive && is_numeric(node)) return;

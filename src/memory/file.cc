@@ -36,7 +36,7 @@ std::uint64_t changed_us(const struct stat& status) {
          static_cast<std::uint64_t>(status.st_mtim.tv_nsec) / 1000;
 }
 
-// What stands where the header belongs; "" when there is less.
+// The bytes that stand where the header belongs; "" when there are fewer.
 std::string_view read_header(int fd, RecordText& buffer) {
   const ssize_t got = pread(fd, buffer.data(), buffer.size(), 0);
   return got == static_cast<ssize_t>(buffer.size()) ? view(buffer) : std::string_view{};
@@ -73,7 +73,8 @@ int open_file(bool for_writing, struct stat& status) {
   return -1;
 }
 
-// Of the open file description, so it also ends with the process; a forked child would keep it.
+// Locks the whole file, or unlocks it. The lock is one of the open file description (F_OFD_SETLK),
+// which ends with the process; a forked child would keep it. False when another process has it.
 bool lock(int fd, short type) {
   struct flock whole {};
   whole.l_type = type;
@@ -91,7 +92,8 @@ std::size_t next_written(int fd, std::size_t bucket) {
   return at < kRecordSize ? 0 : std::max(bucket, (at - kRecordSize) / kBucketBytes);
 }
 
-// What is no record counts as free. One record at a time, because the stack may be small.
+// Reads a bucket. A place that has no record counts as free. One record is read at a time, because
+// the stack may be small.
 void read_bucket(int fd, std::size_t bucket, AddressBucket& out) {
   off_t at = offset_of(bucket);
   for (AddressEntry& entry : out) {

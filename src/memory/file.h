@@ -1,7 +1,7 @@
-// The memory file: the entries of src/engine/address_memory.h that all processes of one user share.
+// The memory file: the entries of engine/address_memory.h that all processes of one user share.
 // Opened for each use and closed again: no descriptor stays open, no page of it is ever mapped (who
 // truncates a mapped file kills its readers), and the only lock ends with the process that holds
-// it. Nothing here waits; async-signal-safe.
+// it. Nothing here waits; async-signal-safe; errno is left alone.
 //
 // Must never change a file that is not a memory file of this user alone, nor fail: without a file
 // there is nothing to read, and what is written is lost.
@@ -20,13 +20,14 @@ void read_memory_file(const AddressMemory& memory);
 // The file, open and locked for the change of one entry.
 class MemoryFile {
  public:
-  // `entry` becomes what the file has of its address, where that is newer.
+  // Opens and locks the file. `entry` becomes what the file has of its address, where that is
+  // newer.
   explicit MemoryFile(AddressEntry& entry);
   ~MemoryFile();
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
 
-  // Another process is changing it right now.
+  // True when another process is changing the file right now.
   [[nodiscard]] bool is_busy() const { return fd_ >= 0 && !locked_; }
   // Writes the entry, which is of the same address, in its place. Nothing without a file.
   void write(const AddressEntry& entry) const;

@@ -18,7 +18,7 @@ constinit std::atomic<std::uint32_t> connects{0};
 // The first connect of a process is measured, and then each of so many.
 constexpr std::uint32_t kConnectsPerRtt = 16;
 
-// What is known, or a new entry.
+// The entry that is known, or a new one.
 AddressEntry entry_of(const AddressKey& key) {
   AddressEntry entry;
   if (address_memory().find(key, entry)) return entry;
@@ -47,7 +47,7 @@ bool find_entry(int fd, const Address& address, in_port_t port, AddressEntry& ou
          address_memory().find(key, out);
 }
 
-// Differs enough from what the file has to be worth writing once more.
+// True when a round-trip time differs enough from what the file has to be worth writing once more.
 bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
   return rtt_us != 0 && (rtt_us / 2 > saved_us || rtt_us < saved_us / 2);
 }
@@ -55,7 +55,7 @@ bool is_news(std::uint32_t rtt_us, std::uint32_t saved_us) {
 }  // namespace
 
 void save_rtts() {
-  // Not a single system call in a sandbox, which may permit nothing but to end by now.
+  // No system call is made in a sandbox, which may permit nothing but to end by now.
   if (sandbox() != Sandbox::kNone || !address_memory().may_hold_rtts() || !owns_memory()) return;
   address_memory().for_each([](AddressEntry& entry) {
     const std::uint32_t rtt_us = entry.health.rtt_us;
@@ -124,7 +124,8 @@ void note_failure(int fd, const Address& address, in_port_t port, bool was_heard
   if (!make_key(fd, address, port, key)) return;
   AddressEntry entry = entry_of(key);
   const std::uint64_t now = wall_ms();
-  // One failure for each parking: a program that tries again and again does not make it longer.
+  // One failure counts for each parking, so that a program that tries again and again does not make
+  // it longer.
   const auto is_parked_already = [&] {
     return entry.health.failures != 0 && now < entry.health.until_ms;
   };

@@ -22,7 +22,7 @@ namespace nextaddr {
 inline constexpr std::size_t kRecordSize = 320;
 using RecordText = std::array<char, kRecordSize>;
 
-// The first line of the file, which tells it from any other; another version has another one.
+// The first line of the file, which tells it from any other file; another version has another one.
 RecordText memory_file_header();
 // True for the header of this and of any other version.
 bool is_memory_file_header(std::string_view line);

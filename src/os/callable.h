@@ -1,4 +1,5 @@
-// A function that is handed to another one for the time of a call.
+// A function that is handed to another one for the time of a call. It must never be kept: it refers
+// to what the caller has on its stack.
 #pragma once
 
 namespace nextaddr {

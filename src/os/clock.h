@@ -1,5 +1,6 @@
-// The clocks of the library: CLOCK_MONOTONIC for schedules and logs, and what is shared with other
-// processes by CLOCK_REALTIME. Async-signal-safe; no system call but to sleep.
+// The clocks of the library: CLOCK_MONOTONIC for schedules and logs, and CLOCK_REALTIME for what is
+// shared with other processes; neither must be taken for the other. Async-signal-safe; no system
+// call but to sleep.
 #pragma once
 
 #include <sys/time.h>
@@ -23,7 +24,7 @@ inline timespec timespec_of_ms(std::uint64_t ms) {
   return {static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000 * 1'000'000)};
 }
 
-// Of a time limit: zero stands for none.
+// True when there is a time limit: zero stands for none.
 inline bool is_set(const timeval& time) { return time.tv_sec != 0 || time.tv_usec != 0; }
 
 // CLOCK_MONOTONIC_COARSE: exact only to the kernel's tick, at a fifth of the cost.

@@ -1,9 +1,10 @@
 // A deaf socket: SYN-ACKs that reach it are dropped, so that its connection attempt can never
 // become a connection, however late it is looked at; refusals arrive as ever.
 //
-// Probes are (connect/probes.h). An attempt in flight is made deaf before it is taken back.
+// Probes are deaf (connect/probes.h). An attempt in flight is made deaf before it is taken back.
 // Otherwise its answer may come in between, and the server's application sees a connection that
-// nobody made. Async-signal-safe; errno is left alone.
+// nobody made. Must never change a filter or a TTL that the program has set. Async-signal-safe;
+// errno is left alone.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +13,9 @@ namespace nextaddr {
 
 class Deafness {
  public:
-  // By a socket filter (socket(7), SO_ATTACH_FILTER); where the program has one of its own, or may
-  // have none, by its distance (ip(7), IP_MINTTL), which drops refusals too. Where the program uses
-  // both, the socket goes on hearing.
-  // False: it hears.
+  // Makes the socket deaf by a filter (socket(7), SO_ATTACH_FILTER); where the program has one of
+  // its own, or may have none, by the TTL of what arrives (ip(7), IP_MINTTL), which drops refusals
+  // too. False: the program uses both, and the socket goes on hearing.
   bool begin(int socket);
   // The socket hears again: only once its attempt has been taken back.
   void end(int socket);

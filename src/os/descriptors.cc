@@ -12,7 +12,7 @@
 
 namespace nextaddr {
 
-// Not a part of who asks, for whom the room that it takes would be taken all the time.
+// Not inlined: its caller would need the room for the text all the time.
 [[gnu::noinline]] int descriptor_table_size() {
   char text[1024];
   const int status = open_unless_sandboxed("/proc/self/status", O_RDONLY);

@@ -9,14 +9,15 @@
 
 namespace nextaddr {
 
-// As many as Linux gives a process unless it is told otherwise (fs.nr_open). A socket of a higher
-// number behaves as in plain libc.
+// How many descriptors our tables have room for: as many as Linux gives a process unless it is told
+// otherwise (fs.nr_open). A socket of a higher number behaves as in plain libc.
 inline constexpr std::size_t kDescriptors = std::size_t{1} << 20;
 
 inline bool in_tables(int fd) { return fd >= 0 && static_cast<std::size_t>(fd) < kDescriptors; }
 
 // A set of descriptor numbers, for what is worth knowing of the socket that has one. Zero pages
-// until used. What was noted of a closed socket is found with the next one of its number.
+// until used. What was noted of a closed socket is found with the next one of its number: whoever
+// asks must be able to bear that.
 class DescriptorSet {
  public:
   [[nodiscard]] bool has(int fd) const {

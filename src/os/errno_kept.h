@@ -1,5 +1,5 @@
 // errno belongs to the program: what we do beside its call must not disturb it, nor may a call that
-// succeeds.
+// succeeds. (POSIX lets a successful call change errno, but programs rely on more.)
 #pragma once
 
 #include <cerrno>
@@ -18,7 +18,7 @@ class ErrnoKept {
   int saved_;
 };
 
-// What a hook returns that fails with this error.
+// Fails with this error: the hook returns the result.
 inline int fail_with(int error) {
   errno = error;
   return -1;

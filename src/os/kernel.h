@@ -1,6 +1,7 @@
 // System calls that are made without libc's wrapper, because that exists only in newer versions of
-// glibc (or by a newer symbol version, which older ones lack just as well), or takes another
-// structure on 32-bit machines. Every other call goes through libc. Async-signal-safe.
+// glibc (or by a newer symbol version, which older ones lack just as well), takes another structure
+// on 32-bit machines, or is ours to hook. Every other call goes through libc. Returns and errno as
+// of libc's wrappers, but none is a cancellation point. Async-signal-safe.
 #pragma once
 
 #include <fcntl.h>
@@ -46,7 +47,8 @@ inline int stat(const char* path, struct stat& out) {
 #endif
 }
 
-// These are ours to hook, and cancellation points.
+// These functions of libc are cancellation points, or names that we export, so that a call would
+// come to our own hook.
 inline ssize_t read(int fd, void* data, std::size_t size) {
   return syscall(SYS_read, fd, data, size);
 }

@@ -165,7 +165,8 @@ Result call(Next<Result(Arguments...)>& next, Arguments... arguments) {
   return first_call<kMissing>(next, arguments...);
 }
 
-// Looked up each time: beside a lookup that takes no time.
+// Calls a function of libresolv, which is looked up each time: beside a lookup of names that takes
+// no time.
 template <typename... Arguments>
 int resolve_by(const char* function, Arguments... arguments) {
   const int saved = errno;
@@ -237,15 +238,16 @@ namespace {
 
 using Dladdr = int(const void*, Dl_info*);
 
-// The sanitizers' own connect(2) leads nowhere else.
+// True when a symbol is in this object, or in a sanitizer, whose own connect(2) leads nowhere else.
 bool is_in(Dladdr* dladdr_function, const void* symbol, const Dl_info& object) {
   Dl_info found{};
   return symbol == nullptr || dladdr_function(symbol, &found) == 0 ||
          found.dli_fbase == object.dli_fbase || std::strstr(found.dli_fname, "san.so") != nullptr;
 }
 
+// See connect_is_plain.
 bool is_connect_plain() {
-  // In libdl before glibc 2.34, and so perhaps not there.
+  // dladdr is in libdl before glibc 2.34, and so perhaps not there.
   auto* find = reinterpret_cast<Dladdr*>(find_symbol(RTLD_DEFAULT, "dladdr"));
   Dl_info ours{};
   Dl_info libcs{};

@@ -1,8 +1,9 @@
 // The real libc functions behind our exported names: the next definition in the search order, so
-// that other preloads after us keep working. Nothing else may call a name we export.
+// that other preloads after us keep working. Nothing else in the library may call a name that we
+// export: it would call our own hook.
 //
-// Each is looked up once and cached. All have the signature, errors and cancellation behaviour of
-// the original.
+// Each is looked up once and cached, when os/libc_functions.inc says. All have the signature,
+// errors, cancellation behaviour and signal safety of the original.
 #pragma once
 
 #include <netdb.h>
@@ -36,8 +37,8 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
 // Ends the program as glibc's fortified functions do (__chk_fail); no function of libc's interface.
 [[noreturn]] void buffer_overflow_detected();
 
-// __libc_single_threaded of glibc 2.32: not 0 while the process has one thread. Null: there is
-// none.
+// __libc_single_threaded of glibc 2.32: not 0 while the process has one thread. Null: libc has no
+// such flag.
 inline constinit std::atomic<const char*> single_threaded_flag{nullptr};
 // False also where libc does not tell.
 inline bool is_single_threaded() {
@@ -49,11 +50,13 @@ inline bool is_single_threaded() {
 // or between ours and libc's (torsocks, proxychains). Known since resolve_signal_safe().
 inline constinit std::atomic<bool> connect_is_plain{true};
 
-// These are called around each fork(2) from now on, the last one in the child: not around vfork(2),
-// posix_spawn(3) or a clone(2) of the program's own. Nothing where libc has no such thing.
+// These functions are called around each fork(2) from now on, the last one in the child: not around
+// vfork(2), posix_spawn(3) or a clone(2) of the program's own. Does nothing where libc has no such
+// thing.
 void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)());
 
-// Resolves what is a system call until then. Also where the library does nothing.
+// Resolves the functions that are system calls until then (NEXTADDR_EARLY). Also where the library
+// is inert.
 void resolve_first();
 // Resolves what signal handlers may call. Not async-signal-safe itself.
 void resolve_signal_safe();

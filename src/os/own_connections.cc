@@ -16,25 +16,27 @@
 namespace nextaddr {
 namespace {
 
-// By address: 48 bits that stand for it, and the port.
+// The first port of each address, by its hash: 48 bits that stand for the address, and the port.
 constexpr std::size_t kPlaces = 4096;
 constexpr std::size_t kTries = 16;
 constinit std::array<std::atomic<std::uint64_t>, kPlaces> first_ports{};
 
 std::uint64_t tag_of(const Address& address) { return long_hash_of(address) << 16 | 1u << 16; }
 
-// A process with so many descriptors that this is not enough may have connections anywhere among
-// them, and is taken to have them for a while, so that its connects do not each take so long.
+// How long one search takes at most. A process with so many descriptors that this is not enough may
+// have connections anywhere among them, and is taken to have them for a while, so that its connects
+// do not each take so long.
 constexpr std::uint64_t kPatienceUs = 4'000;
 constexpr std::uint64_t kTakenToHaveMs = 100;
 constinit std::atomic<std::uint64_t> taken_to_have_until_ms{0};
 
-// One look at all descriptors, or at some more than once.
+// One search through the descriptors of this process, some of which are looked at more than once.
 class Search {
  public:
   [[nodiscard]] int size() const { return size_; }
 
-  // May go on. Of the time that others have the processor nothing counts.
+  // True as long as the search may go on. Only the time counts in which this thread has the
+  // processor.
   bool step() {
     constexpr unsigned kStepsOfLook = 64;
     if (++steps_ % kStepsOfLook != 0 || spent_us() - began_us_ < kPatienceUs) return true;
@@ -42,8 +44,9 @@ class Search {
     return false;
   }
 
-  // A connection to a port that we listen at ourselves is one that the peer has made. Whoever
-  // connects from such a port has bound the socket to it, and is known by where he connected first.
+  // True when the peer has made this connection, to a port that we listen at ourselves. (Whoever
+  // connects from such a port has bound the socket to it, and is known by where he connected
+  // first.)
   bool was_accepted(const OwnConnection& connection) {
     if (is_first_port(connection.peer.address, connection.peer.port)) return false;
     const in_port_t port = local_port(connection.fd);
@@ -102,7 +105,7 @@ bool is_first_port(const Address& address, in_port_t port) {
     sockaddr_storage peer;
     socklen_t length = sizeof peer;
     auto* address = reinterpret_cast<sockaddr*>(&peer);
-    // Only what is connected has one.
+    // Only a connected socket has a peer.
     if (libc::getpeername(fd, address, &length) != 0) continue;
     OwnConnection connection{fd, {}};
     if (!read_sockaddr(address, length, connection.peer)) continue;

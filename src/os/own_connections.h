@@ -1,5 +1,5 @@
-// The connections that this process has, and the first port it connected to at an address: by these
-// is told whether a port is one that the program learnt from a server, and so that server's alone
+// The connections that this process has, and the first port it connected to at an address. They
+// tell whether a port is one that the program learnt from a server, and so that server's alone
 // (FTP's passive mode, a portmapper, SIP ..). The kernel is asked, and only when it matters: as
 // long as no connect is about to move on a connect costs a load here.
 //
@@ -17,8 +17,8 @@ namespace nextaddr {
 // network order, as in a sockaddr.
 void note_connect_to(const Address& address, in_port_t port);
 
-// Nothing was connected to at this address before this port. False also when too many addresses
-// were connected to for that to be known.
+// True when this was the first port of the address that was connected to. False also when too many
+// addresses were connected to for that to be known.
 bool is_first_port(const Address& address, in_port_t port);
 
 struct OwnConnection {

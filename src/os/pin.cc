@@ -28,7 +28,8 @@ namespace {
 constinit std::atomic<std::uint32_t> pins{0};
 constinit std::atomic<std::uint32_t> forks{0};
 
-// Neither waits for ever: a child of clone(2) has what its parent had in that moment.
+// Neither enter() nor hold_pins_back() waits for ever: a child of clone(2) has what its parent had
+// in that moment.
 constexpr int kPatience = 1000;
 
 void enter() {

@@ -14,8 +14,8 @@
 
 namespace nextaddr {
 
-// SO_COOKIE or something like it: tells this socket from a later one with the same descriptor
-// number; 0 when there is none.
+// SO_COOKIE or, where there is none, the socket's inode: tells this socket from a later one with
+// the same descriptor number. 0: it is no socket.
 std::uint64_t socket_cookie(int fd);
 
 // The lowest number for a descriptor of ours beside `fd`, which is the program's.
@@ -39,11 +39,12 @@ class Pin {
   bool is_duplicate_ = false;
 };
 
-// Around a fork: no thread has a pin, or makes one, when the child comes into being, which would
-// keep it and with it a connection of its parent's. Waits for the microseconds that one lasts.
+// Around a fork: hold_pins_back() before and let_pins_be() after it, in the parent. No thread has a
+// pin, or makes one, when the child comes into being, which would keep it and with it a connection
+// of its parent's. Waits for the microseconds that one lasts; some 0.1 s at most.
 void hold_pins_back();
 void let_pins_be();
-// In the child, where no other thread is left.
+// In the child, where no other thread is left: forgets the pins of the parent's threads.
 void forget_pins_of_parent();
 
 }  // namespace nextaddr

@@ -23,10 +23,10 @@ constinit std::atomic<bool> sockets_steered{false};
 // Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
 // after a connect getsockname(2) names ports that connect(2) has chosen.
 constinit DescriptorSet bound_numbers{};
-// The same of those whose port the program has named.
+// The descriptor numbers of sockets whose port the program has named by bind(2).
 constinit DescriptorSet port_numbers{};
 
-// Those of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
+// Descriptor numbers of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
 constinit DescriptorSet option_numbers{};
 
 bool take(DescriptorSet& numbers, int fd) {
@@ -41,7 +41,7 @@ bool is_noted(const std::atomic<bool>& flag) { return flag.load(std::memory_orde
 in_port_t port_of(const sockaddr_in6& address) { return address.sin6_port; }
 static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
 
-// What TCP_MAXSEG tells where none is set (TCP_MSS_DEFAULT in the kernel).
+// The value that TCP_MAXSEG has where none is set (TCP_MSS_DEFAULT in the kernel).
 constexpr int kUnlimitedSegment = 536;
 
 }  // namespace
@@ -53,7 +53,7 @@ void note_option(int fd, int level, int name) {
     note(options_kept);
     option_numbers.add(fd);
   }
-  // Both names of it: the second is the one with 64-bit time on 32-bit machines.
+  // SO_SNDTIMEO has two names: the second is the one with 64-bit time on 32-bit machines.
   if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
     note(send_timeout_used);
   }
@@ -102,7 +102,7 @@ void ProgramSettings::read_options(int fd) {
   if (max_segment == kUnlimitedSegment) max_segment = 0;
   window_clamp = option_value(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
   peek_offset = option_value(fd, SOL_SOCKET, SO_PEEK_OFF);
-  // It was set on an earlier socket of this number.
+  // The option was set on an earlier socket of this number.
   if (is_fresh && max_segment == 0 && window_clamp == 0 && peek_offset == -1) {
     option_numbers.remove(fd);
   }

@@ -1,6 +1,6 @@
 // What the program has set on a socket that an attempt of ours would lose: its time limit, which we
 // borrow, and what the kernel forgets when an attempt is taken back. Read before the first attempt,
-// put back after each that was taken back.
+// put back after each that was taken back. Must never set what the program has not set.
 //
 // Nothing of it costs a system call until the program has used it on some socket: the hooks of
 // setsockopt(2) and bind(2) note that. Async-signal-safe.
@@ -20,8 +20,8 @@ void note_bind(int fd, const sockaddr* address, socklen_t length);
 // True once TCP_FASTOPEN_CONNECT was used.
 bool fastopen_connect_was_used();
 
-// The same as by note_option() for a SO_SNDTIMEO that this socket may have come with, from another
-// process.
+// Like note_option() for the SO_SNDTIMEO that this socket may have come with from another process,
+// which has set it.
 void look_for_send_timeout(int fd);
 
 struct ProgramSettings {
@@ -31,16 +31,18 @@ struct ProgramSettings {
   int peek_offset = -1;    // SO_PEEK_OFF; -1: none
   sockaddr_in6 bound{};    // what it was bound to, without naming a port; no family: nothing
   socklen_t bound_length = 0;
-  bool is_steered = false;    // it is no way that others go (socket.h)
-  bool has_own_port = false;  // one that the program has named, or none since it was chosen
+  bool is_steered = false;    // it goes a way of its own: is_steered() of os/socket.h
+  bool has_own_port = false;  // the program has named its port by bind(2)
 
-  // Of a socket that is about to be connected. `waits`: in connect(2), where SO_SNDTIMEO counts.
+  // The settings of a socket that is about to be connected. `waits`: in connect(2), where
+  // SO_SNDTIMEO counts.
   static ProgramSettings of(int fd, bool waits);
 
   // The program has bound it, whatever to.
   [[nodiscard]] bool is_bound() const { return has_own_port || bound_length != 0; }
 
-  // After the attempt of this socket was taken back. False when somebody else has got the port.
+  // Puts them back after the attempt of this socket was taken back. False when somebody else has
+  // got the port.
   [[nodiscard]] bool put_back(int socket) const;
 
  private:

@@ -10,8 +10,9 @@
 
 namespace nextaddr {
 
-// kPossible: the program has taken the step before (PR_SET_NO_NEW_PRIVS), which some take for its
-// own sake; nothing is left for its end to do then. kCertain: no file is opened any more either.
+// kPossible: the program has taken the step before a sandbox (PR_SET_NO_NEW_PRIVS), which some take
+// for its own sake; no system call is added to its end then. kCertain: no file is opened any more
+// either.
 enum class Sandbox : std::uint8_t { kNone, kPossible, kCertain };
 
 inline constinit std::atomic<Sandbox> known_sandbox{Sandbox::kNone};

@@ -2,7 +2,7 @@
 
 #include "os/symbol_versions.h"
 
-// Not in the libc of a program without threads before glibc 2.34.
+// Before glibc 2.34 a program without threads has no such function.
 #pragma weak pthread_testcancel
 NEXTADDR_OLDEST_VERSION(pthread_testcancel);
 

@@ -1,5 +1,6 @@
 // Signals around our own steps: held back while we hold something a handler must not jump out with,
-// and judged after they have ended a wait. Async-signal-safe.
+// and judged after they have ended a wait. Must never leave the program's mask other than it was.
+// Async-signal-safe.
 #pragma once
 
 #include <pthread.h>
@@ -29,7 +30,7 @@ class SignalsBlocked {
 };
 
 // Acts on a cancellation of the thread that was requested before, as connect(2) does, and on none
-// as long as this lives.
+// as long as this object lives.
 class CancellationPoint {
  public:
   CancellationPoint();

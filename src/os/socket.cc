@@ -39,8 +39,9 @@ void disconnect(int fd) {
   libc::connect(fd, reinterpret_cast<const sockaddr*>(&nowhere), sizeof(sockaddr_in6));
 }
 
-// Before Linux 5.14, and where it is emulated, the namespace of a socket is not told. That of its
-// process is, by an inode. Whatever is made in another one than the first is not known.
+// Linux before 5.14, and what emulates Linux, does not tell the namespace of a socket. That of the
+// thread is told, by an inode. 0, not known, in any other namespace than the first that was asked
+// for.
 [[gnu::cold]] std::uint64_t network_of_process() {
   static constinit std::atomic<std::uint64_t> first{0};
   if (sandbox() != Sandbox::kNone) return 0;
@@ -72,7 +73,7 @@ timeval receive_timeout(int fd) {
 
 int briefly(int fd, const timeval& program_timeout, Callable<int> connect) {
   const CancellationPoint later;
-  // The shortest time there is: the kernel rounds it up to one tick.
+  // The shortest time that can be set: the kernel rounds it up to one tick.
   set_send_timeout(fd, {0, 1});
   const int result = connect();
   {
@@ -130,7 +131,7 @@ std::uint32_t kernel_patience_of(int fd) {
 
 namespace {
 
-// A SYN has been sent again as often as the kernel does.
+// True when the kernel has sent the SYN again as often as it does.
 bool has_asked_enough(int fd, const tcp_info& info) {
   int retries = 0;
   return get_option(fd, IPPROTO_TCP, TCP_SYNCNT, retries) && retries > 0 &&
@@ -160,20 +161,20 @@ SocketPhase socket_phase(int fd) {
 bool was_never_connected(int fd) {
   sockaddr_in6 local{};
   socklen_t length = sizeof local;
-  // At the same place in both families.
+  // The port is at the same place in both families.
   return getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length) == 0 && local.sin6_port == 0;
 }
 
 std::uint32_t round_trip_us(int fd) {
   tcp_info info{};
-  // Of a SYN or an answer that was lost and sent again the kernel measures too much.
+  // The kernel measures too much when a SYN or its answer was lost and sent again.
   if (!get_option(fd, IPPROTO_TCP, TCP_INFO, info) || info.tcpi_total_retrans != 0) return 0;
   return info.tcpi_rtt;
 }
 
 namespace {
 
-// Of struct tcp_info as the kernel has it: that of libc ends before.
+// The beginning of struct tcp_info as the kernel has it: that of libc ends before these counters.
 struct LongInfo {
   std::uint8_t state;
   char between[127];
@@ -215,7 +216,7 @@ bool is_steered_to(int fd, const Address& to) {
 
 bool is_steered(int fd) {
   if (is_steered_to(fd, {})) return true;
-  // There the next call may be the last one.
+  // In a sandbox the next system call may be the last one.
   if (sandbox() != Sandbox::kNone) return false;
   sockaddr_storage local;
   socklen_t length = sizeof local;

@@ -1,5 +1,5 @@
-// What failover needs from the kernel about one TCP socket, in a few named steps. No decisions
-// here. All are async-signal-safe. errno is what the step's own system calls leave.
+// What failover needs from the kernel about one TCP socket, in a few named steps. Must never decide
+// anything. All are async-signal-safe. errno is what the step's own system calls leave.
 #pragma once
 
 #include <netinet/in.h>
@@ -13,12 +13,12 @@
 
 namespace nextaddr {
 
-// An option that is an int; 0 when the socket has none such.
+// The value of an option that is an int; 0 when the socket has no such option.
 int option_value(int fd, int level, int name);
 
 // The program's SO_SNDTIMEO; zero: none.
 timeval send_timeout(int fd);
-// Its SO_RCVTIMEO likewise.
+// The program's SO_RCVTIMEO; zero: none.
 timeval receive_timeout(int fd);
 
 // A call of connect(2) on a blocking socket, which waits for one kernel tick at most (4 ms at
@@ -43,10 +43,10 @@ bool set_min_ttl(int fd, int ttl);
 // The index of the device that the socket is bound to (SO_BINDTODEVICE); 0: none.
 int bound_device(int fd);
 
-// Undoes that; false: this process may not.
+// Undoes the binding to a device. False: this process may not (CAP_NET_RAW).
 bool unbind_device(int fd);
 
-// Turns TCP_FASTOPEN_CONNECT off on a socket that has it.
+// Turns TCP_FASTOPEN_CONNECT off on a socket that has it on.
 void forgo_fastopen(int fd);
 
 // How long the kernel would try one address on this socket, by TCP_SYNCNT and TCP_USER_TIMEOUT, in
@@ -57,11 +57,11 @@ std::uint32_t kernel_patience_of(int fd);
 // unlike SO_ERROR it leaves an error where it is.
 SocketPhase socket_phase(int fd);
 
-// True when no connect was ever made on this socket: it has no port. That of one that was refused
-// stays where getsockname(2) finds it.
+// True when no connect was ever made on this socket: it has no port. (The port of a connect that
+// was refused stays where getsockname(2) finds it.)
 bool was_never_connected(int fd);
 
-// The round-trip time of the handshake as the kernel has measured it; 0: not told.
+// The round-trip time of the handshake as the kernel has measured it, in microseconds; 0: not told.
 std::uint32_t round_trip_us(int fd);
 
 // Whether data has ever arrived on this TCP connection; true also where the kernel does not tell
@@ -71,11 +71,12 @@ bool has_received(int fd);
 // Stands for the network namespace of this socket, for all processes of the machine; 0: not told.
 std::uint64_t network_of(int fd);
 
-// This socket does not go the way that others go: by its mark, its device or the source address it
-// is bound to. The last can be told only of one that is not connected. In a sandbox it is taken for
-// granted.
+// True when this socket does not go the way that others go: by its mark, its device or the source
+// address it is bound to. The last can be told only of one that is not connected, and is not asked
+// for in a sandbox.
 bool is_steered(int fd);
-// By its mark or its device, unless `to` is an address that has bound it to that itself.
+// The same by its mark or its device alone, unless `to` is an address that has bound the socket to
+// that device itself.
 bool is_steered_to(int fd, const Address& to);
 
 // The port that this socket has, or has had; 0 in a sandbox.

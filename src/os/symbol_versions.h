@@ -1,6 +1,7 @@
 // Which version of a libc symbol the library asks for. glibc 2.34 moved what was in libdl and
 // libpthread into libc, by new versions of the symbols; the old ones are still there, and are all
-// that an older glibc has. So the library loads where it was not built.
+// that an older glibc has. So the library loads where it was not built. It must never need a
+// version that is newer than that.
 #pragma once
 
 #include <features.h>

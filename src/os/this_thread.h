@@ -1,4 +1,5 @@
-// Tells threads apart without a system call: each has its own address of this.
+// Tells threads apart without a system call: each has its own address of this. A later thread may
+// have that of one that has ended.
 #pragma once
 
 namespace nextaddr {

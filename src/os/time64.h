@@ -1,6 +1,6 @@
 // The times of programs that are built with 64-bit time_t for a machine whose time_t once had 32
-// bits. They call libc by names of their own (exports.map); the library itself is built without,
-// because older versions of glibc do not have these names.
+// bits. They call libc by names of their own (hooks/exports.map); the library itself is built
+// without, because older versions of glibc do not have these names.
 #pragma once
 
 #if defined(__i386__) || defined(__arm__)

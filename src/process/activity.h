@@ -1,6 +1,6 @@
 // The one word by which hooks of calls that programs make all the time learn whether there is
 // anything to look at: connects that are pending (connect/pending_connects.h), and DNS sockets
-// (lookup/dns_answers.h). Async-signal-safe, no lock.
+// (lookup/dns_answers.h). Must never cost those calls more than loads. Async-signal-safe, no lock.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,8 @@
 namespace nextaddr {
 
 namespace activity {
-// Null until there is something. In memory that a forked child finds empty.
+// Null until there is something to look at. The word is in memory that a forked child finds empty
+// (MADV_WIPEONFORK).
 inline constinit std::atomic<std::atomic<std::uint32_t>*> word{nullptr};
 // The process has sockets that talk to a DNS server; the other bits count pending connects.
 inline constexpr std::uint32_t kDnsSockets = std::uint32_t{1} << 31;
@@ -19,23 +20,25 @@ inline std::uint32_t now() {
   const auto* present = word.load(std::memory_order_acquire);
   return present != nullptr ? present->load(std::memory_order_acquire) : 0;
 }
-// How many connects are pending now, errands included.
+// How many connects are pending now, errands (note_errand()) included.
 inline std::uint32_t connects() { return now() & ~kDnsSockets; }
 
-// From now on there is a word. False when there is no memory for it.
+// Makes the word, unless there is one. False when there is no memory for it.
 bool begin();
-// One more is pending, or one less. Only after begin().
+// One more connect is pending, or one less. Only after begin().
 void add_connect();
 void remove_connect();
 }  // namespace activity
 
-// One load until the first connect, two afterwards: what every wait hook asks first.
+// True when a connect is pending: what every wait hook asks first. One load until the first
+// connect, two afterwards.
 inline bool any_pending() { return activity::connects() != 0; }
 
-// The same for hooks that also look at what DNS sockets send and receive.
+// True when there is anything to look at: the same for hooks that also look at what DNS sockets
+// send and receive.
 inline bool any_watched() { return activity::now() != 0; }
 
-// There are DNS sockets from now on, or they are looked at no more.
+// From now on there are DNS sockets to look at (`any`), or none.
 void note_dns_sockets(bool any);
 
 // Counts what changes the meaning of events that a thread may be fetching right now: a connect

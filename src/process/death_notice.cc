@@ -9,11 +9,11 @@
 
 namespace nextaddr {
 
-// The list belongs to libc, which keeps its robust mutexes there. We borrow the field for the one
-// that is about to be locked, which is looked at in the same way.
+// The list belongs to libc, which keeps its robust mutexes there. We borrow its field for a mutex
+// that is about to be locked (list_op_pending), at which the kernel looks in the same way.
 DeathNotice::DeathNotice(std::uint32_t* word) {
-  // In a sandbox these calls may be forbidden. Nobody is told of a death there, and no lookup waits
-  // longer for that.
+  // In a sandbox the calls below may be forbidden. Nobody is told of a death there, and no lookup
+  // waits longer for that.
   if (sandbox() != Sandbox::kNone) {
     owner_ = own_pid();
     return;
@@ -32,7 +32,8 @@ DeathNotice::DeathNotice(std::uint32_t* word) {
   pending_before_ = list_->list_op_pending;
   auto* entry = reinterpret_cast<char*>(word) - list_->futex_offset;
   list_->list_op_pending = reinterpret_cast<robust_list*>(entry);
-  // The kernel looks when this thread is killed, wherever it is then.
+  // The compiler must not move the stores: the kernel looks when this thread is killed, wherever it
+  // is then.
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 

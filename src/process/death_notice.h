@@ -1,8 +1,10 @@
 // A word in shared memory that the kernel marks when its owner dies (robust futexes,
 // set_robust_list(2)): at once, before the dead process is reaped, whatever killed it, and
-// whichever PID namespace looks. Nothing of the kind can be found out from a process id.
+// whichever PID namespace looks. A process id alone cannot tell that: it may be another process's
+// by now.
 //
-// Async-signal-safe. Signals must be blocked: a handler might use a robust mutex meanwhile.
+// Async-signal-safe. The caller blocks signals, because a handler might use a robust mutex
+// meanwhile. Must never leave libc's list other than it was.
 #pragma once
 
 #include <linux/futex.h>
@@ -13,8 +15,8 @@ namespace nextaddr {
 
 class DeathNotice {
  public:
-  // `word`: the kernel looks there when this thread dies, as long as this lives, and sets
-  // FUTEX_OWNER_DIED if owner() is in it.
+  // The kernel looks at `word` when this thread dies, as long as this object lives, and sets
+  // FUTEX_OWNER_DIED there if owner() is in it.
   explicit DeathNotice(std::uint32_t* word);
   ~DeathNotice();
   DeathNotice(const DeathNotice&) = delete;

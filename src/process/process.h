@@ -1,6 +1,7 @@
 // The identity of the library's process: whether the library works in it, and whether it is still
 // the process whose memory this is (fork, vfork). Owns the memory of the host table and of the
-// entries of addresses. How the library starts and stops is known to lifecycle/ alone.
+// entries of addresses. Must never know how the library starts and stops: that is lifecycle/'s
+// affair.
 #pragma once
 
 #include <sys/types.h>
@@ -18,7 +19,7 @@ namespace nextaddr {
 // starting it right now. errno is left alone. Async-signal-safe once started.
 bool active();
 
-// Does what active() promises (lifecycle/start.cc).
+// Starts the library, if it has not been started, for active() alone (lifecycle/start.cc).
 void start_library();
 // The two steps of it that concern the state. begin_start() is true once in a process; the other
 // calls of active() are false until end_start().
@@ -32,8 +33,9 @@ bool map_memory();
 // active() has been true.
 bool owns_memory();
 
-// In the child of a fork, before anything else runs there: otherwise a vfork child of this child,
-// which has its memory, may be taken for it. Async-signal-safe.
+// In the child of a fork, before any other function here is called there and before the program
+// goes on: otherwise a vfork child of this child, which has its memory, may be taken for it.
+// Async-signal-safe.
 void claim_memory();
 
 // The id under which owns_memory() was last true. Only after active() has been true.
@@ -42,8 +44,8 @@ std::uint32_t own_pid();
 // From now on active() is false: nothing new begins.
 void become_inert();
 
-// The program is about to take this step. Nothing in a vfork child, which takes it for what it will
-// execute. Async-signal-safe.
+// The program is about to take this step into a sandbox. Does nothing in a vfork child, which takes
+// it for what it will execute. Async-signal-safe.
 void note_sandbox(Sandbox next);
 
 // What lookups taught us, shared with forked children of the same credentials

@@ -10,13 +10,13 @@
 namespace nextaddr {
 namespace {
 
-// The table is written for microseconds at a time (a compaction: some milliseconds), but the writer
-// may lose its processor meanwhile, or be stopped. So long a lookup waits for it.
+// How long a lookup waits for the writer. The table is written for microseconds at a time (a
+// compaction: some milliseconds), but the writer may lose its processor meanwhile, or be stopped.
 constexpr std::uint64_t kPatienceUs = 3'000;
-// And so long when it is a thread of this process, which nobody has stopped.
+// How long it waits for a thread of this process, which nobody has stopped.
 constexpr std::uint64_t kOwnPatienceUs = 200'000;
 // Where it may not wait: as many looks as the usual writer needs to be done, some microseconds; and
-// so often the processor is offered to a writer that has lost it.
+// how often the processor is offered to a writer that has lost it.
 constexpr int kQuickLooks = 100;
 constexpr int kOffers = 3;
 

@@ -12,8 +12,8 @@
 #include "wait/epoll_waker.h"
 #include "wait/sliced_wait.h"
 
-// An event tells only the program's own data, so which descriptor it is about has to be found out
-// (epoll_registry.h).
+// An event has only the program's own data, so which descriptor it is about has to be found out
+// (wait/epoll_registry.h).
 
 namespace nextaddr {
 namespace {
@@ -44,14 +44,15 @@ bool for_each_registered(int epoll, std::uint64_t data, const RegistrationVisito
   return found;
 }
 
-// The same for every descriptor that an event of `epoll` with `data` may be about.
+// Calls each(fd, events) for every descriptor that an event of `epoll` with `data` may be about.
 void for_each_source(int epoll, std::uint64_t data, const RegistrationVisitor& each) {
-  // Of a descriptor in several sets only the last one is known here.
+  // Of a descriptor that is in several sets only the last set is known here: the kernel knows all.
   if (!for_each_registered(epoll, data, each)) for_each_pending_known_to_kernel(epoll, data, each);
 }
 
-// EPOLLONESHOT has disabled what an event was about, and the program has not seen it. False when
-// it is not known for what it was registered: the kernel keeps that only while it is enabled.
+// Whether a registration can be made again (rearm()) that EPOLLONESHOT has disabled with an event
+// that the program is not to see. False when it is not known for which events it was made: the
+// kernel keeps that only while it is enabled.
 bool can_be_rearmed(std::uint32_t events) {
   constexpr std::uint32_t kFlags = EPOLLONESHOT | EPOLLET | EPOLLWAKEUP | EPOLLEXCLUSIVE;
   return (events & EPOLLONESHOT) == 0 || (events & ~kFlags) != 0;
@@ -85,7 +86,8 @@ bool is_for_program(int epoll, epoll_event& event, std::uint32_t changes_before)
   const std::uint64_t data = event.data.u64;
   const std::uint32_t told = event.events;
   for_each_source(epoll, data, [&](int fd, std::uint32_t events) {
-    // An event that could not be had again is told as it is, and SO_ERROR tells the truth.
+    // An event that could not be had again is told to the program as it is, and SO_ERROR tells the
+    // truth.
     if (!can_be_rearmed(events)) {
       tells = true;
       return;
@@ -122,7 +124,7 @@ bool is_of_this_attempt(int epoll, std::uint64_t data) {
   bool is_over = false;
   std::size_t position = 0;
   for (int fd = next_pending(position); fd >= 0 && position <= kFew; fd = next_pending(position)) {
-    // Others may have the same data.
+    // Other descriptors may have the same data.
     if (is_registered(fd, epoll, data)) {
       is_over = is_over || advance_if_connected(fd) == ProgramView::kPending;
     }
@@ -130,7 +132,8 @@ bool is_of_this_attempt(int epoll, std::uint64_t data) {
   return !is_over;
 }
 
-// What is known of a descriptor may be that of an earlier one with its number; the kernel knows.
+// Whether the kernel has `fd` in `epoll`: what is known here may be of an earlier descriptor with
+// its number.
 bool is_in(int epoll, int fd) {
   const ErrnoKept errno_kept;
   epoll_event nothing{};
@@ -139,7 +142,7 @@ bool is_in(int epoll, int fd) {
   return false;
 }
 
-// The event tells of another set, in this one, and that only of our timer.
+// True when the event is about another set in this one, which is ready only because of our timer.
 bool is_of_woken_set(int epoll, std::uint64_t data) {
   bool may_be = false;
   for_each_registered(epoll, data,
@@ -196,7 +199,7 @@ int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const s
     for_each_pending_in(epoll, visit);
   };
   const int ready = wait_in_slices(time.limit_ns, mask, {call, sift, for_each_own}, woken);
-  // The program may be busy with other things for long, while others sleep in the set.
+  // This thread may be busy with other things for long now, while others sleep in the set.
   if (any_pending() && others_wait_on(epoll) && is_any_under_way_in(epoll)) {
     wake_others_in(epoll);
   }

@@ -17,6 +17,7 @@ struct EpollTime {
   bool exact;             // to the nanosecond, as epoll_pwait2(2), which older kernels lack
 };
 
+// epoll_pwait(2), or epoll_pwait2(2), as the program is to see it: returns and errno as of it.
 // `mask`: the signal mask of this wait, or null for that of the thread.
 int wait_epoll(int epoll, epoll_event* events, int size, EpollTime time, const sigset_t* mask,
                Woken woken);

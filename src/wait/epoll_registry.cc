@@ -28,10 +28,10 @@ struct Entry {
   std::atomic<const char*> waiter;  // of an epoll set: the thread that waits on it, or several
 };
 
-// 24 MB of addresses, of which one page serves 170 descriptors.
+// 24 MiB of addresses, of which one page serves 170 descriptors.
 constinit std::atomic<Entry*> the_entries{nullptr};
 
-// Descriptor ever registered.
+// The highest descriptor that was ever registered.
 constinit std::atomic<int> highest{-1};
 
 constinit char several_threads = 0;
@@ -61,7 +61,7 @@ Entry* make_entry_of(int fd) {
   return entries != nullptr && in_tables(fd) ? &entries[fd] : nullptr;
 }
 
-// Nobody has ever waited on this set by its number.
+// True when nobody has ever waited on this set by this number of it.
 bool is_waited_on_otherwise(int epoll) {
   const Entry* entry = entry_of(epoll);
   return entry == nullptr || entry->waiter.load(std::memory_order_relaxed) == nullptr;
@@ -198,7 +198,7 @@ void for_each_pending_known_to_kernel(int epoll, std::uint64_t data,
   for_each_target(epoll, [&](const TargetLine& line) {
     const int fd = static_cast<int>(line.fd);
     if (line.data != data || !may_be_pending(fd) || !may_be_unknown(fd, epoll)) return;
-    // What is disabled by EPOLLONESHOT keeps only that.
+    // Of what EPOLLONESHOT has disabled the kernel keeps only the flags.
     Registration known;
     const bool is_known = registration_of(fd, known) && known.data == data;
     visit(fd, is_known ? known.events : static_cast<std::uint32_t>(line.events));

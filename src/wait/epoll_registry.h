@@ -21,8 +21,8 @@ struct Registration {
   bool several;  // in more than one epoll set: this is the last one
 };
 
-// One epoll_ctl call. What it registers is noted before the kernel is told, because another thread
-// may fetch the first event before epoll_ctl(2) has returned.
+// One epoll_ctl(2) call. What it registers is noted before the kernel is told, because another
+// thread may fetch the first event before epoll_ctl(2) has returned.
 class NotedCall {
  public:
   NotedCall(int epoll, int operation, int fd, const epoll_event* event);
@@ -45,9 +45,9 @@ bool registration_of(int fd, Registration& out);
 // by a duplicate of the set's descriptor (mio), by io_uring (libuv 1.51), or nest sets.
 void for_each_pending_in(int epoll, const DescriptorVisitor& visit);
 
-// The same for those that an event of `epoll` with `data` may be about as far as only the kernel
-// knows, which is asked (/proc/self/fdinfo; slow, and not at all when there can be none). `events`:
-// what they are registered for.
+// Visits those descriptors with a connect pending that are in `epoll` with `data`, and of which
+// that is not known here: the kernel is asked (/proc/self/fdinfo; slow, and not at all when there
+// can be none). `events`: what they are registered for.
 using RegistrationVisitor = Callable<void, int, std::uint32_t>;
 void for_each_pending_known_to_kernel(int epoll, std::uint64_t data,
                                       const RegistrationVisitor& visit);
@@ -58,8 +58,9 @@ int next_registered_alike(int epoll, std::uint64_t data, int after);
 
 // This thread is about to wait on `epoll`.
 void note_waiter(int epoll);
-// Another thread than this one may be asleep in `epoll`: it has waited there, or nobody has by this
-// number, so that it may be waited on by another one, by poll(2), or from within another set.
+// True when another thread than this one may be asleep in `epoll`: one has waited there, or none
+// ever has by this number, so that it may be waited on by a duplicate, by poll(2), or from within
+// another set.
 bool others_wait_on(int epoll);
 
 }  // namespace nextaddr

@@ -62,7 +62,7 @@ int made_timer() {
   return ours ? timer : -1;
 }
 
-// The same, made when there is none; -1: none can be had.
+// The timer of this process, made when there is none; -1: none can be had.
 int own_timer() {
   const std::uint32_t pid = own_pid();
   for (;;) {
@@ -89,14 +89,14 @@ int own_timer() {
 
 constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
-// Sets the timer to pass then.
+// Sets the timer to pass at `at_ms` (CLOCK_MONOTONIC); kNever: not at all.
 void set_timer(int timer, std::uint64_t at_ms) {
   const itimerspec at{kTag, timespec_of_ms(at_ms != kNever ? at_ms : 0)};
   timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, nullptr);
 }
 
-// Sets that have had the timer, by their number: more than these are not remembered, and look ready
-// to who polls them when it passes.
+// The numbers of sets that have had the timer. More than these are not remembered, and look ready
+// to whoever polls them when it passes.
 constexpr std::size_t kSets = 16;
 constinit std::array<std::atomic<int>, kSets> sets{};  // plus one
 
@@ -124,7 +124,7 @@ void wake_at(int epoll, std::uint64_t at_ms) {
   note_change();
   note_set(epoll);
   set_timer(timer, at_ms);
-  // One event, which needs no read(2) to go away.
+  // The timer gives one event (EPOLLONESHOT), which needs no read(2) to go away.
   epoll_event event{EPOLLIN | EPOLLONESHOT, {}};
   event.data.u64 = wake_data();
   if (libc::epoll_ctl(epoll, EPOLL_CTL_MOD, timer, &event) != 0) {
@@ -138,7 +138,7 @@ void wake_at(int epoll, std::uint64_t at_ms) {
 void set_timer_anew() {
   if (!timer_is_set()) return;
   if (static_cast<std::uint32_t>(the_timer.load(std::memory_order_relaxed)) != own_pid()) {
-    // Of a parent, which sets it and looks after it.
+    // The timer is that of a parent, which sets it and looks after it.
     activity::timer_inherited.store(true, std::memory_order_relaxed);
     activity::timer_set.store(false, std::memory_order_release);
     return;
@@ -146,7 +146,7 @@ void set_timer_anew() {
   const int timer = made_timer();
   if (timer < 0) return;
   const ErrnoKept errno_kept;
-  // Again when another thread may have set it, for an earlier deadline, in between.
+  // Again when another thread may have set the timer, for an earlier deadline, in between.
   for (;;) {
     const bool any = any_pending();
     const std::uint64_t next = any ? next_deadline_ms() : kNever;

@@ -1,9 +1,9 @@
-// Threads that sleep in an epoll set since before another one has begun a connect there: a timer in
-// the set wakes them when it has to be moved on. It is in all such sets, and the one descriptor
-// that nextaddr owns: high-numbered and close-on-exec.
+// For threads that sleep in an epoll set since before another one has begun a connect there: a
+// timer in the set wakes them when it has to be moved on. It is in all such sets, and the one
+// descriptor that nextaddr keeps for long: high-numbered and close-on-exec.
 //
-// Never wakes anybody while no connect is pending, but once when the one it was set for has ended
-// early; its event never reaches the program. Async-signal-safe.
+// Must never wake anybody while no connect is pending, but once when the one it was set for has
+// ended early; its event must never reach the program. Async-signal-safe.
 #pragma once
 
 #include <atomic>
@@ -26,14 +26,14 @@ inline bool timer_is_inherited() {
   return activity::timer_inherited.load(std::memory_order_relaxed);
 }
 
-// A connect has been started on `fd`, or it has been registered in an epoll set with one pending: a
-// thread that sleeps in that set since before must wake in time to advance it.
+// A connect has been begun on `fd`, or `fd`, with one pending, has been registered in an epoll set:
+// a thread that sleeps in that set since before must wake in time to advance it.
 void wake_epoll_sleepers(int fd);
 
-// The same for whoever sleeps in this set.
+// The same for whoever sleeps in `epoll`.
 void wake_others_in(int epoll);
 
-// What the event of the timer carries.
+// The data of the timer's event.
 std::uint64_t wake_data();
 
 // The timer has woken somebody, who has advanced what was due: sets it for the next deadline.

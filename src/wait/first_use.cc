@@ -30,7 +30,8 @@ int wait_for_connect(int fd, const timeval& limit) {
     if (ready > 0) return 0;
     if (ready == 0) return EAGAIN;
     if (errno != EINTR) return 0;
-    // As of the call itself: with a time limit any handler ends it (signal(7)).
+    // A handler ends our wait as it would end the call: with a time limit any handler does
+    // (signal(7)).
     sigset_t mask;
     sigprocmask(SIG_SETMASK, nullptr, &mask);
     if (limited || !connect_would_restart(mask)) return EINTR;

@@ -16,7 +16,8 @@
 namespace nextaddr {
 namespace {
 
-// What a socket whose connect has failed shows to who asks for it, besides POLLERR and POLLHUP.
+// The events that a socket whose connect has failed shows to whoever asks for them, besides POLLERR
+// and POLLHUP.
 constexpr short kEndOfInput = POLLIN | POLLRDNORM | POLLRDHUP;
 
 short with(short events, int more) {
@@ -50,12 +51,12 @@ int sift_poll(pollfd* fds, nfds_t count, int ready, std::uint32_t changes_before
 // Programs give one set twice (perl's IO::Socket::IP, to be written and as exceptions): the kernel
 // is given copies then, because what it says of one would be lost in the other.
 class SelectSets {
-  // In which the kernel reads and writes them.
+  // The unit in which the kernel reads and writes sets.
   using Word = unsigned long;
   static constexpr int kBits = 8 * sizeof(Word);
 
  public:
-  // No more, because the copies are on a stack that may be small.
+  // No more descriptors, because the copies are on a stack that may be small.
   static constexpr int kMost = FD_SETSIZE;
 
   // `before`: the sets as the program gave them, where they have the result of a wait by now.
@@ -91,7 +92,7 @@ class SelectSets {
     return ready;
   }
 
-  // What was found is the program's, in the kernel's order; `none`: nothing was.
+  // Writes what was found to the program's sets, in the kernel's order; `none`: nothing was.
   void tell(bool none) const {
     for (std::size_t i = 0; i < kSets; ++i) {
       if (program_sets_[i] == nullptr) continue;
@@ -118,7 +119,7 @@ class SelectSets {
     }
     pollfd now{fd, POLLOUT, 0};
     libc::poll(&now, 1, 0);
-    // Another thread has moved it on since.
+    // Another thread has moved the connect on since.
     if (now.revents == 0) return ProgramView::kPending;
     return may_have_failed(now.revents)
                ? advance_after_error(fd, static_cast<std::uint16_t>(now.revents), changes_before)
@@ -195,7 +196,7 @@ std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* e
   };
   const auto for_each_own = [&](const DescriptorVisitor& visit) { sets.for_each_given(visit); };
   const int ready = wait_in_slices(limit_ns, mask, {call, sift, for_each_own}, woken);
-  // After an error they are as they were (select(2)).
+  // After an error the program's sets are as they were (select(2)).
   if (ready >= 0) sets.tell(ready == 0);
   return ready;
 }
@@ -204,8 +205,8 @@ int socket_error(int fd, void* value, socklen_t* length) {
   return errno_kept_on_success([&] {
     const int pending = pending_on_same_socket(fd);
     if (pending < 0) return libc::getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length);
-    // Another option, for the checks and the length: SO_ERROR is asked only once it is known whose
-    // error it would be.
+    // Another option is asked for, for the kernel's checks and the length: SO_ERROR is asked only
+    // once it is known whose error it would be.
     const socklen_t room = may_be_read(length) ? *length : 0;
     const int result = libc::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, length);
     if (result != 0) return result;

@@ -21,16 +21,16 @@
 
 namespace nextaddr {
 
-// Each takes the program's time (kForever: none) and the signal mask of this wait, or null for that
-// of the thread.
+// ppoll(2) as the program is to see it: returns and errno as of it. `limit_ns`: the program's time
+// (kForever: none); `mask`: the signal mask of this wait, or null for that of the thread.
 int wait_poll(pollfd* fds, nfds_t count, std::int64_t limit_ns, const sigset_t* mask, Woken woken);
 
-// The sets of a select(2) that has begun with nothing pending, as they were: it writes its result
-// over them. Only for as many descriptors as fit.
+// The sets of a select(2) that begins with nothing pending, as the program gave them: select(2)
+// writes its result over them. Only for as many descriptors as fit.
 class KeptSets {
  public:
   KeptSets(int count, const fd_set* read, const fd_set* write, const fd_set* except);
-  // False: they were not kept.
+  // False when there are too many descriptors for the sets to be kept.
   explicit operator bool() const { return kept_; }
   [[nodiscard]] const fd_set& operator[](std::size_t which) const { return sets_[which]; }
 
@@ -39,13 +39,13 @@ class KeptSets {
   std::array<fd_set, 3> sets_;
 };
 
-// Nothing, when the sets are too large to be kept here: a wait for the kernel alone. `woken`: the
-// wait that has begun with `before` has found something.
+// pselect(2) likewise. No result when the sets are too large to be kept here: the kernel alone must
+// do then. `before` and `woken`: the wait has begun with these sets, and has found something.
 std::optional<int> wait_select(int count, fd_set* read, fd_set* write, fd_set* except,
                                std::int64_t limit_ns, const sigset_t* mask,
                                const KeptSets* before = nullptr, Woken woken = {});
 
-// SO_ERROR of `fd`, an int at `value`.
+// getsockopt(2) of SO_ERROR, an int at `value`: returns and errno as of it.
 int socket_error(int fd, void* value, socklen_t* length);
 
 }  // namespace nextaddr

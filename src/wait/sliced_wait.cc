@@ -26,7 +26,7 @@ int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask, const Wait& wait
       if (ready > 0) ready = wait.sift(ready, changes_before);
       return ready;
     };
-    // What is ready already needs no slices, and so no signal held back: busy event loops.
+    // What is ready already, as in busy event loops, needs no slices, and so no signal held back.
     if (look(false, mask) != 0 || patience.over()) return ready;
     const SignalsBlocked blocked;
     const sigset_t* slice_mask = mask != nullptr ? mask : &blocked.before();

@@ -19,9 +19,9 @@ namespace nextaddr {
 
 inline constexpr std::int64_t kForever = INT64_MAX;
 
-// A wait that began with nothing pending and has found something now that there is, or was
-// meanwhile: what it found, since when it had been waiting (CLOCK_MONOTONIC_COARSE), and changes()
-// of then. `found` 0: the wait is only to begin.
+// A wait that began with nothing pending and has found something, now that a connect is pending or
+// has been meanwhile: what it found, since when it had been waiting (CLOCK_MONOTONIC_COARSE), and
+// changes() of then. `found` 0: the wait is only to begin.
 struct Woken {
   int found = 0;
   timespec since{};
@@ -50,7 +50,7 @@ class Patience {
   [[nodiscard]] std::int64_t left_ns() const {
     return end_ns_ == kForever ? kForever : std::max<std::int64_t>(end_ns_ - now_ns(), 0);
   }
-  // At most until this time, in milliseconds of CLOCK_MONOTONIC.
+  // The next slice, which ends with the program's time or at `until_ms` of CLOCK_MONOTONIC.
   [[nodiscard]] std::int64_t slice_ns(std::uint64_t until_ms) const {
     const std::uint64_t now = now_ms();
     if (until_ms > now + 1'000'000'000) return left_ns();
@@ -73,7 +73,7 @@ class SliceTime {
   [[nodiscard]] const timespec* get() const { return unlimited_ ? nullptr : &time_; }
 
  private:
-  // Seconds; more do not fit where time_t has 32 bits.
+  // In seconds; more do not fit where time_t has 32 bits.
   static constexpr std::int64_t kLongestSlice = 1'000'000'000;
 
   timespec time_;
@@ -96,14 +96,14 @@ std::int64_t limit_of(const Timespec* timeout) {
   return timeout->tv_sec * kNanoseconds + timeout->tv_nsec;
 }
 
-// What the kernel answers EINVAL to is none of ours.
+// False for a time that the kernel answers EINVAL to, which is left to it.
 template <typename Timespec>
 bool is_valid(const Timespec* timeout) {
   return timeout == nullptr ||
          (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < kNanoseconds);
 }
 
-// Those of select(2), which takes more than a second's microseconds.
+// The time of select(2), which takes more than a second's microseconds.
 template <typename Timeval>
 std::int64_t limit_of_select(const Timeval* timeout) {
   constexpr std::int64_t kMost = kForever / kNanoseconds / 2;
@@ -129,13 +129,15 @@ struct Wait {
   Callable<void, const DescriptorVisitor&> for_each_own;
 };
 
-// Waits in slices, each until the next connect of its own has to be advanced. `mask`: the program's
-// for this wait, or null for that of the thread. A signal that comes between two slices is held
-// back, and so ends the next one. errno is left alone on success.
+// Waits in slices, each until the next of the connects that are waited for has to be advanced.
+// `mask`: the program's for this wait, or null for that of the thread. A signal that comes between
+// two slices is held back, and so ends the next one. Returns and errno as of `wait.call`; errno is
+// left alone on success.
 int wait_in_slices(std::int64_t limit_ns, const sigset_t* mask, const Wait& wait, Woken woken = {});
 
-// A failed attempt, and a socket between two of them, always show POLLERR or POLLHUP, which cannot
-// be masked out (poll(2)); anything else is the sign of a connection. epoll has the same bits.
+// True for events that a failed attempt, and a socket between two attempts, always show: POLLERR or
+// POLLHUP, which cannot be masked out (poll(2)). Anything else is the sign of a connection. epoll
+// has the same bits.
 template <typename Events>
 bool may_have_failed(Events events) {
   return (events & (POLLERR | POLLHUP)) != 0;

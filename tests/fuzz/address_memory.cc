@@ -70,7 +70,7 @@ class Bucket {
   static bool is_same(const Place* place, const AddressEntry& entry) {
     return *place && (*place)->key == entry.key;
   }
-  // Those that do not fail before those that do, the longest unchanged first.
+  // Entries that do not fail make room before those that do, the longest unchanged first.
   static bool makes_room_before(const Place& one, const Place& other) {
     if (!one || !other) return !one && other;
     const bool one_fails = one->health.failures != 0;
@@ -176,7 +176,8 @@ class Play {
     if (known) require(same(found, **place));
   }
 
-  // One that has begun to write: nobody may read the entry, the next writer may have its place.
+  // A writer that was killed while it wrote: nobody may read the entry, and the next writer may
+  // have its place.
   void kill_a_writer() {
     const std::size_t of = choices_.below(2);
     const std::size_t place = choices_.below(kBucketEntries);
@@ -228,7 +229,7 @@ class Play {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const std::vector<Key> keys = make_keys();
-  // Of exactly this size, so that a step outside is noticed.
+  // The memory has exactly this size, so that a step outside is noticed.
   static std::vector<std::uint64_t> words(kWords);
   require(AddressMemory::memory_size() == kWords * 8);
   std::fill(words.begin(), words.end(), 0);

@@ -112,7 +112,7 @@ class Play {
     return choices_.of(kDistances);
   }
 
-  // Of another connect, which the machine has gone through before.
+  // The machine has gone through another connect before.
   void leave_traces() {
     Destinations all;
     for (std::size_t i = 0; i < 3; ++i) all.candidates.add(i);
@@ -161,14 +161,14 @@ class Play {
       if (host.known_silent) all.silent.add(i);
     }
     if (choices_.next() == 'w') now_ += choices_.of(kTimes);
-    // What was refused meanwhile is known only now.
+    // A refusal that has come meanwhile is known only now.
     if (!requested_errors_.empty()) told_by_ms_ = now_ + kLastWaitMs;
     if (instead_) return machine_.planned(all, limits_, {}, now_);
     distance_ = distance();
     return machine_.planned(all, limits_, distance_, now_);
   }
 
-  // Where the socket may go, and when.
+  // Checks where the socket may go, and when.
   Action connect(std::size_t to) {
     require(to < hosts_.size());
     Host& host = hosts_[to];
@@ -283,7 +283,8 @@ class Play {
   Action ask(std::size_t of) {
     require(limits_.probes && of < hosts_.size());
     Host& host = hosts_[of];
-    // Of more than it keeps in mind, those that were left in silence, it may ask one again.
+    // When there are more addresses than the machine keeps in mind, it may ask those that were left
+    // in silence again.
     require(host.candidate && (!host.probed || left_ != 0));
     require(of == requested_ || (!host.refused && of != current_));
     require(of == requested_ || !host.known_silent || now_ - kStart >= kSilentMs);
@@ -308,7 +309,7 @@ class Play {
     hear(from, from % 4 != 3 ? Probe::kAnswered : Probe::kHeard);
   }
 
-  // Something is heard of the first probe at or after `from`.
+  // Something is heard of the first probe whose position is `from` or higher.
   void hear(std::size_t from, Probe what) {
     for (std::size_t i = 0; i < hosts_.size(); ++i) {
       const std::size_t of = (from + i) % hosts_.size();
@@ -343,7 +344,7 @@ class Play {
     const char event = event_ != '\0' ? event_ : choices_.next();
     event_ = '\0';
     const std::uint64_t until = machine_.until_ms();
-    // Who plays no more hears nothing, and then the kernel gives up.
+    // A connect that is played no longer hears nothing, and then the kernel gives up.
     if (choices_.ended() && event == '\0') {
       hear(0, Probe::kOver);
       if (until == ConnectAttempts::kNever || now_ - kStart > 200'000) return give_up();
@@ -395,7 +396,7 @@ class Play {
       default:
         if (until != ConnectAttempts::kNever) now_ = std::max(now_, until);
     }
-    // Nobody has been asked meanwhile.
+    // No address has been asked meanwhile.
     const bool is_late = until < now_ && now_ - until > kAskAgainMs;
     if (told_by_ms_ != 0 && is_late) told_by_ms_ = std::max(told_by_ms_, now_ + kLastWaitMs);
     const bool waits = event == '\0' && until != ConnectAttempts::kNever;
@@ -407,7 +408,7 @@ class Play {
 
   Action give_up() {
     error_to_read_ = ETIMEDOUT;
-    // Wherever that was, it would have given up the requested one as well.
+    // Whichever address the kernel has given up, it would have given up the requested one as well.
     if (machine_.is_planned() && requested_errors_.empty()) note_requested_error(ETIMEDOUT);
     const Action action = machine_.seen(SocketPhase::kGivenUp, now_);
     if (action.kind == Kind::kLeave || action.kind == Kind::kTold) failed_.push_back(current_);
@@ -419,7 +420,7 @@ class Play {
     limits_.program_ms = program_timeout();
     const Action action = machine_.resumed(waits_, limits_.program_ms, now_);
     require(action.kind == Kind::kWait && machine_.state() != State::kPaused);
-    // One that comes back for ever is played no longer.
+    // A connect that comes back for ever is played no longer.
     if (limits_.program_ms != 0 && choices_.ended()) return machine_.lost_socket();
     return action;
   }
@@ -489,7 +490,7 @@ class Play {
     require(action.about == current_);
     if (action.lesson == Lesson::kFailed && !in_flight_) {
       require(!failed_.empty() && failed_.back() == current_);
-      // Silence where nobody has answered may be the network's own.
+      // When nobody has answered, the silence may be the network's own.
       require(last_error_ != ETIMEDOUT || action.kind == Kind::kConnect);
       return;
     }

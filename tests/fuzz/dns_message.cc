@@ -43,7 +43,7 @@ class Plain {
     while (good && all.size() < size) all += static_cast<char>(byte());
     return all;
   }
-  // In lower case, each label with its length.
+  // The name in lower case, each label with its length.
   std::string name() {
     std::string all;
     std::size_t begin = at_;
@@ -95,7 +95,7 @@ class Plain {
   std::size_t at_ = 0;
 };
 
-// What DnsAnswer has to find: nothing when it is none.
+// What DnsAnswer has to find; nothing when the message is no answer.
 std::optional<std::vector<std::string>> plainly(std::string_view message, bool& success) {
   Plain plain(message);
   plain.number();
@@ -174,7 +174,7 @@ void read_as_query(const std::string& message) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  // Of its own, so that a look behind its end is seen.
+  // A copy of its own, so that a look behind its end is seen.
   const std::string message(reinterpret_cast<const char*>(data), size);
   read_as_answer(message);
   read_as_query(message);

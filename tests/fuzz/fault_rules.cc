@@ -250,7 +250,7 @@ void draw(const FaultRules& rules, std::size_t index, const Rule& rule, std::siz
   constexpr std::size_t kDraws = 300;
   static FaultCounters counters;
   static FaultCounters again;
-  // Zero-filled ones are valid.
+  // Zero-filled counters are valid.
   std::fill_n(reinterpret_cast<char*>(&counters), sizeof counters, '\0');
   std::fill_n(reinterpret_cast<char*>(&again), sizeof again, '\0');
   std::vector<std::uint64_t> left;
@@ -264,7 +264,7 @@ void draw(const FaultRules& rules, std::size_t index, const Rule& rule, std::siz
     const Fault fault = rules.draw(index, counters, seed);
     const Fault same = rules.draw(index, again, seed);
     require(fault.action == same.action && fault.argument == same.argument);
-    // The first that has times left and is certain, or one before it.
+    // The fault is the first term that has times left and is certain, or one before it.
     std::size_t fired = left.size();
     for (std::size_t i = 0; i < left.size() && fired == left.size(); ++i) {
       const bool counted = counters.fired[first_term + i].load() != fired_before[i];
@@ -300,7 +300,7 @@ void draw(const FaultRules& rules, std::size_t index, const Rule& rule, std::siz
 void reject(std::string_view text, const FaultSyntaxError& error, const FaultRules& rules) {
   require(error.column >= 1 && error.column <= text.size() + 1 && error.reason != nullptr);
   require(rules.size() == 0 && !rules.has_connect_rules() && !rules.has_lookup_rules());
-  // All before the rule that is wrong is right.
+  // All rules before the wrong one are right.
   const std::size_t end = text.substr(0, error.column - 1).rfind(';');
   static const auto before = std::make_unique<FaultRules>();
   FaultSyntaxError none;
@@ -334,7 +334,7 @@ void accept(const std::vector<char>& text, const FaultRules& rules, std::uint64_
   });
   require(rules.has_chances() == chances);
 
-  // Said again without the blanks it is the same.
+  // The text means the same without the blanks.
   static const auto again = std::make_unique<FaultRules>();
   FaultSyntaxError none;
   require(again->parse(joined, none) && again->size() == rules.size());
@@ -346,7 +346,7 @@ void accept(const std::vector<char>& text, const FaultRules& rules, std::uint64_
     if (i < 4) draw(rules, i, read[i], first_term, seed);
     first_term += read[i].terms.size();
   }
-  // Each by itself as well.
+  // Each rule by itself means the same, too.
   for (std::size_t i = 0; i < std::min<std::size_t>(read.size(), 4); ++i) {
     require(again->parse(rules.text(i), none) && again->size() == 1 &&
             again->text(0) == rules.text(i));

@@ -67,7 +67,8 @@ bool matches(const std::string& pattern, const std::string& name) {
   return before.back() != 0;
 }
 
-// What both mean the same by: plain bytes, and no class with a meaning of fnmatch's own in it.
+// True for patterns that mean the same to both: plain bytes, and no class with a meaning of
+// fnmatch's own in it.
 bool is_for_fnmatch(const std::string& text) {
   const bool plain =
       std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });

@@ -45,16 +45,16 @@ constexpr std::size_t kLongestRecord = kRecordHeader + 64 + 32 + 1024 * 7;
 constexpr std::uint32_t kNamedShape = 255;  // a name without an address
 constexpr std::size_t kNamedRecord = kRecordHeader + 64;
 constexpr std::size_t kShortestRecord = kRecordHeader;
-// Behind the halves: the marks of what was forgotten.
+// The marks of what was forgotten lie behind the halves.
 constexpr std::size_t kDoors = std::size_t{8} << 20;
 
-// What the kernel makes of the lock of a thread that has died (FUTEX_OWNER_DIED).
+// The bit that the kernel sets in the lock of a thread that has died (FUTEX_OWNER_DIED).
 constexpr std::uint32_t kOwnerDied = 0x4000'0000;
 
 class SharedMemory {
  public:
   SharedMemory() {
-    // Between pages that must not be touched.
+    // The memory lies between pages that must not be touched.
     constexpr std::size_t kGuard = std::size_t{1} << 20;
     size_ = (HostTable::memory_size() + 4095) / 4096 * 4096;
     void* all = mmap(nullptr, size_ + 2 * kGuard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -64,7 +64,7 @@ class SharedMemory {
     madvise(start_, size_, MADV_NOHUGEPAGE);
     require(HostTable::memory_size() == (4 * (kHeader + 2 * kHalf) + 63) / 64 * 64 + kDoors);
   }
-  // Zeros again. Only pages that were touched cost anything.
+  // Makes the memory zeros again. Only pages that were touched cost anything.
   void forget() const { require(madvise(start_, size_, MADV_DONTNEED) == 0); }
   [[nodiscard]] HostTable table() const {
     return HostTable(reinterpret_cast<HostTable::Memory*>(start_));
@@ -148,7 +148,7 @@ class Model {
   explicit Model(const HostFilter& filter, std::uint32_t generation = 0)
       : filter_(&filter), generation_(generation) {}
 
-  // True when it must be remembered.
+  // True when the answer must be remembered.
   bool learn(std::string name, const Addresses& asked, LookupFamilies families) {
     if (name.size() > 1 && name.back() == '.') name.pop_back();
     if (name.empty() || name.size() > 255 || asked.empty()) return false;
@@ -217,7 +217,7 @@ class Model {
     });
   }
 
-  // Every host that has the one has the other too.
+  // True when every host that has the one address has the other, too.
   [[nodiscard]] bool is_shared(const Address& requested, const Address& other) const {
     const auto allows = [&](const auto& answer) {
       return !has(answer->addresses, requested) || has(answer->addresses, other);
@@ -268,7 +268,7 @@ class Model {
     return name;
   }
 
-  // Another host has been looked up since that has one of the addresses too.
+  // True when another host has been looked up since that has one of the addresses, too.
   [[nodiscard]] bool is_older_than_a_sharer(Answers::const_iterator answer) const {
     return std::any_of(answer + 1, answers_.end(), [&](const auto& newer) {
       return std::any_of(
@@ -328,9 +328,10 @@ class Play {
   }
 
  private:
-  // For one call on damaged memory, sanitizers included: some walks through all of it.
+  // The time limit of one call on damaged memory, sanitizers included: some walks go through all of
+  // it.
   static constexpr double kSecondsAtMost = 1;
-  // Enough of it for one input.
+  // How many such calls are enough for one input.
   static constexpr double kHostileSeconds = 0.005;
   // Clearing a half takes longer than all else.
   static constexpr int kMostRewritings = 3;
@@ -378,7 +379,7 @@ class Play {
   Connect& a_connect() { return connects_[choices_.below(std::size(connects_))]; }
   [[nodiscard]] bool is_modelled() const { return !hostile_; }
 
-  // In vain: another process holds the lock for too long.
+  // The lookup is made in vain: another process holds the lock for too long.
   void learn(bool remembered = true) {
     const std::string& name = host_named(choices_.below(36));
     const char asked = choices_.next();
@@ -434,7 +435,7 @@ class Play {
     const auto note = [](void* context, std::string_view host, std::size_t position) {
       auto& all = *static_cast<Holders*>(context);
       require(host.size() <= std::tuple_size_v<NameBuffer> && position < kMaxAddresses);
-      // Of damaged memory there may be many.
+      // In damaged memory there may be many holders.
       if (all.size() < 100) all.emplace_back(host, position);
       return false;
     };
@@ -481,7 +482,7 @@ class Play {
     read(connect);
   }
 
-  // Of a table that may have forgotten anything: only to addresses of an answer that has the
+  // A table that may have forgotten anything leads only to addresses of an answer that has the
   // requested one, and that everybody has who ever had that.
   void only_to_its_own(Connect& connect, const Address& requested) {
     if (!connect.known) return;
@@ -518,7 +519,7 @@ class Play {
     }
   }
 
-  // All of the list has failed.
+  // All addresses of the list have failed.
   void exhaust(const Connect& connect) {
     const std::uint32_t pid = a_pid();
     if (!connect.known) return;

@@ -58,7 +58,7 @@ class Play {
     }
   }
 
-  // Close to now, or anything.
+  // A time close to now, or any.
   std::uint64_t number() {
     const std::uint64_t bits = choices_.word();
     switch (choices_.next()) {
@@ -101,7 +101,7 @@ class Play {
     return order == AskOrder::kClaim || order == AskOrder::kClaimInPlace;
   }
 
-  // One at a time asks it, and has so long to find out; the next does so in its place.
+  // One process at a time asks it, and has kClaimMs to find out; the next one does so in its place.
   void claim_once() {
     if (!is_claim(ask_order_of(standing_, now_))) return;
     const std::uint32_t failures = standing_.failures;

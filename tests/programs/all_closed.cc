@@ -35,7 +35,7 @@ std::string wait_for(const std::string& how, int fd, int set, int timeout_ms) {
   return event_names(count == 0 ? 0 : event.events);
 }
 
-// One that the library has made: the program has none. -1: none.
+// A timer that the library has made, because the program has none; -1: there is none.
 int foreign_timer() {
   for (int fd = 0; fd < 65536; ++fd) {
     itimerspec time;

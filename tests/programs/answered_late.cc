@@ -35,7 +35,7 @@ class LateListener {
 
   void answer() { must(listen(fd_, 16), "listen"); }
 
-  // But for those that have filled the queue.
+  // Those that have filled the queue do not count.
   int accepted() {
     must(fcntl(fd_, F_SETFL, O_NONBLOCK), "F_SETFL");
     int count = -2;

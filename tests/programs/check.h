@@ -200,7 +200,7 @@ inline void set_send_timeout(int fd, int ms) {
   set_option(fd, SOL_SOCKET, SO_SNDTIMEO, timeval{ms / 1000, ms % 1000 * 1000});
 }
 
-// 0 where the kernel, or what emulates it, does not tell.
+// Returns 0 where the kernel, or what emulates it, does not tell.
 inline std::uint64_t cookie_of(int fd) {
   std::uint64_t cookie = 0;
   socklen_t length = sizeof cookie;
@@ -233,7 +233,7 @@ struct Outcome {
 
 inline Outcome timed_connect(int fd, const Destination& to) {
   const long start = now_ms();
-  // connect(2) never sets this, so a success that disturbs errno is seen.
+  // A value that connect(2) never sets, so that a success that disturbs errno is seen.
   errno = ENOTUNIQ;
   const int result = connect(fd, to.get(), to.length);
   const int error = errno;

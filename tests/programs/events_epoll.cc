@@ -129,7 +129,7 @@ int main(int argc, char** argv) {
     bool about_socket = false;
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = found[static_cast<std::size_t>(i)];
-      // With the same data only what is asked of them tells them apart.
+      // Events with the same data are told apart only by what is asked of them.
       const bool from_pipe = same ? event.events == EPOLLIN : event.data.u64 == pipe_data;
       if (from_pipe && writer != nullptr) {
         foreign += event.events != EPOLLIN;
@@ -201,7 +201,7 @@ int main(int argc, char** argv) {
     wait_to_the_end();
   }
   const long ms = ended - start;
-  // What is level-triggered is told again each time now.
+  // A level-triggered event is told again each time now.
   const bool told_again = trigger == "level" || trigger == "exclusive";
   const std::string told = found_events;
   while (writer != nullptr && writer->seen() < pipes) {

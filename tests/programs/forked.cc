@@ -1,9 +1,9 @@
 // Forks in the middle of something, and looks at the child. Must never execute anything.
 //
-// host= port= what=
+// host= port=; what=
 //   waits   a thread sleeps in a set when a connect is begun there, which is closed early; the
-//   child
-//           then waits for what is there times=N times in each way, between two calls of getppid(2)
+//           child then waits for what is there times=N times in each way, between two calls of
+//           getppid(2)
 //   vfork   the first that the child does is to vfork a child that connects; then it connects
 //   pins    threads connect blocking while times=N children, one after the other, look for a socket
 //           that they have by two numbers

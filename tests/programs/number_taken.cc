@@ -66,7 +66,7 @@ std::string traces_on(int fd) {
   return traces;
 }
 
-// Whatever the connect comes to: the number may be another's by now.
+// The result of the connect does not matter: the number may be another socket's by now.
 void wait_for(const std::string& way, int fd) {
   if (way == "poll") {
     pollfd socket{fd, POLLOUT, 0};
@@ -108,7 +108,7 @@ int main(int argc, char** argv) {
       if (way != "blocking") wait_for(way, fd);
     });
     while (!begun) sched_yield();
-    // One that blocks has begun when it has a port.
+    // A connect that blocks has begun when its socket has a port.
     while (way == "blocking" && port_of(local_of(fd)) == 0) sched_yield();
     const int offset =
         step != 0 ? done * step % span : static_cast<int>(random() % static_cast<unsigned>(span));

@@ -55,7 +55,7 @@ class Server {
       peer.length = sizeof peer.address;
       const int one = accept(fd_, reinterpret_cast<sockaddr*>(&peer.address), &peer.length);
       if (one < 0) {
-        // Before the first one it does not let go of its processor.
+        // The server does not let go of its processor before the first connect.
         if (accepted_ > 0) sleep_ms(1);
         continue;
       }

@@ -8,8 +8,7 @@
 //   dup          epoll_wait on a duplicate of the set; dup-poll: poll(2) on it
 //   added        epoll_wait on the set, which the socket comes into by a duplicate of it
 //   many         threads=N in the set, all but one of which are given other work for seconds, by a
-//   pipe, from work=MS after the
-//                begin of the connect on
+//                pipe, from work=MS after the begin of the connect on
 // register=before|after the connect; limit=SECONDS
 #include <sys/select.h>
 

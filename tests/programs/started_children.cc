@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
   }
   const std::string how = arguments.text("how");
   if (how == "daemon") {
-    // Its output is still that of the program, which ends at once.
+    // The child's output is still that of the program, which ends at once.
     must(daemon(1, 1), "daemon");
     connect_as_child(arguments);
     return 0;

@@ -62,7 +62,7 @@ class Steps {
   explicit Steps(const Arguments& arguments, bool quiet)
       : arguments_(arguments), quiet_(quiet), to_(destination()) {}
 
-  // All of them; what each came to.
+  // Takes all steps; returns what each came to.
   std::string take() {
     open_socket();
     std::string all;

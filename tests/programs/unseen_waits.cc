@@ -9,8 +9,8 @@
 //   dup-wait     epoll_ctl on the set, epoll_wait on a duplicate of it
 //   sigio        O_ASYNC and SIGIO
 //   select-many  select(2) of 9000 descriptors, the last of which is open: "limit=N" alone where
-//   the hard limit N forbids it we|rw|re|rwe select(2) with one fd_set as these of its three sets,
-//   as perl
+//                the hard limit N forbids it
+//   we|rw|re|rwe select(2) with one fd_set as these of its three sets, as perl
 // trigger=level|edge; register=before|after the connect; others=N further epoll sets that libc
 // knows; tries=N: goes through the addresses of the host itself until one says that it is
 // connected.

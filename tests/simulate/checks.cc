@@ -66,7 +66,7 @@ void check_single_connects() {
   // A probe after 200 ms, a grace as long as its answer has taken, and another handshake.
   expect_each("one silent", alone({kSilent, kLive, kLive}), library, 200 * kMs + 3 * kRtt, 4);
   expect_each("one refused", alone({kRefuses, kLive}), library, 2 * kRtt, 2);
-  // The third is asked two and a half times later than the second.
+  // The delay after the second probe is two and a half times that after the first.
   expect_each("three silent", alone({kSilent, kSilent, kSilent, kLive}), library,
               (200 + 200 + 500) * kMs + 3 * kRtt, 6);
   // What is asked after a refusal is asked by the program's socket; nothing says how far it is. The

@@ -80,7 +80,7 @@ std::vector<float> internet_distances() {
   return distances;
 }
 
-// One socket's: what the packets that are on their way, or will be, come to.
+// The attempt of one socket: what its packets that are on their way, or will be, come to.
 struct Attempt {
   Microseconds began = 0;
   Microseconds answer_at = kNever;    // it comes, unless the attempt is left before
@@ -139,7 +139,8 @@ struct Flight : FlightState {
   // a race, one after the other.
   std::array<Attempt, kMaxServers + 1> attempts;
   std::array<Probe, kMaxServers> probes;  // of the library, by position
-  // Of a connect with the library, once it needs an event; none: the kernel has it.
+  // The machine of a connect with the library, once it needs an event; none: the kernel has the
+  // connect.
   std::unique_ptr<ConnectAttempts> machine;
 };
 
@@ -170,7 +171,8 @@ class Events {
     }
   }
 
-  // False when there is none before `end`, which must not be earlier than that of the call before.
+  // Takes the next event. False when there is none before `end`, which must not be earlier than
+  // that of the call before.
   bool take_before(Microseconds end, Event& out) {
     if (waiting_ == 0) {
       if (end != kNever) slice_ = std::max(slice_, end / kSlice);
@@ -255,7 +257,7 @@ class Fleet {
     return begun == 0 ? State::kLive : phases[begun - 1].state;
   }
 
-  // What one packet takes, there or back: half of the distance, and what it meets itself.
+  // How long one packet takes, there or back: half of the distance, and what it meets itself.
   Microseconds one_way(std::uint32_t client, std::size_t server) {
     const Network& network = setting_.network;
     const std::uint64_t place = mixed(client * kMaxServers + server + 1);
@@ -291,7 +293,7 @@ class Fleet {
   bool has_room(std::size_t server, bool deaf) {
     const double capacity = setting_.network.servers[server].capacity;
     if (capacity == 0) return true;
-    // In slices of a tenth of a second, as the accept queue evens it out.
+    // Load is counted in slices of a tenth of a second, as the accept queue evens it out.
     const std::uint64_t slice = now_ / (kSecond / 10);
     if (slice != slice_[server]) {
       slice_[server] = slice;
@@ -349,7 +351,7 @@ class Fleet {
     send(flight, attempt);
   }
 
-  // What is due of an attempt happens. True when it has ended, with its error.
+  // Has what is due of an attempt happen. True when it has ended, with its error.
   bool ends(const Flight& flight, Attempt& attempt) {
     if (attempt.deaf || attempt.answer_at > now_) {
       if (attempt.syns <= std::size(kResends)) {
@@ -578,7 +580,7 @@ class Fleet {
   void probe(Flight& flight, std::size_t position) {
     Probe& probe = flight.probes[position];
     observe(flight, position);
-    // What was found out a moment ago counts.
+    // What another probe has found out a moment ago counts.
     const bool fresh = probe.found == Probe::Found::kAsking ||
                        (probe.found != Probe::Found::kNothing &&
                         probe.found != Probe::Found::kOver && now_ms() - probe.began_ms < kFreshMs);
@@ -588,7 +590,7 @@ class Fleet {
     }
   }
 
-  // What has become of it by now.
+  // What has become of the probe by now.
   void observe(Flight& flight, std::size_t position) {
     Probe& probe = flight.probes[position];
     if (probe.found != Probe::Found::kAsking || probe.looked_ms == now_ms()) return;
@@ -607,7 +609,7 @@ class Fleet {
     attempt.over = true;
   }
 
-  // True when none lingers any more.
+  // True when no probe lingers any more.
   bool look_after_lingering(Flight& flight) {
     bool any = false;
     for (std::size_t i = 0; i < servers_; ++i) {
@@ -637,7 +639,7 @@ class Fleet {
   // The connect has ended, and with it its probes, but for those that linger.
   void let_go(Flight& flight) {
     if (rules_.program != Program::kNextaddr || !flight.machine) return;
-    // They end with their process.
+    // Probes end with their process.
     if (look_after_lingering(flight) || rules_.memory == Memory::kFile) return;
     for (std::size_t i = 0; i < servers_; ++i) {
       if (!flight.probes[i].lingers) continue;
@@ -744,7 +746,7 @@ class Fleet {
           break;
         case Kind::kConnect: {
           const std::uint8_t server = flight.order[action.position];
-          // What its probe had to tell has been told.
+          // What the probe of this address had to tell has been told.
           flight.probes[action.position].asked = false;
           begin(flight, 0, server);
           action =
@@ -757,7 +759,8 @@ class Fleet {
           action = machine.seen(SocketPhase::kConnecting, now_ms());
           break;
         case Kind::kWait:
-          // From whole milliseconds of the connect's begin, so that these are not lost by rounding.
+          // The time counts from whole milliseconds of the connect's begin, so that these are not
+          // lost by rounding.
           flight.timer = machine.until_ms() == ConnectAttempts::kNever
                              ? kNever
                              : (machine.until_ms() - kEpochMs) * 1000 + flight.began % 1000;
@@ -844,7 +847,7 @@ class Fleet {
     }
   }
 
-  // What the machine has learnt. Before a move: of the attempt that is left by it.
+  // Remembers what the machine has learnt: before a move, of the attempt that is left by it.
   void remember(Flight& flight, ConnectAttempts& machine, const Action& action) {
     if (action.lesson == Lesson::kNothing) return;
     const std::uint8_t server = flight.order[action.about];

@@ -27,7 +27,7 @@ inline constexpr std::uint32_t kKernelMs = 127'000;
 
 enum class State : std::uint8_t { kLive, kRefuses, kSilent };
 
-// What it is from this moment on.
+// The state of the address from this moment on.
 struct Phase {
   Microseconds from;
   State state;
@@ -71,8 +71,8 @@ enum class Program : std::uint8_t {
   kNextaddr,  // kFirstOnly with the library
 };
 
-// What remembers: one program, many short ones of a user that share the file and end once they are
-// connected, with whatever lingers, or nobody.
+// What the clients have of a memory: that of one program; that of many short ones of a user, which
+// share the file and end once they are connected, with whatever lingers; or none.
 enum class Memory : std::uint8_t { kProcess, kFile, kOff };
 
 // As in src/memory/memory.cc.
@@ -108,7 +108,7 @@ class Latencies {
  public:
   void add(Microseconds took);
   void add_failed(Microseconds took);
-  // So many of a hundred were connected within this time; kFailed when they were not at all.
+  // The time within which so many of a hundred were connected; kFailed when they were not at all.
   static constexpr Microseconds kFailed = ~Microseconds{0};
   Microseconds percentile(double percent) const;
   double share_above(Microseconds took) const;

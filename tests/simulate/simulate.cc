@@ -186,7 +186,7 @@ Setting brief(Setting setting) {
   return setting;
 }
 
-// How often a client connects: what its memory is worth depends on that.
+// How often a client connects, on which depends what its memory is worth.
 Setting sparse(Setting setting) {  // 833 connects a second
   setting.clients = 50'000;
   setting.connects_per_s = 1.0 / 60;
@@ -548,7 +548,7 @@ class Reach {
                 check(got, limit) ? ' ' : '!');
   }
 
-  // In none of p50, p99, p99.9 and SYNs for each connect above the race.
+  // True when none of p50, p99, p99.9 and SYNs for each connect is above that of the race.
   void against_race() {
     std::printf("\nNo more than the race of RFC 8305 at 250 ms (\"!\": more)\n%-38s %-8s", "", "");
     for (const char* what : {"p50", "race", "p99", "race", "p99.9", "race", "SYNs", "race"}) {

@@ -183,7 +183,7 @@ class Player {
 
   void note_lesson(const Action& action) {
     if (action.lesson == Lesson::kNothing) return;
-    // Nobody knows positions before it is planned.
+    // No position is known before the connect is planned.
     const std::size_t about = machine().is_planned() ? action.about : world_.requested;
     const bool of_silence = action.lesson != Lesson::kFailed;
     const bool is_the_last = action.kind == Kind::kDeliver || action.kind == Kind::kTold;
@@ -200,8 +200,8 @@ class Player {
 
   // ---- The socket ----
 
-  // What is in flight and to be taken back may be answered just now. Then nothing is to be learnt
-  // of its silence.
+  // An attempt in flight that is to be taken back may be answered just now. Then nothing is to be
+  // learnt of its silence.
   bool is_answered_late(const Action& action) {
     const bool takes_back = action.kind == Kind::kConnect || action.kind == Kind::kDeliver;
     return takes_back && !run_.asked.empty() && asked().outcome == EINPROGRESS &&
@@ -276,7 +276,7 @@ class Player {
     return found != silent_ms_.end() && now_ - found->second < kSilentForMs - kProbeMs;
   }
 
-  // The contract, where the socket may go (design 2.7).
+  // Checks the contract about where the socket may go (design 2.7).
   void check_move(std::size_t to) {
     if (run_.asked.empty()) return;
     const bool in_silence = asked().outcome == EINPROGRESS;
@@ -288,11 +288,11 @@ class Player {
           << "to one that is known to be silent";
       return;
     }
-    // Without probes each has its share of the time, and no more.
+    // Without probes each address has its share of the time, and no more.
     if (!world_.limits.probes) return;
     if (is_heard) {
       const std::uint32_t rtt = host().distance.rtt_ms;
-      // Of little time it is a share.
+      // When there is little time, the wait is a share of it.
       const bool has_time = world_.limits.program_ms == 0 && run_.refused_ms.empty();
       if (rtt != 0 && has_time) {
         EXPECT_GE(given, std::min<std::uint64_t>(rtt + rtt / 2 + kOverdueMarginMs, 2000))
@@ -573,7 +573,7 @@ class Player {
   Action come_back() {
     ++run_.resumed;
     if (world_.signal_every_ms != kNever) signal_ms_ = now_ + world_.signal_every_ms;
-    // Meanwhile the connect goes on without the program.
+    // The connect goes on without the program while it is busy elsewhere.
     EXPECT_EQ(machine().resumed(false, 0, now_).kind, Kind::kWait);
     const Action next = machine().resumed(world_.waits, world_.limits.program_ms, now_);
     EXPECT_EQ(next.kind, Kind::kWait);
@@ -708,7 +708,7 @@ TEST(Connect, OthersAreTakenToBeAsFarAsTheOneThatIsKnown) {
   EXPECT_EQ(run.probed, (Probes{{1, 330}, {2, 660}, {3, 720}}));
 }
 
-TEST(Connect, FirstSilent) {
+TEST(Connect, FirstSilentIsLeftForTheSecondThatAnswers) {
   Played run = play({silent(), live(20)});
   EXPECT_EQ(run.result, 0);
   EXPECT_EQ(order(run), (Positions{0, 1}));
@@ -720,7 +720,7 @@ TEST(Connect, FirstSilent) {
   EXPECT_LE(run.took_ms, 1000u);
 }
 
-TEST(Connect, TwoSilent) {
+TEST(Connect, TwoSilentAreLeftForTheThirdThatAnswers) {
   const Played run = play({silent(), silent(), live(20)});
   EXPECT_EQ(run.result, 0);
   EXPECT_EQ(order(run), (Positions{0, 2}));
@@ -861,7 +861,7 @@ TEST(Connect, LostSecondHandshakeIsMadeElsewhere) {
   EXPECT_EQ(run.took_ms, run.asked[1].at_ms + 1020);
 }
 
-// It was left in silence, and its own attempt has only been lost.
+// The address was left in silence, but only the packet of its attempt was lost.
 TEST(Connect, OneThatWasLeftIsGoneBackToWhenItAnswers) {
   std::vector<Host> hosts{live(20), live(20)};
   hosts[0].loses_first_syn = true;
@@ -924,7 +924,7 @@ TEST(Connect, ParkedOneThatRefusesAProbeHasRefused) {
   EXPECT_EQ(run.took_ms, 100u + kLastWaitMs);
 }
 
-// Who is known to live is not what the wait is bounded for.
+// The wait is not bounded for an address that is known to live.
 TEST(Connect, HalfOfTheProgramsTimeIsNotTheEndOfWhoHasAnswered) {
   Limits limits = kDefaults;
   limits.program_ms = 300;
@@ -933,7 +933,8 @@ TEST(Connect, HalfOfTheProgramsTimeIsNotTheEndOfWhoHasAnswered) {
   EXPECT_EQ(began(run), (Times{0, 200}));
 }
 
-// Each process of a program that is over in a moment meets it: none lives to see its probe end.
+// A program whose processes end in a moment meets the dead address each time: none lives to see its
+// probe end.
 TEST(Connect, FoundDeadBeforeOrSilentForItsKnownDistanceTwiceIsFoundDead) {
   std::vector<Host> hosts{silent(), live(20)};
   hosts[0].distance.rtt_ms = 20;
@@ -996,7 +997,7 @@ TEST(Connect, EachOfMoreThanThereIsTimeForIsAskedOnce) {
   EXPECT_EQ(run.result, 0);
 }
 
-// It is not overdue, but there is no time left for it.
+// The attempt is not overdue, but there is no time left for it.
 TEST(Connect, RefusalIsNotToldBeforeWhoHasAnsweredWasGoneTo) {
   Limits limits = kDefaults;
   limits.attempt_delay_ms = 600;
@@ -1351,7 +1352,7 @@ TEST(WithoutProbes, NobodyElseToAskIsTheKernels) {
   EXPECT_EQ(order(run), (Positions{0}));
 }
 
-// However long it takes: TCP_SYNCNT and such are the program's.
+// The kernel ends it, however long that takes: TCP_SYNCNT and such are the program's.
 TEST(WithoutProbes, KernelsTimeIsTheKernelsToEnd) {
   World world;
   world.limits = without_probes();
@@ -1479,8 +1480,8 @@ Attempt attempt(int outcome, std::uint64_t began_ms = kNow, const Fault& fault =
   return {outcome, began_ms, {}, fault};
 }
 
-// In each of the states that are not the end. The requested address is 0, asked at kNow, and a
-// probe is due at 1100.
+// A connect in each of the states that are not the end. The requested address is 0, asked at kNow,
+// and a probe is due at 1100.
 ConnectAttempts first(bool waits = false) {
   ConnectAttempts machine;
   machine.begin(waits, kNow, 100);
@@ -1513,7 +1514,7 @@ ConnectAttempts asking_without_waiting() {
   machine.planned(destinations(3), kDefaults, {}, 1100);
   return machine;
 }
-// Alone, because the other one has refused a probe.
+// The requested address is alone, because the other one has refused a probe.
 ConnectAttempts asking_alone(bool waits) {
   ConnectAttempts machine = waits ? planning() : first();
   if (!waits) machine.seen(SocketPhase::kConnecting, 1100);
@@ -1522,14 +1523,14 @@ ConnectAttempts asking_alone(bool waits) {
   machine.probed(1, Probe::kFailed, ECONNREFUSED, 5, 1105);
   return machine;
 }
-// The requested one has refused.
+// The requested address has refused.
 ConnectAttempts asking_the_last() {
   ConnectAttempts machine = asking(kDefaults, 2);
   machine.ended(ECONNREFUSED, 1010);
   machine.started(attempt(EINPROGRESS, 1010), 1010);
   return machine;
 }
-// And the driver looks as often as it should.
+// The driver has looked as often as it should.
 ConnectAttempts look_until(std::uint64_t end_ms, ConnectAttempts machine) {
   for (std::uint64_t now_ms = 1100; now_ms <= end_ms; now_ms += 100) {
     machine.seen(SocketPhase::kConnecting, now_ms);
@@ -1541,14 +1542,14 @@ ConnectAttempts told_to_connect() {
   machine.ended(EHOSTDOWN, 1010);
   return machine;
 }
-// It is not overdue before 1140.
+// The attempt is not overdue before 1140.
 ConnectAttempts another_has_answered(ConnectAttempts machine = asking()) {
   machine.seen(SocketPhase::kConnecting, 1100);
   machine.probing(1, {}, 1100);
   machine.probed(1, Probe::kAnswered, 0, 20, 1120);
   return machine;
 }
-// Nothing was heard of the one in flight.
+// Nothing was heard of the attempt in flight.
 ConnectAttempts told_to_leave_it() {
   ConnectAttempts machine = another_has_answered();
   machine.seen(SocketPhase::kConnecting, 1140);
@@ -1663,7 +1664,7 @@ void check(const std::vector<Row>& rows) {
     SCOPED_TRACE(row.what);
     ConnectAttempts machine = row.machine;
     ASSERT_EQ(machine.state(), row.from);
-    // The one that has just begun, or that was in flight.
+    // The attempt that has just begun, or that was in flight.
     const bool begins = row.observed.what == What::kStarted && row.from == State::kAsking;
     const std::size_t position = begins ? 1 : machine.is_planned() ? machine.position() : 0;
     const Action action = row.observed.tell(machine);
@@ -1677,7 +1678,7 @@ void check(const std::vector<Row>& rows) {
 
 using Phase = SocketPhase;
 
-TEST(Table, First) {
+TEST(Table, WhatFollowsEachObservationInFirst) {
   const State from = State::kFirst;
   check({
       {"connected at once", from, first(true), started(0), Kind::kConnected, State::kConnected},
@@ -1731,7 +1732,7 @@ TEST(Table, First) {
   });
 }
 
-TEST(Table, Planning) {
+TEST(Table, WhatFollowsEachObservationInPlanning) {
   const State from = State::kPlanning;
   ConnectAttempts closed = first();
   closed.seen(Phase::kClosed, 1010);
@@ -1783,7 +1784,7 @@ TEST(Table, Planning) {
       {"another socket", from, planning(), kLostSocket, Kind::kLeave, State::kLeft,
        Lesson::kNothing, EBADF},
   });
-  // The first look of one that nobody waits for.
+  // The first look at a connect that no connect(2) waits for.
   ConnectAttempts silent = first();
   silent.seen(Phase::kConnecting, 1100);
   check({
@@ -1793,7 +1794,7 @@ TEST(Table, Planning) {
   });
 }
 
-TEST(Table, Asking) {
+TEST(Table, WhatFollowsEachObservationInAsking) {
   const State from = State::kAsking;
   Limits program = kDefaults;
   program.program_ms = 150;
@@ -1881,7 +1882,7 @@ TEST(Table, Asking) {
   });
 }
 
-TEST(Table, HeldBack) {
+TEST(Table, WhatFollowsEachObservationInHeldBack) {
   const State from = State::kHeldBack;
   ConnectAttempts released = held();
   released.seen(Phase::kConnecting, 1050);
@@ -1921,7 +1922,7 @@ TEST(Table, HeldBack) {
   });
 }
 
-TEST(Table, Paused) {
+TEST(Table, WhatFollowsEachObservationInPaused) {
   const State from = State::kPaused;
   check({
       {"the program comes back", from, paused(), resumed(true), Kind::kWait, State::kAsking},
@@ -1979,7 +1980,7 @@ TEST(Resumed, ProgramsTimeBeginsAnew) {
 
 TEST(Resumed, ProgramsTimeBeginsAnewBeforeItIsPlannedToo) {
   ConnectAttempts machine = first();
-  // A second later the program waits for it in connect(2), for half a second.
+  // A second later the program waits for the connect in connect(2), for half a second.
   machine.resumed(true, 500, 2000);
   EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 2000).kind, Kind::kPlan);
   const Action action = machine.planned(destinations(2), {100, 500, true, 0}, {}, 2000);
@@ -2047,7 +2048,7 @@ TEST(News, AreMoreAttemptsThanTheFirstOrAFailure) {
 
 // ---- The last wait ----
 
-// What is asked for at that moment; probes are made, and nobody answers.
+// What the machine asks for at that moment; probes are made, and nobody answers.
 Action look(ConnectAttempts& machine, std::uint64_t now_ms) {
   Action action = machine.seen(SocketPhase::kConnecting, now_ms);
   while (action.kind == Kind::kProbe) {
@@ -2099,7 +2100,7 @@ TEST(LastWait, IsNotLongerForOneThatLooksALittleLate) {
   EXPECT_EQ(look(machine, 2210 + kAskAgainMs).kind, Kind::kDeliver);
 }
 
-// What is due then is so only because there was no room for it.
+// What is due then is so only because there was no room for a probe.
 TEST(LastWait, IsNotLongerWhereAllProbesAreUnderWay) {
   ConnectAttempts machine = asking({10, 0, true, 0}, 20);
   for (std::uint64_t now_ms = kNow; now_ms <= 2900; now_ms += 10) look(machine, now_ms);
@@ -2181,7 +2182,7 @@ TEST(Probes, AnswerOfOneThatHasRefusedTheProgramIsNone) {
   EXPECT_NE(machine.seen(SocketPhase::kConnecting, 2000).kind, Kind::kConnect);
 }
 
-// It was moved to while its probe was under way.
+// The socket moved to the address while its probe was under way.
 ConnectAttempts probed_and_moved_to() {
   ConnectAttempts machine = asking(kDefaults, 2);
   machine.seen(SocketPhase::kConnecting, 1100);
@@ -2255,7 +2256,7 @@ TEST(Probes, SilenceOfAPassIsNotThatOfTheNext) {
 }
 
 TEST(Probes, OneIsEnoughForTheRequestedAddress) {
-  // It is parked, and the kernel gives up elsewhere before it was asked.
+  // The requested address is parked, and the kernel gives up another one before it was asked.
   ConnectAttempts machine = planning_elsewhere();
   Destinations all = destinations(4);
   all.parked.add(0);
@@ -2466,8 +2467,8 @@ void check_log(const Played& run) {
   EXPECT_EQ(next, run.log.size());
 }
 
-// It was found dead before, or was silent before and now for longer than its distance accounts for;
-// a second where that is not known.
+// True when the address may be found dead: it was found dead before, or was silent before and is so
+// now for longer than its distance accounts for; for a second where that is not known.
 bool was_left_dead(const World& world, const Played& run, std::size_t position) {
   const Distance& distance = world.hosts[position].distance;
   const std::uint32_t needed = distance.rtt_ms != 0  ? overdue_ms(distance.rtt_ms)
@@ -2480,8 +2481,9 @@ bool was_left_dead(const World& world, const Played& run, std::size_t position) 
          });
 }
 
-// What was learnt is what was observed: each failure of an address once, and nobody's silence who
-// was not silent. Only a time-out that ended the connect is nobody's failure.
+// Checks that what was learnt is what was observed: each failure of an address once, and no silence
+// of an address that was not silent. Only a time-out that ended the connect is no address's
+// failure.
 void check_lessons(const World& world, const Played& run) {
   std::map<std::size_t, int> failures;
   for (const Taught& lesson : run.lessons) {
@@ -2539,7 +2541,7 @@ bool is_to_be_reached(const World& world, const Played& run) {
   bool found = false;
   for (std::size_t i = 0; i < world.hosts.size(); ++i) {
     const Host& host = world.hosts[i];
-    // It ends the connect whatever the others do.
+    // This error ends the connect whatever the other addresses do.
     const int error = host.fault.action == FaultAction::kErrno
                           ? static_cast<int>(host.fault.argument)
                           : host.error;
@@ -2619,7 +2621,7 @@ class Dice {
   std::mt19937 random_;
 };
 
-// The last one is no packet's, but may be made on purpose.
+// The last error comes from no packet, but may be made on purpose.
 constexpr int kErrors[] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH,  EHOSTDOWN,
                            ENETUNREACH,  ENETDOWN,  EADDRNOTAVAIL, EACCES,
                            EPERM,        EINVAL,    ENOBUFS,       ECONNRESET};
@@ -2715,7 +2717,7 @@ TEST(Connect, TenThousandDisturbedOnesKeepItToo) {
     told += static_cast<int>(run.told);
     if (HasFailure()) return;
   }
-  // None of them is tested in vain.
+  // Each kind of connect occurs often enough to be tested.
   for (const State end : {State::kConnected, State::kFailed, State::kLeft, State::kPaused}) {
     EXPECT_GT(ends[end], 200);
   }

@@ -58,7 +58,7 @@ std::string answer(const std::string& asked, const std::vector<std::string>& rec
   return message;
 }
 
-// The last bytes of its addresses; {-1}: it is no answer, {-2}: one without success.
+// The last bytes of a message's addresses; {-1}: it is no answer, {-2}: one without success.
 std::vector<int> addresses(const std::string& message) {
   DnsAnswer read;
   if (!read.read(message)) return {-1};

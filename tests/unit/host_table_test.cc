@@ -74,7 +74,8 @@ class HostTableTest : public testing::Test {
     return table_.knows(host, answer);
   }
 
-  // So many other names, with one address each, that what was not used meanwhile is forgotten.
+  // Learns so many other names, with one address each, that what was not used meanwhile is
+  // forgotten.
   void learn_others(std::uint32_t count, Addresses busy = {}) {
     for (std::uint32_t i = 0; i < count; ++i) {
       ASSERT_TRUE(learn("other" + std::to_string(i), {ipv4(0x0a000000 + i)}));
@@ -214,7 +215,7 @@ TEST_F(HostTableTest, ALookupForOneFamilyKeepsTheOther) {
   EXPECT_EQ(reach(ipv4(5)), (Addresses{ipv4(5), ipv4(6)}));
 }
 
-TEST_F(HostTableTest, ThousandAddresses) {
+TEST_F(HostTableTest, KeepsAThousandAddresses) {
   Addresses all;
   for (std::uint32_t i = 0; i < 1000; ++i) all.push_back(ipv4(0x0a000000 + i));
   EXPECT_TRUE(learn("big", all));
@@ -241,7 +242,7 @@ TEST_F(HostTableTest, RefusesNonsense) {
   EXPECT_TRUE(learn(std::string(255, 'x'), {ipv4(1), ipv4(2)}));
 }
 
-TEST_F(HostTableTest, HostName) {
+TEST_F(HostTableTest, TellsTheNameOfTheHost) {
   learn("Some.Name.example.", {ipv4(1), ipv4(2)});
   DestinationList list;
   ASSERT_TRUE(table_.destinations(ipv4(1), 80, {}, list));
@@ -249,7 +250,7 @@ TEST_F(HostTableTest, HostName) {
   EXPECT_EQ(table_.host_name(list, name), "Some.Name.example");
 }
 
-TEST_F(HostTableTest, HoldersOfAnAddressAndItsPositions) {
+TEST_F(HostTableTest, VisitsTheHoldersOfAnAddressWithItsPositions) {
   learn("a", {ipv4(1), ipv4(2), ipv6(3)});
   learn("b", {ipv4(9), ipv4(1)});
   learn("c", {ipv4(2)});
@@ -266,7 +267,7 @@ TEST_F(HostTableTest, HoldersOfAnAddressAndItsPositions) {
       ipv4(2), [](void*, std::string_view host, std::size_t) { return host == "a"; }, nullptr));
 }
 
-TEST_F(HostTableTest, WalkingAnExhaustedList) {
+TEST_F(HostTableTest, AnExhaustedListIsWalkedByTheProgramAlone) {
   learn("a", {ipv4(1), ipv4(2), ipv4(3)});
   DestinationList first;
   DestinationList second;
@@ -360,7 +361,7 @@ TEST_F(HostTableTest, ForgottenHostsWithTheSameAddressesCloseNothing) {
   EXPECT_TRUE(reach(ipv4(1)).empty()) << "they did not have the third";
 }
 
-TEST_F(HostTableTest, AnAnswerThatWasNotRemembered) {
+TEST_F(HostTableTest, AnAnswerThatWasNotRememberedClosesTheDoor) {
   learn("a", {ipv4(1), ipv4(2)});
   AddressList answer;
   answer.add(ipv4(1));
@@ -390,7 +391,7 @@ TEST_F(HostTableTest, AnAddressThatALaterAnswerLacksIsNobodyElses) {
   EXPECT_TRUE(reach(ipv4(1)).empty());
   EXPECT_FALSE(table_.may_fail_over(ipv4(1)));
   EXPECT_EQ(reach(ipv4(2)), (Addresses{ipv4(1), ipv4(2)}));
-  // Nor of one that was known before.
+  // The same of an answer that was known before.
   learn("c", {ipv4(2), ipv4(3)});
   learn("c.", {ipv4(3), ipv4(4)});
   EXPECT_TRUE(reach(ipv4(2)).empty());
@@ -398,13 +399,13 @@ TEST_F(HostTableTest, AnAddressThatALaterAnswerLacksIsNobodyElses) {
 }
 
 TEST_F(HostTableTest, AnAddressThatComesBackToItsHostIsFailedOver) {
-  // An answer that holds some of many, others each time.
+  // An answer that holds some of many addresses, others each time.
   for (std::uint32_t i = 0; i < 20; ++i) {
     const std::uint32_t first = i * 3 % 7;
     learn(i % 2 == 0 ? "many" : "MANY", {ipv4(first), ipv4((first + 1) % 7)});
     EXPECT_EQ(reach(ipv4(first)), (Addresses{ipv4(first), ipv4((first + 1) % 7)})) << i;
   }
-  // Another host that has some of them may go where both may.
+  // Another host that has some of the addresses may go where both may.
   learn("other", {ipv4(0), ipv4(1), ipv4(2)});
   learn("many", {ipv4(0), ipv4(1), ipv4(3)});
   EXPECT_EQ(reach(ipv4(0)), (Addresses{ipv4(0), ipv4(1)}));
@@ -420,7 +421,7 @@ TEST_F(HostTableTest, AnAddressThatTwoHostsHadIsFailedOverNoMore) {
   EXPECT_TRUE(reach(ipv4(1)).empty()) << "c may be meant";
 }
 
-TEST_F(HostTableTest, AnAddressThatWasCutOff) {
+TEST_F(HostTableTest, AnAddressThatWasCutOffIsFailedOverNoMore) {
   learn("a", {ipv4(1), ipv4(2)});
   table_.shut(ipv4(1));
   EXPECT_TRUE(reach(ipv4(1)).empty());
@@ -428,7 +429,7 @@ TEST_F(HostTableTest, AnAddressThatWasCutOff) {
 }
 
 TEST_F(HostTableTest, WhoAnswersLookupsCannotTellWhatTheMarksAreMadeOf) {
-  // Else there could be two sets of addresses that look alike.
+  // Otherwise there could be two sets of addresses that look alike.
   const auto mark = [&](std::uint32_t seed) {
     std::memset(memory_, 0, HostTable::memory_size());
     table_.set_seed(seed);
@@ -476,7 +477,7 @@ TEST_F(HostTableTest, VeryManyForgottenAddressesCloseOthersAndStayClosed) {
 }
 
 TEST_F(HostTableTest, WhereThereIsNoRoomForAMarkAllIsClosed) {
-  // So many with one hash that their marks do not fit.
+  // So many addresses with one hash that their marks do not fit.
   std::vector<Address> alike;
   for (std::uint32_t i = 0; alike.size() < 12; ++i) {
     if (hash_of(ipv4(i)) % (1u << 17) == 5) alike.push_back(ipv4(i));
@@ -572,7 +573,7 @@ TEST_F(HostTableTest, AWriterThatIsKilledLeavesNoWayToAStranger) {
     const pid_t child = fork();
     if (child == 0) {
       for (std::uint32_t i = 0;; ++i) {
-        // Some that are large, so that the halves take turns.
+        // Some hosts are large, so that the halves take turns.
         Addresses addresses{ipv4(1), ipv4(3), ipv4(4 + i % 5)};
         if (i % 3 == 0) {
           for (std::uint32_t k = 0; k < 900; ++k)
@@ -641,7 +642,7 @@ TEST_F(HostTableTest, WhatOthersHaveClosedMeanwhileIsClosedInACopyToo) {
   munmap(memory, HostTable::memory_size());
 }
 
-// Pages of the memory that are there.
+// Counts the pages of the memory that are there.
 std::size_t resident(void* memory) {
   std::vector<unsigned char> pages((HostTable::memory_size() + 4095) / 4096);
   EXPECT_EQ(mincore(memory, HostTable::memory_size(), pages.data()), 0);
@@ -663,7 +664,7 @@ TEST_F(HostTableTest, ACopyTakesNoMoreMemoryThanWhatIsCopied) {
   void* memory = map();
   HostTable copy(static_cast<HostTable::Memory*>(memory));
   copy.copy_from(table_);
-  // What is looked at need not begin where a page does.
+  // The memory that is looked at need not begin where a page does.
   EXPECT_LE(resident(memory_), before + 4);
   EXPECT_LE(resident(memory), before + 4);
   EXPECT_FALSE(copy.is_shared());
@@ -679,7 +680,7 @@ TEST_F(HostTableTest, WhatIsAllClosedStaysClosed) {
 
 // ---- The services that were looked up ----
 
-TEST_F(HostTableTest, PortsThatLookupsNamed) {
+TEST_F(HostTableTest, KnowsThePortsThatLookupsNamed) {
   const auto names = [&](std::uint16_t port) {
     DestinationList list;
     EXPECT_TRUE(table_.destinations(ipv4(1), port, {}, list));
@@ -711,7 +712,7 @@ TEST_F(HostTableTest, RandomLookupsAgreeWithTheModel) {
   int moved = 0;
   for (int round = 0; round < 20'000; ++round) {
     if (round % 30 == 0) {
-      // Else all are former ones of several hosts before long.
+      // Otherwise all addresses are former ones of several hosts before long.
       madvise(memory_, HostTable::memory_size(), MADV_DONTNEED);
       model.clear();
       former.clear();
@@ -763,7 +764,7 @@ TEST_F(HostTableTest, DamagedMemoryNeitherCrashesNorHangs) {
   auto* words = static_cast<std::uint32_t*>(memory_);
   const std::size_t count = HostTable::memory_size() / 4;
   for (int round = 0; round < 300; ++round) {
-    // Where the header, the buckets and the first records are, and anywhere.
+    // Damages words where the header, the buckets and the first records are, and anywhere else.
     for (int i = 0; i < 200; ++i) {
       const std::size_t near = kHeader + random() % (2u << 16);
       const std::size_t records = kRecords + random() % 8192;
@@ -824,7 +825,8 @@ TEST_F(HostTableTest, ReadersSeeOnlyWholeListsWhileOthersWrite) {
   std::uint64_t seen = 0;
   while (!stop) {
     const Addresses reached = reach(ipv4(1));
-    // In the moment of change both are linked, and only the common address is allowed; never none.
+    // In the moment of change both lists are linked, and only the common address is allowed; never
+    // none.
     const bool whole = reached == even || reached == odd || reached == Addresses{ipv4(1)};
     ASSERT_TRUE(whole) << reached.size();
     ++seen;

@@ -83,7 +83,7 @@ TEST(Json, EscapesWhatItMust) {
 TEST(Json, TellsTheTimeAsLibcDoes) {
   std::mt19937_64 random(11);
   for (int i = 0; i < 20'000; ++i) {
-    // Up to the year 9999, and the days around each new year and leap day.
+    // Tests times up to the year 9999, and the days around each new year and leap day.
     std::uint64_t ms = random() % 253'402'300'800'000u;
     if (i % 2 == 0) ms = (1970 + random() % 400 - 1970) * 31'556'952'000u + random() % 172'800'000u;
     const auto seconds = static_cast<time_t>(ms / 1000);

@@ -20,7 +20,7 @@ namespace nextaddr {
 namespace {
 
 constexpr std::uint64_t kNow = 1'790'000'000'000;
-// Of `chance`, that which makes a parking neither shorter nor longer.
+// The value of `chance` that makes a parking neither shorter nor longer.
 constexpr std::uint32_t kNoJitter = kJitterPercent;
 
 Address ipv4(std::uint32_t number) {
@@ -92,7 +92,7 @@ TEST(Parking, AClockThatIsSetBackParksNobodyForLong) {
   EXPECT_EQ(ask_order_of(health, yesterday + kClaimMs), AskOrder::kClaimInPlace);
 }
 
-TEST(Parking, RemoteCausesAlone) {
+TEST(Parking, OnlyErrorsOfTheAddressItselfPark) {
   for (const int error : {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN}) {
     EXPECT_TRUE(parks(error)) << error;
     EXPECT_TRUE(moves_on(error)) << error;
@@ -356,7 +356,7 @@ TEST(Record, HeaderTellsTheVersion) {
   EXPECT_TRUE(is_memory_file_header(view(older))) << "a file of ours, of another version";
 }
 
-// As version 1 wrote it: without SILENT and SILENT_AT.
+// A record as version 1 wrote it: without SILENT and SILENT_AT.
 TEST(Record, OfTheVersionBeforeIsNone) {
   AddressEntry entry;
   entry.key.address = ipv4(1);

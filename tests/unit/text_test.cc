@@ -122,7 +122,7 @@ TEST(Address, WhatGetaddrinfoTakesForANumber) {
     addrinfo* result = nullptr;
     const bool taken = getaddrinfo(text.c_str(), nullptr, &hints, &result) == 0;
     if (taken) freeaddrinfo(result);
-    // Of devices that there are not it says so; no name is looked up there either.
+    // getaddrinfo(3) refuses devices that there are not; no name is looked up there either.
     if (text.find('%') != std::string::npos && !taken) continue;
     EXPECT_EQ(is_numeric(text), taken) << text;
   }
@@ -144,7 +144,7 @@ TEST(Address, ScopeTellsLinkLocalAddressesApart) {
   EXPECT_EQ(text(address_from_ipv6(&bytes, 4294967295u)), "[fe80::1%4294967295]");
 }
 
-TEST(Address, SockaddrRoundTrip) {
+TEST(Address, SockaddrKeepsAddressPortAndScope) {
   sockaddr_in6 in{};
   in.sin6_family = AF_INET6;
   in.sin6_port = htons(443);
@@ -180,7 +180,7 @@ TEST(Address, ScopeOfOthersThanLinkLocalIsIgnoredAsTheKernelDoes) {
   }
 }
 
-TEST(Address, FamiliesOfTheSocket) {
+TEST(Address, IsWrittenInTheFamilyOfTheSocket) {
   Address four;
   Address six;
   ASSERT_TRUE(parse_address("192.0.2.1", four));
@@ -191,7 +191,7 @@ TEST(Address, FamiliesOfTheSocket) {
   EXPECT_EQ(write_sockaddr(four, {six, 0, htons(1), AF_INET6}, out), sizeof(sockaddr_in6));
 }
 
-TEST(HostFilter, Globs) {
+TEST(HostFilter, GlobsMatchWhatTheyShould) {
   EXPECT_TRUE(matches_glob("*", ""));
   EXPECT_TRUE(matches_glob("*.example.com", "db.EXAMPLE.com"));
   EXPECT_FALSE(matches_glob("*.example.com", "example.com"));
@@ -206,7 +206,7 @@ TEST(HostFilter, Globs) {
   EXPECT_FALSE(matches_glob("", "a"));
 }
 
-TEST(HostFilter, OnlyAndSkip) {
+TEST(HostFilter, OnlyAndSkipLeaveHostsAlone) {
   const HostFilter filter("*.example.com,db:5432", "old.example.com, *.example.com:25");
   EXPECT_FALSE(filter.leaves_alone("www.example.com", 80));
   EXPECT_FALSE(filter.leaves_alone("www.example.com.", 80));
@@ -256,7 +256,7 @@ TEST(Parsers, SurviveRandomText) {
   }
 }
 
-TEST(Text, Numbers) {
+TEST(Text, NumbersAreReadAndWrittenWithinTheirRange) {
   std::uint32_t value = 7;
   EXPECT_TRUE(parse_number("65535", 65535, value));
   EXPECT_EQ(value, 65535u);
