@@ -4,7 +4,7 @@
 
 # Bash divides words at = and : as well, and wants back only what follows the last of these (its second argument).
 _nextaddr() {
-    local options='--resolve --only --skip --delay --no-probes --memory --dns-ports --off --fault --seed --no-failover
+    local options='--resolve --only --skip --delay --no-probes --memory --dns-ports --no-deepbind --off --fault --seed --no-failover
         --expect-failover -v --log --log-file --log-format --status --forget --check --help --version'
     local line=${COMP_LINE:0:COMP_POINT} words=() starts=() gap word i
 
