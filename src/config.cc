@@ -179,10 +179,14 @@ void read_config() {
       read.problem = "NEXTADDR_DELAY";
     }
   }
-  if (const char* probes = source.value("NEXTADDR_PROBES")) {
-    read.probes = view(probes) != "0";
-    if (read.probes && view(probes) != "1") read.problem = "NEXTADDR_PROBES";
-  }
+  const auto read_switch = [&](const char* name, bool& out) {
+    const char* value = source.value(name);
+    if (value == nullptr) return;
+    out = view(value) != "0";
+    if (out && view(value) != "1") read.problem = name;
+  };
+  read_switch("NEXTADDR_PROBES", read.probes);
+  read_switch("NEXTADDR_DEEPBIND", read.deepbind);
   if (const char* ports = source.value("NEXTADDR_DNS_PORTS")) {
     if (!PortList::parse(ports, read.dns_ports)) read.problem = "NEXTADDR_DNS_PORTS";
   }

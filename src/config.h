@@ -24,6 +24,7 @@ struct Config {
   LogLevel log_level = LogLevel::kOff;                      // NEXTADDR_LOG
   bool log_json = false;                                    // NEXTADDR_LOG_FORMAT=json
   bool probes = true;                                       // NEXTADDR_PROBES=0: false
+  bool deepbind = true;                                     // NEXTADDR_DEEPBIND=0: false
   bool fixed_attempt_delay = false;                         // NEXTADDR_DELAY is a number
   const char* log_file = nullptr;                           // NEXTADDR_LOG_FILE; null: stderr
   std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;  // NEXTADDR_DELAY

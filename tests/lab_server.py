@@ -147,6 +147,20 @@ def serve_postgres(stream, address):
         send(b"Z", b"I")
 
 
+def serve_mysql(stream, address):
+    def send(number, body):
+        stream.write(len(body).to_bytes(3, "little") + bytes([number]) + body)
+
+    # Protocol 4.1 with a password that is hashed, and the method's name.
+    capabilities = 0x88201
+    send(0, b"\x0anextaddr-live %s\0" % address.encode() + struct.pack(
+        "<I9sHBHHB10s13s22s", 1, b"saltsalt\0", capabilities & 0xFFFF, 33, 2, capabilities >> 16, 21, b"",
+        b"saltsaltsalt\0", b"mysql_native_password\0"))
+    stream.note(stream.read(int.from_bytes(stream.read(4)[:3], "little")))
+    send(2, b"\0\0\0" + struct.pack("<HH", 2, 0))
+    stream.read(5)  # that it leaves
+
+
 def serve_rsync(stream, address):
     stream.write(b"@RSYNCD: 31.0\n")
     stream.read_line()
@@ -216,6 +230,7 @@ PROTOCOLS = {
     "ssh": serve_ssh,  # the exchange of versions, then the end
     "redis": serve_redis,
     "postgres": serve_postgres,
+    "mysql": serve_mysql,  # the version says who answers
     "rsync": serve_rsync,  # the list of modules
     "memcached": serve_memcached,
     "mqtt": serve_mqtt,

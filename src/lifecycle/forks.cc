@@ -2,6 +2,7 @@
 
 #include "connect/pending_connects.h"
 #include "connect/probes.h"
+#include "lifecycle/deep_binding.h"
 #include "lifecycle/sharing.h"
 #include "lookup/dns_answers.h"
 #include "os/libc.h"
@@ -17,15 +18,18 @@ void before_fork() {
   begin_to_share();
   if (sandbox() != Sandbox::kCertain) bequeath_connects();
   hold_pins_back();
+  deep_binding::hold_back();
 }
 
 void after_fork_in_parent() {
+  deep_binding::let_be();
   let_pins_be();
   drop_inheritance();
   share();
 }
 
 void after_fork_in_child() {
+  deep_binding::forget_those_of_parent();
   forget_pins_of_parent();
   share();
   // In a sandbox one more system call could be the program's end.

@@ -39,11 +39,14 @@ constexpr int kAsDlopen = static_cast<int>(0x80000000);
 constinit std::atomic<Dlsym*> fetched_dlsym{nullptr};
 
 // Null where there is no libdl either.
-__attribute__((noinline, cold)) Dlsym* fetch_dlsym() {
+__attribute__((noinline, cold)) void* fetch_from_libdl(const char* name) {
   if (__libc_dlopen_mode == nullptr || __libc_dlsym == nullptr) return nullptr;
   void* libdl = __libc_dlopen_mode("libdl.so.2", RTLD_NOW | kAsDlopen);
-  if (libdl == nullptr) return nullptr;
-  auto* fetched = reinterpret_cast<Dlsym*>(__libc_dlsym(libdl, "dlsym"));
+  return libdl != nullptr ? __libc_dlsym(libdl, name) : nullptr;
+}
+
+Dlsym* fetch_dlsym() {
+  auto* fetched = reinterpret_cast<Dlsym*>(fetch_from_libdl("dlsym"));
   fetched_dlsym.store(fetched, std::memory_order_release);
   return fetched;
 }
@@ -55,6 +58,8 @@ Dlsym* find_dlsym() {
 }
 
 #else
+
+void* fetch_from_libdl(const char*) { return nullptr; }
 
 Dlsym* find_dlsym() { return dlsym; }
 
@@ -120,13 +125,18 @@ class Next {
 // Variadic, as libc declares it: that may be another way to be called.
 constinit Next<int(int, ...)> next_prctl{"prctl"};
 
+constinit Next<decltype(libc::dlopen)> next_dlopen{"dlopen"};
+
+// A module may have brought libdl along for itself, before glibc 2.34: then it is not after us.
+__attribute__((noinline, cold)) decltype(libc::dlopen)* fetch_dlopen() {
+  auto* next = next_dlopen.get();
+  return next != nullptr ? next : reinterpret_cast<decltype(next)>(fetch_from_libdl("dlopen"));
+}
+
 // Null where the process has no libresolv beside libc.
 void* resolver_library() {
   constexpr const char* kName = "libresolv.so.2";
-  using Dlopen = void*(const char*, int);
-  if (auto* open = reinterpret_cast<Dlopen*>(find_symbol(RTLD_DEFAULT, "dlopen"))) {
-    return open(kName, RTLD_LAZY | RTLD_NOLOAD);
-  }
+  if (auto* open = next_dlopen.get()) return open(kName, RTLD_LAZY | RTLD_NOLOAD);
 #ifdef NEXTADDR_FIRST_GLIBC
   if (__libc_dlopen_mode != nullptr) {
     return __libc_dlopen_mode(kName, RTLD_LAZY | RTLD_NOLOAD | kAsDlopen);
@@ -210,6 +220,15 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
   if (next != nullptr) return next(option, second, third, fourth, fifth);
   return static_cast<int>(syscall(SYS_prctl, option, second, third, fourth, fifth));
 }
+
+void* dlopen(const char* file, int flags) {
+  auto* next = next_dlopen.known();
+  if (next == nullptr) next = fetch_dlopen();
+  return next != nullptr ? next(file, flags) : nullptr;
+}
+
+void* find_next(const char* name) { return find_symbol(RTLD_NEXT, name); }
+void* find_in(void* handle, const char* name) { return find_symbol(handle, name); }
 
 void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)()) {
   // glibc has pthread_atfork(3) not as a symbol but in each object, where it calls this.

@@ -34,6 +34,13 @@ namespace nextaddr::libc {
 int prctl(int option, unsigned long second, unsigned long third, unsigned long fourth,
           unsigned long fifth);
 
+// The loader goes by who calls it: of ours only what is a jump to this may be called for a program.
+void* dlopen(const char* file, int flags);
+// dlsym(3) with RTLD_NEXT, by our own place, and with a handle. It may wait for another thread that
+// loads, and tells dlerror(3) of what is not found.
+void* find_next(const char* name);
+void* find_in(void* handle, const char* name);
+
 // Ends the program as glibc's fortified functions do (__chk_fail); no function of libc's interface.
 [[noreturn]] void buffer_overflow_detected();
 

@@ -44,6 +44,38 @@ if ($answer === false) exit(1);
 echo $answer;
 """
 
+# Extensions, which PHP loads with RTLD_DEEPBIND.
+PHP_CURL = """
+$request = curl_init($argv[1]);
+curl_setopt($request, CURLOPT_FAILONERROR, true);
+if (!curl_exec($request)) { fwrite(STDERR, curl_error($request)); exit(1); }
+"""
+
+PHP_PGSQL = """
+$connection = @pg_connect("host=$argv[1] port=$argv[2] user=lab dbname=lab sslmode=disable gssencmode=disable");
+if (!$connection) exit(1);
+echo pg_fetch_result(pg_query($connection, "select 1"), 0, 0);
+"""
+
+PHP_PDO = """
+$settings = "pgsql:host=$argv[1];port=$argv[2];user=lab;dbname=lab;sslmode=disable;gssencmode=disable";
+$connection = new PDO($settings, null, null, [PDO::ATTR_EMULATE_PREPARES => true]);
+echo $connection->query("select 1")->fetchColumn();
+"""
+
+PHP_MYSQLI = """
+mysqli_report(MYSQLI_REPORT_OFF);
+$connection = @mysqli_connect($argv[1], "lab", "", "", (int)$argv[2]);
+if (!$connection) { fwrite(STDERR, mysqli_connect_error()); exit(1); }
+echo mysqli_get_server_info($connection);
+"""
+
+PHP_REDIS = """
+$redis = new Redis();
+$redis->connect($argv[1], (int)$argv[2]);
+echo $redis->get("key");
+"""
+
 RUBY = """
 require "socket"
 puts TCPSocket.new(ARGV[0], ARGV[1]).gets
@@ -215,6 +247,11 @@ def proxied(configuration, *words):
     return all_words
 
 
+def php(name, extension, protocol, text, words):
+    loaded = ("php", "-r", f"exit(extension_loaded('{extension}') ? 0 : 1);")
+    return Client(f"php {name}", "php", protocol, words("php", "-r", text), probe=loaded)
+
+
 def node(addresses):
     return lambda host, port: ["node", "-e", NODE, host, str(port), addresses]
 
@@ -307,6 +344,11 @@ CLIENTS = [
     Client("java HttpClient", "javac", "http", java("Fetch", JAVA_HTTP), first_only=True),
     Client("php fsockopen", "php", "greeting", plain("php", "-r", PHP_FSOCKOPEN)),
     Client("php file", "php", "http", lambda h, p: ["php", "-r", PHP_FILE, url(h, p)]),
+    php("curl", "curl", "http", PHP_CURL, fetch),
+    php("pg_connect", "pgsql", "postgres", PHP_PGSQL, plain),
+    php("PDO", "pdo_pgsql", "postgres", PHP_PDO, plain),
+    php("mysqli", "mysqli", "mysql", PHP_MYSQLI, plain),
+    php("redis", "redis", "redis", PHP_REDIS, plain),
     Client("ruby TCPSocket", "ruby", "greeting", plain("ruby", "-e", RUBY)),
     # Its IPv6 sockets are IPV6_V6ONLY, and so are LuaSocket's.
     Client("ruby net/http", "ruby", "http", fetch("ruby", "-e", RUBY_HTTP)),

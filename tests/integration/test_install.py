@@ -409,9 +409,8 @@ def test_the_packages_changelog_is_that_of_the_readme(unpacked):
 
 def test_the_packages_library_is_stripped_and_as_small_as_promised(packed_library, require):
     assert ".debug" not in output_of(require("readelf"), "-SW", packed_library)
-    # 32 KiB more for probes and what forked children share, and 16 since it knows which server is the right one: marks of what was forgotten, whose port and number
-    # something is, and how to leave what is shared; and 16 for what programs ask name servers themselves.
-    assert packed_library.stat().st_size <= 196_608 < LIBRARY.stat().st_size
+    # A page fault for each page that is used is all that size costs; but it must not grow unnoticed.
+    assert packed_library.stat().st_size <= 212_992 < LIBRARY.stat().st_size
 
 
 def test_the_packages_licence_is_ours(unpacked):

@@ -384,6 +384,7 @@ def test_a_bad_nextaddr_lib_is_refused(value):
         (["--seed=1", "--seed=4294967295"], {"SEED": "4294967295"}),
         (["--no-failover"], {"NO_FAILOVER": "1"}),
         (["--no-probes"], {"PROBES": "0"}),
+        (["--no-deepbind"], {"DEEPBIND": "0"}),
         (["--off", "--fault", "a=refuse"], {"OFF": "1", "FAULTS": "a=refuse"}),
         (["--off", "--fault=a=refuse", "--fault", "b = off"], {"OFF": "1", "FAULTS": "a=refuse;b = off"}),
         (["--off"], {"OFF": "1"}),
@@ -410,6 +411,7 @@ def test_an_option_sets_its_variable(options, settings):
         ("SEED", "5", "--seed=6", "6"),
         ("NO_FAILOVER", "0", "--no-failover", "1"),
         ("PROBES", "1", "--no-probes", "0"),
+        ("DEEPBIND", "1", "--no-deepbind", "0"),
     ],
 )
 def test_a_variable_is_kept_unless_an_option_replaces_it(variable, value, option, replaced):
@@ -483,7 +485,7 @@ def test_a_bad_value_is_refused_before_anything_runs(option, variable, value):
 
 
 @pytest.mark.parametrize("value", ["2", "yes", "on", "true"])
-@pytest.mark.parametrize("name", ["NEXTADDR_OFF", "NEXTADDR_NO_FAILOVER"])
+@pytest.mark.parametrize("name", ["NEXTADDR_OFF", "NEXTADDR_NO_FAILOVER", "NEXTADDR_DEEPBIND"])
 def test_a_switch_is_0_or_1(name, value):
     assert_refused(run("true", env={name: value}), f"{name} '{value}'")
 
@@ -495,7 +497,7 @@ def test_one_bad_value_among_good_options_is_enough():
 OPTIONS_WITH_A_VALUE = [
     "--resolve", "--only", "--skip", "--delay", "--memory", "--dns-ports", "--fault", "--seed", "--log", "--log-file", "--log-format",
 ]  # fmt: skip
-OPTIONS_WITHOUT = ["--no-probes", "--off", "--no-failover", "--expect-failover", "--status", "--forget", "--help", "--version"]
+OPTIONS_WITHOUT = ["--no-probes", "--no-deepbind", "--off", "--no-failover", "--expect-failover", "--status", "--forget", "--help", "--version"]
 
 
 @pytest.mark.parametrize("option", OPTIONS_WITH_A_VALUE)
@@ -912,6 +914,14 @@ def test_check_knows_the_habits_of_some(samples, tmp_path, name, habit):
     assert status == 0
     assert lines[-2].startswith("note:         ") and habit in lines[-2]
     assert lines[-1] == "can be helped"
+
+
+@pytest.mark.parametrize(("value", "helped"), [(None, True), ("1", True), ("", True), ("0", False)])
+def test_check_tells_whether_extensions_are_helped(samples, tmp_path, value, helped):
+    env = {} if value is None else {"NEXTADDR_DEEPBIND": value}
+    status, lines = check(shutil.copy(samples("dynamic"), tmp_path / "php"), env=env)
+    assert status == 0
+    assert ("are helped" in lines[-2], "are not helped" in lines[-2]) == (helped, not helped), lines
 
 
 def test_check_knows_a_resolver_that_is_linked(require):

@@ -181,21 +181,3 @@ def test_the_launcher_leaves_a_sanitizer_the_first_place(several, sanitized):
     assert result.returncode == 0 and f"peer={host.live[0]} " in result.stdout, result
     # Nor has what it runs to examine the program been in the way.
     assert result.stderr == "", result
-
-
-# ---- Modules ----
-
-
-@pytest.mark.parametrize("way", ["ordinary", "deepbind"])
-@pytest.mark.parametrize("nonblocking", [0, 1])
-def test_a_module_that_finds_libc_first_is_as_without_us(several, way, nonblocking):
-    host = several("refused", "live")
-    arguments = {"module": PROGRAMS / "lib/connects.so", "way": way, "nonblocking": nonblocking}
-    run = run_shim(host, "loaded_module", **arguments)
-    bare = run_bare(host, "loaded_module", **arguments)
-    assert bare.first["peer"] == "none"
-    if way == "ordinary":
-        assert run.first["peer"] == host.live[0], run
-    else:
-        assert run.stdout == bare.stdout
-        assert host.connections(host.live[0]) == 0

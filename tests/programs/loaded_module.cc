@@ -1,10 +1,9 @@
 // Looks a host up, and lets a module that it has loaded connect to its first address and wait.
 // Must never connect itself.
 //
-// host= port= module=PATH; way=ordinary|deepbind (RTLD_DEEPBIND: libc comes before what is
-// preloaded); nonblocking=1.
-#include <dlfcn.h>
-
+// host= port= module=PATH; flags=now+local+.. as of dlopen(3); again=1 (once more, after
+// dlclose(3)); nonblocking=1.
+#include "dlopen_flags.h"
 #include "events.h"
 
 using namespace events;
@@ -12,10 +11,16 @@ using namespace events;
 int main(int argc, char** argv) {
   limit_time();
   const Arguments arguments(argc, argv);
-  const bool deep = arguments.text("way") == "deepbind";
-  void* module =
-      dlopen(arguments.text("module").c_str(), RTLD_NOW | RTLD_LOCAL | (deep ? RTLD_DEEPBIND : 0));
+  const std::string path = arguments.text("module");
+  const int flags = dlopen_flags(arguments.text("flags"));
+  void* module = dlopen(path.c_str(), flags);
   require(module != nullptr, "dlopen");
+  if (arguments.number("again") != 0) {
+    require(dlclose(module) == 0, "dlclose");
+    require(dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD) == nullptr, "unloaded");
+    module = dlopen(path.c_str(), flags);
+    require(module != nullptr, "dlopen");
+  }
   auto* connects = reinterpret_cast<decltype(&connect)>(dlsym(module, "connect_in_module"));
   auto* waits = reinterpret_cast<int (*)(int, int)>(dlsym(module, "wait_in_module"));
   require(connects != nullptr && waits != nullptr, "dlsym");
