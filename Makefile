@@ -62,38 +62,18 @@ PLATFORMS_aarch64 := aarch64
 PLATFORMS_x86_64  := x86_64 haswell xeon_phi
 PLATFORMS_all     := $$PLATFORM $(PLATFORMS_i386) $(PLATFORMS_aarch64) $(PLATFORMS_x86_64)
 
-PURE_SOURCES   := $(wildcard src/engine/*.cc) src/memory/record.cc
-UNIT_SOURCES   := $(wildcard tests/unit/*.cc)
-UNIT_OBJECTS   := $(UNIT_SOURCES:tests/unit/%.cc=$(BUILD)/unit/%.o) \
-	$(PURE_SOURCES:src/%.cc=$(BUILD)/unit/src/%.o)
-UNIT_FLAGS     := -std=c++20 -O1 -g -D_GLIBCXX_ASSERTIONS -Isrc $(WARNINGS) $(INSTRUMENT)
-
-FUZZERS      := $(patsubst tests/fuzz/%.cc,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.cc))
-FUZZ_OBJECTS := $(PURE_SOURCES:src/%.cc=$(BUILD)/fuzz/src/%.o)
-FUZZ_FLAGS   := -std=c++20 -O2 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Isrc $(WARNINGS)
-FUZZ_SECONDS ?= 4
-SIMULATE_OBJECTS := $(patsubst tests/simulate/%.cc,$(BUILD)/simulate/%.o,$(wildcard tests/simulate/*.cc)) \
-	$(PURE_SOURCES:src/%.cc=$(BUILD)/simulate/src/%.o)
-SIMULATE_FLAGS   := -std=c++20 -O2 -g -Isrc -Itests/simulate $(WARNINGS)
-PROGRAMS := $(patsubst tests/programs/%.cc,$(BUILD)/tests/%,$(wildcard tests/programs/*.cc))
-ifeq ($(ARCH),i386)
-# Once more, as they are built where time_t has 64 bits.
-PROGRAMS += $(patsubst tests/programs/%.cc,$(BUILD)/tests-time64/%,$(wildcard tests/programs/*.cc))
-endif
-TEST_LIBRARIES := $(patsubst tests/programs/libraries/%.cc,$(BUILD)/tests/lib/%.so,$(wildcard tests/programs/libraries/*.cc))
-BENCH_PROGRAMS := $(patsubst tests/bench/%.cc,$(BUILD)/bench/%,$(wildcard tests/bench/*.cc))
 TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
 SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run tests/integration/run \
 	scripts/completion.bash scripts/deb/build
 
 # For a make in a recipe, unless whoever called make has said how many jobs.
 ALL_PROCESSORS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc))
-# What tests/integration runs.
-INTEGRATED := all programs reach $(BENCH_PROGRAMS)
-
 .PHONY: all demo test tested fuzz unit integration programs reach reach-of-arch reach-programs foreign soak simulate bench \
 	sanitize checked coverage lint format install uninstall deb dist clean help
 .DEFAULT_GOAL := all
+
+# compile FLAGS: the recipe of each object and small program.
+compile = @mkdir -p $(@D) && $(CXX) $(1) -MMD -MP $< $(2) -o $@
 
 all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: build/ARCH/libnextaddr.so
 
@@ -103,8 +83,7 @@ QUICK := $(shell grep -l '^// Built for speed' $(SOURCES))
 $(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 
 $(BUILD)/obj/%.o: src/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(LIBRARY_FLAGS) -MMD -MP -c $< -o $@
+	$(call compile,$(LIBRARY_FLAGS) -c)
 
 $(BUILD)/exports.map: src/hooks/exports.map src/os/libc_functions.inc Makefile
 	@mkdir -p $(@D)
@@ -126,153 +105,7 @@ $(LIBRARY): $(OBJECTS) $(BUILD)/exports.map
 demo: all ## before and after, with the programs found on this machine
 	$(PYTHON) scripts/demo
 
-# What is tested is built by all processors, then one part runs after the other, because tests measure time.
-test: ## everything
-	@$(MAKE) --no-print-directory $(ALL_PROCESSORS) tested
-	@for part in unit fuzz integration; do $(MAKE) --no-print-directory $$part || exit; done
-
-tested: $(BUILD)/unit/engine_tests $(FUZZERS) $(INTEGRATED)
-
-unit: $(BUILD)/unit/engine_tests ## GoogleTest of the pure engine
-	$<
-
-$(BUILD)/unit/src/%.o: src/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
-
-$(BUILD)/unit/%.o: tests/unit/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(UNIT_FLAGS) -MMD -MP -c $< -o $@
-
-$(BUILD)/unit/engine_tests: $(UNIT_OBJECTS)
-	@$(CXX) $(INSTRUMENT) $^ -lgtest -lgtest_main -pthread -o $@
-
-# A short run each, from the seeds kept; `make fuzz FUZZ_SECONDS=3600` for a long one.
-fuzz: $(FUZZERS) ## libFuzzer over everything that is read from outside
-	@printf '%s\n' $(notdir $(FUZZERS)) | xargs -P 2 -I NAME tests/fuzz/run NAME $(BUILD)/fuzz $(FUZZ_SECONDS)
-
-$(BUILD)/fuzz/src/%.o: src/%.cc Makefile
-	@mkdir -p $(@D)
-	@clang++ $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
-
-$(BUILD)/fuzz/%.o: tests/fuzz/%.cc Makefile
-	@mkdir -p $(@D)
-	@clang++ $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
-
-# What is played by a script compares no magic words: to note each comparison would take most of the time.
-PLAYED := host_table address_memory schedule connect_attempts
-$(PLAYED:%=$(BUILD)/fuzz/src/engine/%.o) $(PLAYED:%=$(BUILD)/fuzz/%.o): FUZZ_FLAGS += -fno-sanitize-coverage=trace-cmp
-
-$(FUZZERS): %: %.o $(FUZZ_OBJECTS)
-	@clang++ -fsanitize=fuzzer,address,undefined $^ -o $@
-
-programs: $(PROGRAMS) $(TEST_LIBRARIES) ## the small programs of the integration tests
-
-$(BUILD)/tests/%: tests/programs/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror $(filter -fsanitize% -fno-sanitize%,$(INSTRUMENT)) -MMD -MP $< $(LINKER) \
-		-pthread -ldl -o $@
-
-$(BUILD)/tests-time64/%: tests/programs/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(TARGET) -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -std=c++20 -O1 -g -Wall -Wextra -Werror -MMD -MP $< \
-		-pthread -ldl -o $@
-
-$(BUILD)/tests/lib/%.so: tests/programs/libraries/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(TARGET) -std=c++20 -O1 -g -Wall -Wextra -Werror -fPIC -shared -MMD -MP $< $(LINKER) -ldl -o $@
-
-$(BUILD)/bench/%: tests/bench/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(TARGET) -std=c++20 -O2 -g -Wall -Wextra -Werror -MMD -MP $< -o $@
-
-# What tests/integration/test_reach.py runs. Where there is no compiler for it, that is noted.
-REACH_PROGRAMS := connect_first events_poll events_epoll
-
-reach: ## build for the other architectures, as far as there are compilers
-	@for arch in i386 aarch64; do $(MAKE) -s ARCH=$$arch reach-of-arch || exit; done
-
-reach-of-arch:
-	@mkdir -p $(BUILD)
-	@if echo '#include <string>' | $(CXX) $(TARGET) $(LINKER) -shared -fPIC -x c++ - -o $(BUILD)/trial 2>/dev/null; \
-		then rm -f $(BUILD)/no-compiler; $(MAKE) -s $(ALL_PROCESSORS) ARCH=$(ARCH) all reach-programs; \
-		else touch $(BUILD)/no-compiler; fi
-
-reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROGRAMS)))
-
-integration: $(INTEGRATED) ## pytest with real programs and real sockets
-	@PYTHON=$(PYTHON) tests/integration/run $(PYTEST_WORKERS) $(PYTEST_ARGS)
-
-# Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.
-foreign: all ## test suites of other projects, with and without the library
-	$(PYTHON) tests/foreign/run.py $(FOREIGN_ARGS)
-
-# As long and as often as one likes: SOAK_ARGS="--seed 42" has the same changes again. `test` has a short run.
-SOAK_SECONDS ?= 60
-soak: all ## many programs at once while addresses come and go: SOAK_SECONDS
-	$(PYTHON) tests/soak/soak.py --seconds $(SOAK_SECONDS) $(SOAK_ARGS)
-
-# Not part of `test`: the drawings need a package of tests/bench/packages.txt, and it takes minutes.
-simulate: $(BUILD)/simulate/simulate ## a fleet of a million clients with the real engine, on a simulated clock
-	$< $(BUILD)/simulate
-	$(PYTHON) tests/simulate/plot.py $(BUILD)/simulate
-
-$(BUILD)/simulate/src/%.o: src/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(SIMULATE_FLAGS) -MMD -MP -c $< -o $@
-
-$(BUILD)/simulate/%.o: tests/simulate/%.cc Makefile
-	@mkdir -p $(@D)
-	@$(CXX) $(SIMULATE_FLAGS) -MMD -MP -c $< -o $@
-
-$(BUILD)/simulate/simulate: $(SIMULATE_OBJECTS)
-	@$(CXX) $^ -o $@
-
-# Judges nothing. BENCH_ARGS="--only calls --against OLD.so" measures two libraries beside each other; --help has more.
-bench: all $(BENCH_PROGRAMS) $(BUILD)/tests/events_many ## what the library costs, and what it is worth: build/bench/table.md
-	$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
-
-# The tests of the engine, and the small programs in all their ways to wait, with checks in the library and in them;
-# those that measure what the library costs, or look at the object itself, are left out.
-CHECKED := blocking events_poll events_epoll events_results events_disturbed events_stress process_life memory lookup \
-	resolve faults_waits faults_sockets dns
-
-sanitize: ## the unit tests and small programs under ASan and UBSan, then under TSan, some under valgrind
-	$(MAKE) CHECK=address unit checked
-	$(MAKE) CHECK=thread unit checked
-	TEST_UNDER="valgrind -q --error-exitcode=99 --exit-on-first-error=yes" $(MAKE) CHECKED="blocking events_poll" checked
-
-# ASan does not follow a stack that pthread_cancel(3) has unwound; it and valgrind have memory measured in vain. TSan
-# makes vfork(2) a fork, holds signals back, writes a report, then suppressed, before a close(2) in another thread, maps
-# files of its own, and knows neither the threads that libc starts for getaddrinfo_a(3) nor those after a fork.
-UNCHECKED := not cancel and not no_memory and not memory_is
-ifeq ($(CHECK),thread)
-UNCHECKED += and not vfork and not closed_descriptor and not reused_descriptor and not signals_interrupt \
-	and not limit_on_the_size and not getaddrinfo_a and not sleeps_through
-endif
-ifneq ($(findstring valgrind,$(TEST_UNDER)),)
-# It takes a second to start a program, which some tests count on, and a hundred descriptors for itself.
-UNCHECKED += and not slow_server and not begins_anew and not sa_restart_interrupts and not touches_no_more
-endif
-ifeq ($(CHECK),coverage)
-# The counts are written to files when a program ends: its limits and its user may forbid that.
-CHECKED += faults_rules log settings_file
-UNCHECKED := not limit_on_the_size and not every_user
-endif
-
-# The launcher asks the library beside it, and runs programs without checks.
-checked: all programs
-	@$(MAKE) -s CHECK= all
-	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) -k "$(UNCHECKED)" \
-		$(wildcard $(CHECKED:%=tests/integration/test_%.py)) $(PYTEST_ARGS)
-
-coverage: ## which lines of src the tests run: a table, and build/coverage/html
-	$(MAKE) CHECK=coverage all programs
-	find build/coverage -name '*.gcda' -delete
-	chmod -R a+rwX build/coverage
-	GCOV_ERROR_FILE=/dev/null $(MAKE) CHECK=coverage unit checked
-	@mkdir -p build/coverage/html
-	gcovr --root . --filter src/ --gcov-ignore-parse-errors --html-details build/coverage/html/index.html --txt - build/coverage
+include tests/tests.mk
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, and the order of the folders
 	$(PYTHON) tests/house.py
@@ -329,7 +162,6 @@ clean: ## remove build/
 	rm -rf $(BUILD)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile tests/tests.mk | expand -t 14
 
--include $(OBJECTS:.o=.d) $(UNIT_OBJECTS:.o=.d) $(FUZZERS:=.d) $(FUZZ_OBJECTS:.o=.d) $(SIMULATE_OBJECTS:.o=.d) \
-	$(PROGRAMS:=.d) $(BENCH_PROGRAMS:=.d) $(TEST_LIBRARIES:.so=.d)
+-include $(OBJECTS:.o=.d)
