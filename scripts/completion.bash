@@ -5,20 +5,15 @@
 
 # Bash divides words at = and : as well, and wants back only what follows the last of these (its second argument).
 _nextaddr() {
-<<<<<<< HEAD
     # Those with a value, and the others.
     local valued='--resolve --only --skip --delay --memory --dns-ports --fault --seed --log --log-file --log-format'
-    local plain='--no-probes --off --no-failover --expect-failover -v --status --forget --check --help --version'
+    local plain='--no-probes --no-deepbind --off --no-failover --expect-failover -v --status --forget --check --help --version'
     if [[ ${1##*/} == nextaddr-drill ]]; then
         valued='--cases --hosts --runs --timeout --require --jobs --ready --probe --junit --json --output --resolve --only
             --skip --delay --dns-ports'
         plain='--no-probes --help --version'
     fi
     valued=${valued//[[:space:]]/ }
-=======
-    local options='--resolve --only --skip --delay --no-probes --memory --dns-ports --no-deepbind --off --fault --seed --no-failover
-        --expect-failover -v --log --log-file --log-format --status --forget --check --help --version'
->>>>>>> w21
     local line=${COMP_LINE:0:COMP_POINT} words=() starts=() gap word i
 
     # The words as nextaddr will see them, and where in COMP_WORDS each of them starts.

@@ -9,8 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/setting_values.h"
 #include "engine/settings.h"
-#include "engine/static_hosts.h"
 #include "engine/text.h"
 #include "os/kernel.h"
 
@@ -19,7 +19,27 @@ namespace {
 
 constinit Config the_config{};
 
-constexpr std::uint32_t kLongestSetDelayMs = 10'000;
+enum class Where : std::uint8_t { kAnywhere, kProcess, kLauncher };
+
+// What config.inc has of one setting, in place: an address in this table would have to be written
+// when the library is loaded.
+struct Row {
+  ShortText<23> name;
+  Where where;
+};
+constexpr Row kRows[] = {
+#define NEXTADDR_SETTING(name, option, usual, where, parser, help) \
+  {{"NEXTADDR_" #name}, Where::where},
+#include "config.inc"
+#undef NEXTADDR_SETTING
+};
+constexpr std::size_t kSettings = sizeof kRows / sizeof kRows[0];
+
+enum Setting : std::uint8_t {
+#define NEXTADDR_SETTING(name, option, usual, where, parser, help) k_##name,
+#include "config.inc"
+#undef NEXTADDR_SETTING
+};
 
 // Programs that tell about one address, and for which to move on to another would be to tell what
 // is not so. They are left alone, unless NEXTADDR_ONLY_PROGRAMS says which are not. On it are
@@ -91,13 +111,18 @@ class Source {
   explicit Source(FileBuffer& buffer) : file_problem_(read_file(buffer, file_)) {}
 
   // What is in the environment counts, be it empty; an empty value means the same as none.
-  const char* value(const char* name) {
-    const char* in_file = file_.take(name);
-    const char* value = secure_getenv(name);
+  const char* value(const Row& row) {
+    const char* in_file = this->in_file(row);
+    const char* value = row.where != Where::kLauncher ? secure_getenv(row.name.bytes) : nullptr;
     if (value == nullptr) value = in_file;
     return value == nullptr || *value == '\0' ? nullptr : value;
   }
 
+  const char* in_file(const Row& row) {
+    return row.where == Where::kAnywhere ? file_.take(row.name.view()) : nullptr;
+  }
+
+  [[nodiscard]] bool is_unusable() const { return file_problem_ != nullptr; }
   // After all variables have been asked for.
   const char* file_problem() {
     return file_problem_ != nullptr ? file_problem_ : file_.left_over();
@@ -108,15 +133,43 @@ class Source {
   const char* file_problem_;
 };
 
-bool parse_level(std::string_view text, LogLevel& out) {
-  constexpr std::string_view kNames[] = {"off", "error", "info", "debug"};
-  for (std::uint8_t i = 0; i < 4; ++i) {
-    if (text == kNames[i]) {
-      out = static_cast<LogLevel>(i);
-      return true;
-    }
+// The settings on their way to be a Config.
+struct Reading {
+  Config config;
+  std::string_view only;
+  std::string_view skip;
+  std::string_view only_programs;
+  std::string_view skip_programs;
+  bool no_failover = false;
+  std::uint8_t log_level = 0;
+  std::string_view file;  // the one that the setting of last names
+};
+
+ValueError check_nothing(std::string_view /*text*/) { return {}; }
+
+// A text that is kept as it is, and what is wrong with it.
+ValueError take(std::string_view text, std::string_view& out,
+                ValueError (*check)(std::string_view)) {
+  out = text;
+  return check(text);
+}
+
+// The name of a file, which must end with a zero; `none`: the word for no file.
+ValueError take_file(std::string_view text, const char*& out, std::string_view none, Reading& to) {
+  out = text == none ? nullptr : text.data();
+  if (out != nullptr) to.file = text;
+  return {};
+}
+
+ValueError parse(std::size_t setting, std::string_view text, Reading& to) {
+  switch (static_cast<Setting>(setting)) {
+#define NEXTADDR_SETTING(name, option, usual, where, parser, help) \
+  case k_##name:                                                   \
+    return parser;
+#include "config.inc"
+#undef NEXTADDR_SETTING
   }
-  return false;
+  return {};
 }
 
 using PathBuffer = std::array<char, 4096>;
@@ -141,6 +194,28 @@ const char* usual_memory_file(PathBuffer& buffer) {
   return buffer.data();
 }
 
+// What only a look at the file system tells of a file that is to be written.
+const char* what_is_wrong_with_file(std::string_view path) {
+  static constinit PathBuffer directory{};
+  const std::size_t size = path.rfind('/') + 1;  // 0: there is no slash
+  constexpr const char* kNoDirectory = "must be a file in a directory that exists";
+  if (size >= directory.size()) return kNoDirectory;
+  std::memcpy(directory.data(), path.data(), size);
+  directory[size] = '\0';
+  const char* parent = size == 0 ? "." : directory.data();
+  const auto may_write = [](const char* name) {
+    return faccessat(AT_FDCWD, name, W_OK, AT_EACCESS) == 0;
+  };
+  struct stat status {};
+  if (kernel::stat(path.data(), status) == 0) {
+    if (S_ISDIR(status.st_mode)) return "must be a file, this is a directory";
+    return may_write(path.data()) ? nullptr : "must be a file that can be written";
+  }
+  // The name of the directory ends with a slash, so that no file is taken for one.
+  if (may_write(parent)) return nullptr;
+  return errno == ENOENT || errno == ENOTDIR ? kNoDirectory : "must be a file that can be created";
+}
+
 }  // namespace
 
 const Config& config() { return the_config; }
@@ -150,84 +225,72 @@ std::string_view program_name() {
   return name != nullptr ? std::string_view(name) : "?";
 }
 
-void read_config() {
+LeftAlone left_alone(std::string_view program) {
+  const bool by_settings = config().switched_off || config().programs.leaves_alone(program, 0);
+  // Only who is named is helped although it is a prober.
+  const bool as_prober = (by_settings || !config().names_programs) &&
+                         HostFilter({}, kProbers).leaves_alone(program, 0);
+  return as_prober ? LeftAlone::kAsProber : by_settings ? LeftAlone::kBySettings : LeftAlone::kNo;
+}
+
+void read_config(bool for_launcher) {
   // Whatever is wrong with the file, this is the way around it.
   the_config.off = is_on(secure_getenv("NEXTADDR_OFF"));
-  if (the_config.off) return;
+  if (the_config.off && !for_launcher) return;
   FileBuffer file_buffer;
   Source source(file_buffer);
-  const char* only_programs = source.value("NEXTADDR_ONLY_PROGRAMS");
-  const char* skip_programs = source.value("NEXTADDR_SKIP_PROGRAMS");
-  // A name of a program is matched as one of a host is.
-  const HostFilter programs(view(only_programs), view(skip_programs));
-  const HostFilter probers({}, only_programs == nullptr ? kProbers : std::string_view{});
-  the_config.off = is_on(source.value("NEXTADDR_OFF")) ||
-                   programs.leaves_alone(program_name(), 0) ||
-                   probers.leaves_alone(program_name(), 0);
-  if (the_config.off) return;
-  Config read;
-  if (const char* level = source.value("NEXTADDR_LOG")) {
-    if (!parse_level(level, read.log_level)) read.problem = "NEXTADDR_LOG";
-  }
-  if (const char* delay = source.value("NEXTADDR_DELAY");
-      delay != nullptr && view(delay) != "auto") {
-    std::uint32_t value = 0;
-    if (parse_number(delay, kLongestSetDelayMs, value) && value >= kShortestDelayMs) {
-      read.attempt_delay_ms = value;
-      read.fixed_attempt_delay = true;
-    } else {
-      read.problem = "NEXTADDR_DELAY";
-    }
-  }
-  const auto read_switch = [&](const char* name, bool& out) {
-    const char* value = source.value(name);
-    if (value == nullptr) return;
-    out = view(value) != "0";
-    if (out && view(value) != "1") read.problem = name;
-  };
-  read_switch("NEXTADDR_PROBES", read.probes);
-  read_switch("NEXTADDR_DEEPBIND", read.deepbind);
-  if (const char* ports = source.value("NEXTADDR_DNS_PORTS")) {
-    if (!PortList::parse(ports, read.dns_ports)) read.problem = "NEXTADDR_DNS_PORTS";
-  }
-  if (const char* parking = source.value("NEXTADDR_PARKING")) {
-    if (!parse_number(parking, kLongestParkingMs, read.first_parking_ms)) {
-      read.problem = "NEXTADDR_PARKING";
-    }
-  }
-  if (const char* format = source.value("NEXTADDR_LOG_FORMAT")) {
-    read.log_json = view(format) == "json";
-    if (!read.log_json && view(format) != "text") read.problem = "NEXTADDR_LOG_FORMAT";
-  }
-  if (const char* seed = source.value("NEXTADDR_SEED")) {
-    read.has_seed = parse_number(seed, UINT32_MAX, read.seed);
-    if (!read.has_seed) read.problem = "NEXTADDR_SEED";
-  }
-  const char* faults = source.value("NEXTADDR_FAULTS");
-  const char* memory = source.value("NEXTADDR_MEMORY");
+  std::array<const char*, kSettings> values;
+  for (std::size_t i = 0; i < kSettings; ++i) values[i] = source.value(kRows[i]);
   PathBuffer usual_memory{};
   // What faults have taught must reach no other program, nor what was known before hide a fault.
-  if (memory == nullptr && faults == nullptr) memory = usual_memory_file(usual_memory);
-  const char* resolve = source.value("NEXTADDR_RESOLVE");
-  const char* log_file = source.value("NEXTADDR_LOG_FILE");
-  const char* only = source.value("NEXTADDR_ONLY");
-  const char* skip = source.value("NEXTADDR_SKIP");
-  if (is_on(source.value("NEXTADDR_NO_FAILOVER"))) skip = "*";
-  const char* run_file = secure_getenv("NEXTADDR_RUN");
+  if (values[k_MEMORY] == nullptr && values[k_FAULTS] == nullptr) {
+    values[k_MEMORY] = usual_memory_file(usual_memory);
+  }
   const char* file_problem = source.file_problem();
-  TextStore store(size_of(resolve) + size_of(log_file) + size_of(only) + size_of(skip) +
-                  size_of(memory) + size_of(faults) + size_of(run_file) + size_of(file_problem));
-  read.resolve = view(store.keep(resolve));
-  if (!given_names_valid(read.resolve)) read.problem = "NEXTADDR_RESOLVE";
-  read.log_file = store.keep(log_file);
-  if (view(memory) != "off") read.memory_file = store.keep(memory);
-  const std::string_view kept_only = view(store.keep(only));
-  read.filter = HostFilter(kept_only, view(store.keep(skip)));
-  read.faults = view(store.keep(faults));
-  read.run_file = store.keep(run_file);
-  read.file_problem = store.keep(file_problem);
-  read.ends_run = is_on(secure_getenv("NEXTADDR_RUN_ENDS"));
-  the_config = read;
+  std::size_t size = size_of(file_problem);
+  for (const char* value : values) size += size_of(value);
+  TextStore store(size);
+  Reading read;
+  for (std::size_t i = 0; i < kSettings; ++i) {
+    const char* value = store.keep(values[i]);
+    if (value == nullptr) continue;
+    const ValueError error = parse(i, value, read);
+    if (error.reason != nullptr && !error.taken) read.config.problem = kRows[i].name.bytes;
+  }
+  read.config.file_problem = store.keep(file_problem);
+  read.config.log_level = static_cast<LogLevel>(read.log_level);
+  read.config.filter = HostFilter(read.only, read.no_failover ? "*" : read.skip);
+  read.config.programs = HostFilter(read.only_programs, read.skip_programs);
+  read.config.names_programs = !read.only_programs.empty();
+  the_config = read.config;
+  the_config.off = !for_launcher && left_alone(program_name()) != LeftAlone::kNo;
+}
+
+void for_each_given(SettingsOf where, void (*each)(void* context, const GivenValue& given),
+                    void* context) {
+  FileBuffer file_buffer;
+  Source source(file_buffer);
+  if (where == SettingsOf::kMachine && source.is_unusable()) return;
+  Reading read;
+  for (std::size_t i = 0; i < kSettings; ++i) {
+    const Row& row = kRows[i];
+    const bool in_file = where == SettingsOf::kMachine;
+    const char* value = in_file ? source.in_file(row) : secure_getenv(row.name.bytes);
+    if (value == nullptr || *value == '\0' || row.where != Where::kAnywhere) continue;
+    read.file = {};
+    ValueError error = parse(i, value, read);
+    if (const char* reason = read.file.empty() ? nullptr : what_is_wrong_with_file(read.file)) {
+      error = {reason, 0, static_cast<std::uint32_t>(view(value).size())};
+    }
+    each(context, {row.name.view(), value, error});
+  }
+}
+
+bool is_setting(std::string_view name) {
+  for (const Row& row : kRows) {
+    if (row.name.view() == name) return true;
+  }
+  return false;
 }
 
 }  // namespace nextaddr

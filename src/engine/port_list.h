@@ -1,10 +1,9 @@
-// Some ports, as the user writes them: "53,8600". Pure.
+// Some ports. Pure.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 namespace nextaddr {
 
@@ -16,9 +15,12 @@ class PortList {
   constexpr PortList() = default;
   constexpr explicit PortList(std::uint16_t only) : ports_{only}, size_(1) {}
 
-  // Reads numbers from 1 to 65535, separated by commas. False, with `out` left alone, when one of
-  // them is no port, or there are too many.
-  static bool parse(std::string_view text, PortList& out);
+  // False when there are too many.
+  constexpr bool add(std::uint16_t port) {
+    if (size_ == kMost) return false;
+    ports_[size_++] = port;
+    return true;
+  }
 
   // True when the list has this port (host order).
   [[nodiscard]] bool has(std::uint16_t port) const {

@@ -54,14 +54,13 @@ FaultAction draw_lookup_fault(const char* name) {
 
 }  // namespace
 
-void load_faults() {
+FaultSyntaxError load_faults() {
   FaultSyntaxError error;
-  if (!rules.parse(config().faults, error)) {
-    report_bad_faults(error);
-    return;
+  if (rules.parse(config().faults, error)) {
+    connect_rules = run() != nullptr && rules.has_connect_rules();
+    lookup_rules = run() != nullptr && rules.has_lookup_rules();
   }
-  connect_rules = run() != nullptr && rules.has_connect_rules();
-  lookup_rules = run() != nullptr && rules.has_lookup_rules();
+  return error;
 }
 
 void report_unmatched_faults() {

@@ -11,8 +11,9 @@
 
 namespace nextaddr {
 
-// Reads the rules of the configuration, once, from the library's start. Not async-signal-safe.
-void load_faults();
+// Reads the rules of the configuration, once, from the library's start. Without a `reason`: nothing
+// is wrong with them; else there are none. Not async-signal-safe.
+FaultSyntaxError load_faults();
 
 // At the end of a run: tells which rules have never matched, so that no test passes because of a
 // mistyped name. Without the launcher there is one run for each program, and a shell that only runs

@@ -7,6 +7,7 @@
 #include "connect/probes.h"
 #include "fault/faults.h"
 #include "fault/run_counters.h"
+#include "lifecycle/answers.h"
 #include "lifecycle/forks.h"
 #include "log/log.h"
 #include "log/report.h"
@@ -20,12 +21,14 @@ namespace {
 
 bool start_all() {
   if (getauxval(AT_SECURE) != 0) return false;
-  read_config();
+  const std::string_view question = launchers_question();
+  read_config(!question.empty());
   if (config().off || !map_memory()) return false;
   libc::resolve_signal_safe();
   // The first call makes this process the owner.
   owns_memory();
   if (config().log_level != LogLevel::kOff) remember_stderr();
+  if (!question.empty()) answer_launcher(question);
   if (config().problem != nullptr) report_problem("bad value ignored in ", config().problem);
   if (config().file_problem != nullptr) {
     report_problem("ignored in /etc/nextaddr.conf: ", config().file_problem);
@@ -33,7 +36,8 @@ bool start_all() {
   const char* memory = config().memory_file;
   report_debug("memory ", memory != nullptr ? memory : "off");
   open_run();
-  load_faults();
+  const FaultSyntaxError error = load_faults();
+  if (error.reason != nullptr) report_bad_faults(error);
   return true;
 }
 

@@ -104,6 +104,17 @@ void read_bucket(int fd, std::size_t bucket, AddressBucket& out) {
   }
 }
 
+void for_each_entry(int fd, void (*each)(void* context, const AddressEntry& entry), void* context) {
+  AddressBucket entries;
+  for (std::size_t bucket = next_written(fd, 0); bucket < kMemoryBuckets;
+       bucket = next_written(fd, bucket + 1)) {
+    read_bucket(fd, bucket, entries);
+    for (const AddressEntry& entry : entries) {
+      if (entry.key.port != 0) each(context, entry);
+    }
+  }
+}
+
 }  // namespace
 
 void read_memory_file(const AddressMemory& memory) {
@@ -116,16 +127,30 @@ void read_memory_file(const AddressMemory& memory) {
   if (changed != read_as_of_us.load(std::memory_order_relaxed)) {
     const bool settled = us_of(CLOCK_REALTIME) - changed > kTickUs;
     read_as_of_us.store(settled ? changed : 0, std::memory_order_relaxed);
-    AddressBucket entries;
-    for (std::size_t bucket = next_written(fd, 0); bucket < kMemoryBuckets;
-         bucket = next_written(fd, bucket + 1)) {
-      read_bucket(fd, bucket, entries);
-      for (const AddressEntry& entry : entries) {
-        if (entry.key.port != 0) memory.adopt(entry);
-      }
-    }
+    AddressMemory to = memory;
+    for_each_entry(
+        fd,
+        [](void* context, const AddressEntry& entry) {
+          static_cast<const AddressMemory*>(context)->adopt(entry);
+        },
+        &to);
   }
   kernel::close(fd);
+}
+
+int look_at_memory_file(void (*each)(void* context, const AddressEntry& entry), void* context) {
+  const int fd = open(config().memory_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return errno;
+  struct stat status {};
+  RecordText buffer;
+  int error = kernel::fstat(fd, status) == 0 && S_ISREG(status.st_mode) ? EINVAL : EACCES;
+  const ssize_t got = error == EINVAL ? pread(fd, buffer.data(), buffer.size(), 0) : -1;
+  if (got > 0 && begins_as_memory_file({buffer.data(), static_cast<std::size_t>(got)})) {
+    error = 0;
+    for_each_entry(fd, each, context);
+  }
+  kernel::close(fd);
+  return error;
 }
 
 MemoryFile::MemoryFile(AddressEntry& entry) {

@@ -17,6 +17,11 @@ namespace nextaddr {
 // when the file is unchanged.
 void read_memory_file(const AddressMemory& memory);
 
+// For people: the file as it is, whoever's it is and whatever permissions it has. Calls
+// each(context, entry) for all entries, in the order of the file. Errors are those of open(2); an
+// error of EINVAL: it is something else than a memory file.
+int look_at_memory_file(void (*each)(void* context, const AddressEntry& entry), void* context);
+
 // The file, open and locked for the change of one entry.
 class MemoryFile {
  public:

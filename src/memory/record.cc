@@ -86,12 +86,16 @@ RecordText memory_file_header() { return (RecordLine() << kHeader << std::uint64
 
 bool is_memory_file_header(std::string_view line) {
   std::uint32_t version = 0;
-  if (line.size() != kRecordSize || slice(line, 0, kHeader.size()) != kHeader) return false;
+  if (line.size() != kRecordSize || !begins_as_memory_file(line)) return false;
   line.remove_prefix(kHeader.size());
   // The lines of the first version were shorter.
   line = slice(line, 0, line.find('\n') + 1);
   if (!parse_number(take_until(line, ' '), UINT32_MAX, version)) return false;
   return line.find_first_not_of(' ') == line.size() - 1 && line.back() == '\n';
+}
+
+bool begins_as_memory_file(std::string_view text) {
+  return slice(text, 0, kHeader.size()) == kHeader;
 }
 
 RecordText format_record(const AddressEntry& entry) {

@@ -26,6 +26,8 @@ using RecordText = std::array<char, kRecordSize>;
 RecordText memory_file_header();
 // True for the header of this and of any other version.
 bool is_memory_file_header(std::string_view line);
+// The same of a file that is only looked at, and may be cut off in its first line.
+bool begins_as_memory_file(std::string_view text);
 
 RecordText format_record(const AddressEntry& entry);
 

@@ -145,10 +145,6 @@ def heads(page):
     return [re.sub(r"\\f.|^\.\w+ ", "", line).replace("\\-", "-") for line in lines]
 
 
-def variables_of(page):
-    return {name for name in heads(page) if name.startswith("NEXTADDR_")}
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_page_is_well_made(page, require):
     assert output_of(require("mandoc"), "-T", "lint", page) == ""
@@ -177,20 +173,10 @@ def test_the_page_of_the_drill_has_the_members_of_its_json():
     assert members == {word for word in re.findall(r"^\.BR? (\w+)", page, re.MULTILINE) if word != "nextaddr"}
 
 
-def test_the_page_of_the_command_has_the_variables_of_the_help():
-    assert variables_of(PAGES[0]) == set(re.findall(r"\bNEXTADDR_[A-Z_]+", help_text()))
-
-
 def test_the_page_of_the_command_has_the_exit_statuses_of_the_help():
     said = help_text().partition("Exit status:")[2].partition("\n\n")[0]
     wanted = set(re.findall(r"\b1\d\d\b", said))
     assert wanted and {head for head in heads(PAGES[0]) if head.isdigit()} == wanted
-
-
-def test_the_page_of_the_library_has_the_variables_that_it_reads():
-    read = set(re.findall(r'\b(?:value|secure_getenv)\("(NEXTADDR_\w+)"\)', (ROOT / "src" / "config.cc").read_text()))
-    assert {"NEXTADDR_RESOLVE", "NEXTADDR_OFF"} <= read
-    assert variables_of(PAGES[1]) == read
 
 
 # ---- The documents ----

@@ -15,7 +15,6 @@
 #include "engine/address.h"
 #include "engine/host_filter.h"
 #include "engine/outcome.h"
-#include "engine/port_list.h"
 #include "engine/settings.h"
 #include "engine/static_hosts.h"
 
@@ -25,18 +24,6 @@ namespace {
 std::string text(const Address& address) {
   char out[kAddressTextSize];
   return {out, format_address(address, out)};
-}
-
-TEST(PortList, ParsesNumbersSeparatedByCommas) {
-  PortList ports(53);
-  ASSERT_TRUE(PortList::parse("53,8600", ports));
-  EXPECT_TRUE(ports.has(53) && ports.has(8600));
-  EXPECT_FALSE(ports.has(0) || ports.has(5353));
-  for (const char* bad : {"", ",", "53,", ",53", "0", "65536", "53 ", "dns", "-1",
-                          "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"}) {
-    EXPECT_FALSE(PortList::parse(bad, ports)) << bad;
-  }
-  EXPECT_TRUE(ports.has(8600)) << "as before";
 }
 
 TEST(Address, ParsesAndFormats) {
