@@ -229,7 +229,7 @@ State ConnectOperation::carry_out(Action action) {
         error_ = attempts_.error();
         let_go();
         if (action.kind == Kind::kTold && connects_have_faults()) lift_fault(socket_);
-        // An error that is left to be read is the program's to find.
+        // A connect that is left with an error to be read has not ended yet: the program finds it.
         if (action.kind == Kind::kTold ||
             (!is_planned() && error_ != EBADF &&
              (error_ != EINPROGRESS || !nextaddr::has_failed(socket_phase(socket_))))) {

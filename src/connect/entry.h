@@ -10,7 +10,8 @@
 namespace nextaddr {
 
 // True when connect(fd, address, length) is one to take care of: its host has other addresses, or
-// it may get a fault. `requested` is then filled. No system call; async-signal-safe.
+// it may get a fault, or every connect is reported (log/report.h). `requested` is then filled. No
+// system call; async-signal-safe.
 bool wants_failover(const sockaddr* address, socklen_t length, Endpoint& requested);
 
 // connect(2) with failover. Returns, errno and blocking as connect(2); a cancellation point;

@@ -91,7 +91,7 @@ void ConnectOperation::conclude() {
   if (run() != nullptr && elsewhere && attempts_.log().attempts() > 1) ++run()->failovers;
 }
 
-// Its frame is not that of the whole connect.
+// Not inlined: the whole connect would need the room on the stack that a report takes.
 __attribute__((noinline)) void ConnectOperation::report() const {
   if (is_planned() && attempts_.has_news() && attempts_.log().attempts() > 1) {
     report_connect(list_, requested_, attempts_.log(), error_, now_ms() - began_ms());

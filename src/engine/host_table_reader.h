@@ -1,5 +1,5 @@
-// What a reader without the lock makes of the host table. It comes to an end and stays within
-// bounds whatever is written there. Only for host_table.cc.
+// What a reader without the lock makes of the host table. It must come to an end and stay within
+// bounds, whatever is written there. Only for host_table.cc.
 #pragma once
 
 #include <algorithm>

@@ -112,8 +112,8 @@ void report_message(std::string_view event, std::string_view what, std::string_v
   }
 }
 
-// The first host that has the address; a view of `buffer`. Not where the frame of a failover would
-// have it as well.
+// The first host that has the address: a view of `buffer`, empty when there is none. Not inlined:
+// the report of a failover would need its room on the stack, too.
 __attribute__((noinline, cold)) std::string_view name_of_holder(const Address& address,
                                                                 NameBuffer& buffer) {
   struct Found {
@@ -223,7 +223,7 @@ void report_connect(const DestinationList& list, const Endpoint& requested, cons
   report.add(ConnectReport(list, requested, log, error, took_ms));
 }
 
-// Not in the frame of a failover either.
+// Not inlined, for the same reason as name_of_holder().
 __attribute__((noinline, cold)) void report_only_attempt(const Endpoint& requested,
                                                          const Fault& fault, int error,
                                                          std::uint64_t took_ms) {
@@ -241,7 +241,7 @@ bool reports_every_connect() { return logs(LogLevel::kDebug); }
 
 void report_lookup(std::string_view host, const AddressList& addresses) {
   if (!logs(LogLevel::kDebug)) return;
-  // Of as many a line has room for them and the longest names.
+  // How many addresses are told: a line has room for so many and for the longest names.
   constexpr std::size_t kMostTold = 32;
   const std::size_t told = std::min(addresses.size(), kMostTold);
   const std::uint64_t left_out = addresses.size() - told;

@@ -19,12 +19,12 @@ namespace nextaddr {
 void report_connect(const DestinationList& list, const Endpoint& requested, const AttemptLog& log,
                     int error, std::uint64_t took_ms);
 
-// debug: a connect to a host that was looked up has come to an end with its only attempt, this one,
-// or (EINPROGRESS) goes on without us. Healthy connects are such.
+// debug: a connect to a host that was looked up has ended with its only attempt, after `took_ms`,
+// or (`error` EINPROGRESS) goes on without us. Healthy connects are such.
 void report_only_attempt(const Endpoint& requested, const Fault& fault, int error,
                          std::uint64_t took_ms);
 
-// True when every connect has to be looked at for that. One load.
+// True when every connect has to be looked at for report_only_attempt(). One load.
 bool reports_every_connect();
 
 // debug: what is remembered of a host after a lookup.
