@@ -122,6 +122,21 @@ __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(
   return wait_to_the_end(operation, false, false, mask);
 }
 
+// The first attempt has succeeded at once, and there is something to be learnt or told. What is
+// taken for TCP by its number may be another kind of socket (connect/entry.cc): nothing answers
+// that.
+[[gnu::noinline]] void learn_from_first(int fd, const Endpoint& requested,
+                                        const ProgramSettings& settings, const Fault& fault,
+                                        std::uint64_t began_us) {
+  const ErrnoKept errno_kept;
+  const std::uint64_t took_us = began_us != 0 ? now_us() - began_us : 0;
+  if (!is_tcp(fd)) return;
+  if (reports_every_connect()) report_only_attempt(requested, fault, 0, took_us / 1000);
+  if (settings.is_steered) return;
+  note_success(fd, requested.address, requested.port);
+  if (began_us != 0) note_rtt(fd, requested.address, requested.port, took_us);
+}
+
 }  // namespace
 
 int connect_blocking(int fd, const sockaddr* address, socklen_t length, const Endpoint& requested) {
@@ -141,12 +156,9 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
     const std::uint64_t began_us = wants_rtt() || reports_every_connect() ? now_us() : 0;
     const auto connect = [&] { return connect_with_fault(fd, address, length, fault); };
     if (briefly(fd, settings.send_timeout, connect) == 0) {
-      if (reports_every_connect()) {
-        report_only_attempt(requested, fault, 0, (now_us() - began_us) / 1000);
+      if (began_us != 0 || is_failing(fd, requested.address, requested.port)) {
+        learn_from_first(fd, requested, settings, fault, began_us);
       }
-      if (settings.is_steered) return 0;
-      note_success(fd, requested.address, requested.port);
-      if (began_us != 0) note_rtt(fd, requested.address, requested.port, now_us() - began_us);
       return 0;
     }
     first = errno;

@@ -14,6 +14,7 @@
 #include "os/errno_kept.h"
 #include "os/libc.h"
 #include "os/signals.h"
+#include "os/socket.h"
 #include "process/process.h"
 
 namespace nextaddr {
@@ -51,7 +52,10 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
     const int first = errno;
     if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
       starting.abandon();
-      report_only_attempt(requested, fault, result == 0 ? 0 : first, 0);
+      // What is taken for TCP by its number may be another kind of socket (connect/entry.cc).
+      if (reports_every_connect() && is_tcp(fd)) {
+        report_only_attempt(requested, fault, result == 0 ? 0 : first, 0);
+      }
       errno = first;
       return result;
     }

@@ -390,7 +390,8 @@ void release(Handle& handle) {
 void let_linger(Handle handle) {
   const TableLock lock;
   Probe* probe = find(handle);
-  if (probe != nullptr) probe->lingers = true;
+  // What one that has ended found out is told to the connects that have joined it.
+  if (probe != nullptr && probe->found.state == State::kAsking) probe->lingers = true;
 }
 
 void forget_those_of_parent() {

@@ -17,6 +17,8 @@
 
 namespace {
 
+constexpr int kCloseRangeCloexec = 1 << 2;  // CLOSE_RANGE_CLOEXEC, of Linux 5.11
+
 __attribute__((noinline, cold)) int close_pending(int fd) {
   nextaddr::forget_closed(fd);
   nextaddr::dns::note_closed(fd);
@@ -49,7 +51,8 @@ NEXTADDR_HOOK int dup3(int from, int to, int flags) noexcept {
 }
 
 NEXTADDR_HOOK int close_range(unsigned first, unsigned last, int flags) noexcept {
-  if (nextaddr::any_pending() && flags == 0) [[unlikely]]
+  // With CLOSE_RANGE_CLOEXEC nothing is closed yet.
+  if (nextaddr::any_pending() && (flags & kCloseRangeCloexec) == 0) [[unlikely]]
     nextaddr::forget_closed(first, last);
   return nextaddr::libc::close_range(first, last, flags);
 }

@@ -104,11 +104,12 @@ __attribute__((noinline)) int select_otherwise(Select<Timeval> plain, int count,
         if (!nextaddr::is_valid_for_select(timeout)) return {};
         const std::int64_t limit = nextaddr::limit_of_select(timeout);
         const nextaddr::Patience patience(limit);
+        // Linux leaves the time not slept in the timeout (select(2)): of a wait that was woken,
+        // what has passed is no part of the limit any more.
+        woken.since = nextaddr::coarse_time();
         const auto found =
             nextaddr::wait_select(count, read, write, except, limit, nullptr, before, woken);
-        // Linux leaves the time not slept in the timeout (select(2)). After a wait that was woken
-        // libc has left it there.
-        if (found && limit != nextaddr::kForever && before == nullptr) {
+        if (found && limit != nextaddr::kForever) {
           const std::int64_t left = patience.left_ns();
           timeout->tv_sec = static_cast<decltype(timeout->tv_sec)>(left / nextaddr::kNanoseconds);
           timeout->tv_usec =

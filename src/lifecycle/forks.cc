@@ -25,13 +25,13 @@ void after_fork_in_parent() {
   deep_binding::let_be();
   let_pins_be();
   drop_inheritance();
-  share();
+  share(Side::kParent);
 }
 
 void after_fork_in_child() {
   deep_binding::forget_those_of_parent();
   forget_pins_of_parent();
-  share();
+  share(Side::kChild);
   // In a sandbox one more system call could be the program's end.
   if (sandbox() == Sandbox::kCertain) return;
   claim_memory();

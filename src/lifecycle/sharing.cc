@@ -17,6 +17,7 @@ namespace {
 
 // True while a thread leaves, or forks: a child must not begin in the middle of leaving.
 constinit std::atomic<bool> busy{false};
+constinit thread_local bool held_for_fork = false;
 
 // Makes `busy` this thread's. Threads leave at the same time (haproxy's workers), and each would
 // find what the other has in hand. False after half a second: a handler may have interrupted the
@@ -105,15 +106,16 @@ bool leave_addresses() {
 
 void begin_to_share() {
   const ErrnoKept errno_kept;
-  static_cast<void>(hold());
+  held_for_fork = hold();
   host_table().note_shared();
 }
 
-void share() {
+void share(Side side) {
   // Noted once more: where leaving took too long for begin_to_share() to wait, a copy may be in the
   // place of what it has noted.
   host_table().note_shared();
-  busy.store(false);
+  // A child has only the thread that has forked.
+  if (held_for_fork || side == Side::kChild) busy.store(false);
 }
 
 }  // namespace nextaddr

@@ -3,6 +3,8 @@
 // rights: one that has given up rights could otherwise choose where its parent connects.
 #pragma once
 
+#include <cstdint>
+
 namespace nextaddr {
 
 // This process is about to change its credentials (set*uid, set*gid, capset, no_new_privs): from
@@ -15,7 +17,8 @@ void leave_sharing();
 
 // Before a fork, whose child will share. No thread leaves until share().
 void begin_to_share();
-// After the fork, in parent and child.
-void share();
+// After the fork, in each of both.
+enum class Side : std::uint8_t { kParent, kChild };
+void share(Side side);
 
 }  // namespace nextaddr

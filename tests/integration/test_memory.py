@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -423,6 +424,23 @@ def test_one_that_answers_after_all_is_healthy_again(several, server, memory):
     run = run_shim(host, "connect_first", env=memory.env(**named(first.address, host.addresses[0])))
     assert_reached(run, first.address)
     assert memory.failing() == {host.addresses[0]}
+
+
+def test_a_datagram_socket_with_the_number_of_a_connection_teaches_nothing(several, memory):
+    host = several("refused", "live")
+    text = """
+import socket, sys
+where = socket.getaddrinfo(*sys.argv[1:], type=socket.SOCK_STREAM)[0][4]
+with socket.create_connection(sys.argv[1:]) as connection:
+    number = connection.fileno()
+with socket.socket(type=socket.SOCK_DGRAM) as other:
+    assert other.fileno() == number
+    other.connect(where)
+"""
+    for _ in range(2):
+        result = host.run([sys.executable, "-c", text, host.host, str(host.port)], env=memory.env())
+        assert result.returncode == 0, result
+        assert memory.failing() == {host.addresses[0]}
 
 
 # ---- All are parked ----

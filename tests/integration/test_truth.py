@@ -26,6 +26,48 @@ def assert_true(bare, shim):
     assert len(shim.lines) > 0, shim
 
 
+# ---- How long a wait lasts ----
+
+# Another thread begins a connect while this one sleeps in a wait that is about something else.
+LIMITED = """
+import select, socket, sys, threading, time
+host, port = sys.argv[1:]
+where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4]
+connection = socket.socket()
+connection.setblocking(False)
+epoll = select.epoll()
+epoll.register(connection, select.EPOLLOUT | select.EPOLLET)
+epoll.poll(0)
+poll = select.poll()
+poll.register(epoll, select.POLLIN)
+waits = {
+    "select": lambda: select.select([epoll], [], [], 1.5),
+    "poll": lambda: poll.poll(1500),
+    "epoll": lambda: nested.poll(1.5),
+}
+nested = select.epoll()
+nested.register(epoll, select.EPOLLIN)
+def sleep():
+    began = time.monotonic()
+    found = waits[HOW]()
+    print(len(found) if HOW != "select" else len(found[0]), time.monotonic() - began)
+HOW = "{how}"
+thread = threading.Thread(target=sleep)
+thread.start()
+time.sleep(1)
+connection.connect_ex(where)
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("how", ["select", "poll", "epoll"])
+def test_a_wait_that_a_connect_begins_beside_lasts_as_long_as_it_was_told(several, how):
+    host = several("silent", "silent")
+    result = host.run(["/usr/bin/python3", "-c", LIMITED.replace("{how}", how), host.host, str(host.port)])
+    found, seconds = result.stdout.split()
+    assert found == "0" and 1.49 <= float(seconds), result
+
+
 # ---- Ways that the library does not see ----
 
 FAILING = hosts(("refused", "refused"), ("refused", "silent", "live"), ("refused",) * 4)

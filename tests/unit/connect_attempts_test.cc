@@ -472,8 +472,10 @@ class Player {
       const Asking probe = probes_[i];
       const std::uint64_t took = now_ - probe.began;
       const auto tell = [&](Probe what) {
-        note_lesson(machine().probed(probe.position, what, probe.error,
-                                     static_cast<std::uint32_t>(took), now_));
+        const Action learnt = machine().probed(probe.position, what, probe.error,
+                                               static_cast<std::uint32_t>(took), now_);
+        if (what == Probe::kFailed) EXPECT_EQ(learnt.silent_ms, 0u) << "a refusal is no silence";
+        note_lesson(learnt);
       };
       if (probe.answer_ms <= now_) {
         probes_.erase(probes_.begin() + static_cast<std::ptrdiff_t>(i));
