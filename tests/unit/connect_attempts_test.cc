@@ -474,7 +474,9 @@ class Player {
       const auto tell = [&](Probe what) {
         const Action learnt = machine().probed(probe.position, what, probe.error,
                                                static_cast<std::uint32_t>(took), now_);
-        if (what == Probe::kFailed) EXPECT_EQ(learnt.silent_ms, 0u) << "a refusal is no silence";
+        if (what == Probe::kFailed) {
+          EXPECT_EQ(learnt.silent_ms, 0u) << "a refusal is no silence";
+        }
         note_lesson(learnt);
       };
       if (probe.answer_ms <= now_) {
