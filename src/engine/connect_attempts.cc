@@ -201,6 +201,7 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
       }
       break;
     case Probe::kFailed:
+      learnt.silent_ms = 0;  // it was heard
       // No candidate any more: the requested address has refused once more.
       if (!schedule_.candidates().has(position)) break;
       schedule_.drop(position);
@@ -211,7 +212,6 @@ Action ConnectAttempts::probed(std::size_t position, Probe probe, int error, std
         if (last_wait_ms_ == 0) begin_last_wait(now_ms);
       }
       if (parks(error)) learnt.lesson = Lesson::kFailed;
-      learnt.silent_ms = 0;  // it was heard
       if (limits_.probes) next_probe_ms_ = now_ms;
       break;
     case Probe::kNone:
