@@ -79,7 +79,7 @@ all: $(LIBRARY) ## build build/libnextaddr.so; with ARCH=i386 or ARCH=aarch64: b
 
 # What programs call all the time, and a healthy connect, is built for speed, everything else for size: these files say so.
 # They have few loops of more than some rounds, so that to align them is worth less than the room it takes.
-QUICK := $(shell grep -l '^// Built for speed' $(SOURCES))
+QUICK := $(foreach source,$(SOURCES),$(if $(findstring // Built for speed,$(file <$(source))),$(source)))
 $(QUICK:src/%.cc=$(BUILD)/obj/%.o): LIBRARY_FLAGS += -O2 -falign-loops=1 $(if $(findstring clang,$(CXX)),,-falign-jumps=1)
 
 $(BUILD)/obj/%.o: src/%.cc Makefile

@@ -129,8 +129,12 @@ __attribute__((noinline, cold)) std::optional<int> connect_elsewhere(
                                         const ProgramSettings& settings, const Fault& fault,
                                         std::uint64_t began_us) {
   const ErrnoKept errno_kept;
+  // A datagram socket is connected without a packet.
+  constexpr std::uint64_t kNoPacketUs = 50;
   const std::uint64_t took_us = began_us != 0 ? now_us() - began_us : 0;
-  if (!is_tcp(fd)) return;
+  const bool is_doubtful = took_us < kNoPacketUs || reports_every_connect() ||
+                           is_failing(fd, requested.address, requested.port);
+  if (is_doubtful && !is_tcp(fd)) return;
   if (reports_every_connect()) report_only_attempt(requested, fault, 0, took_us / 1000);
   if (settings.is_steered) return;
   note_success(fd, requested.address, requested.port);

@@ -182,7 +182,7 @@ bool ConnectOperation::catch_up(const ConnectOperation& newer) {
   return true;
 }
 
-int ConnectOperation::mark_connected() {
+[[gnu::noinline]] int ConnectOperation::mark_connected() {
   const Step step(*this);
   // The error of a reset since is for the program's first read or write to take.
   if (step && socket_phase(socket_) == SocketPhase::kEnded) return 0;
@@ -326,7 +326,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   return true;
 }
 
-Action ConnectOperation::connect_to(const Action& action) {
+[[gnu::noinline]] Action ConnectOperation::connect_to(const Action& action) {
   Address next;
   // The address may have been forgotten, after so many lookups that the table was rewritten twice.
   if (!address_at(action.position, next)) {
@@ -355,7 +355,7 @@ Action ConnectOperation::connect_to(const Action& action) {
 }
 
 // The delay (a fault) of the attempt under way is over: now it goes to its address.
-Action ConnectOperation::release() {
+[[gnu::noinline]] Action ConnectOperation::release() {
   take_back(socket_, false);
   lift_fault(socket_);
   if (!settings_.put_back(socket_)) return attempts_.lost_address();
@@ -368,7 +368,7 @@ Action ConnectOperation::release() {
 // connect(2) to `to` that does not wait: 0, EINPROGRESS, EINTR, or an error. That of a non-blocking
 // socket returns at once; a blocking one is made to return after a tick. Its SO_SNDTIMEO is asked
 // for each time, because the program may set it while the connect is under way.
-int ConnectOperation::attempt(const Address& to, const Fault& fault) {
+[[gnu::noinline]] int ConnectOperation::attempt(const Address& to, const Fault& fault) {
   // The kernel refuses because the socket has a port, bound by another process or by a duplicate:
   // no IPv4 address can be reached with it.
   if (!admit(to)) return ENETUNREACH;
@@ -405,7 +405,7 @@ bool ConnectOperation::address_at(std::size_t position, Address& out) const {
 
 // Ends the attempt at `current_`: the socket is as before, ready for a connect to `next`. False
 // when the attempt was answered in the last moment: the socket is connected, and stays so.
-bool ConnectOperation::take_back_for(const Address& next) {
+[[gnu::noinline]] bool ConnectOperation::take_back_for(const Address& next) {
   const bool leaves_ipv4 = requested_.family == AF_INET6 && current_.is_ipv4() && !next.is_ipv4();
   Deafness deafness;
   SocketPhase phase = socket_phase(socket_);
@@ -424,7 +424,7 @@ bool ConnectOperation::take_back_for(const Address& next) {
 
 // Makes a socket that was taken back what the program has made of it. False when that cannot be
 // done.
-bool ConnectOperation::restore() {
+[[gnu::noinline]] bool ConnectOperation::restore() {
   // An attempt at a link-local address has bound the socket to its device, and only who may bind
   // it again may undo that (CAP_NET_RAW).
   if (is_link_local(current_) && !unbind_device(socket_)) return false;

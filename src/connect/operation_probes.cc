@@ -50,7 +50,7 @@ void ConnectOperation::let_go() {
   while (asked_ != 0) forget(probes_[asked_ - 1]);
 }
 
-Action ConnectOperation::ask(const Action& action) {
+[[gnu::noinline]] Action ConnectOperation::ask(const Action& action) {
   using Probe = ConnectAttempts::Probe;
   const std::size_t position = action.position;
   Address address;

@@ -26,10 +26,10 @@ struct Handle {
 };
 
 enum class State : std::uint8_t {
+  kOver,      // it was silent to its end, or the probe is lost
   kAsking,    // silent so far
   kAnswered,  // it answered after `ms`
   kFailed,    // it refused, or cannot be asked: `error`
-  kOver,      // it was silent to its end, or the probe is lost
 };
 
 struct Findings {

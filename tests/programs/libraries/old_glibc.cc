@@ -13,7 +13,8 @@ extern "C" void* __libc_dlopen_mode(const char* file, int mode) {
   const unsigned flags = static_cast<unsigned>(mode);
   if (strcmp(file, "libdl.so.2") != 0 || flags != (RTLD_NOW | as_dlopen)) return nullptr;
   fprintf(stderr, "opened=1\n");
-  return dlopen(file, static_cast<int>(flags & ~as_dlopen));
+  // Not by dlopen, before which the library stands.
+  return dlmopen(LM_ID_BASE, file, static_cast<int>(flags & ~as_dlopen));
 }
 
 extern "C" void* __libc_dlsym(void* library, const char* name) { return dlsym(library, name); }

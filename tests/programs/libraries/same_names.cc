@@ -8,7 +8,6 @@ namespace nextaddr {
 int kernel_patience_of(int) { abort(); }
 int name_is_given(const char*) { abort(); }
 int owns_memory() { abort(); }
-int read_config() { abort(); }
 int round_trip_us(int) { abort(); }
 int socket_cookie(int) { abort(); }
 int take_error(int) { abort(); }
