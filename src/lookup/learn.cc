@@ -52,6 +52,13 @@ class Answer {
   const BorrowedList list_;
 };
 
+// Of an AddrinfoList, a HostentList or a DnsAnswer.
+template <typename List>
+void gather(List& from, Answer& to) {
+  Address address;
+  while (from.next(address)) to.add(address);
+}
+
 // The addresses of a lookup, one after the other, and what they tell beside that.
 class AddrinfoList {
  public:
@@ -136,14 +143,8 @@ void learn(const char* host, List list, MayWait may_wait) {
   }
   const ErrnoKept kept;
   Answer answer;
-  Address address;
-  while (list.next(address)) answer.add(address);
+  gather(list, answer);
   answer.learn(host, is_numeric(host), list.families(), list.port(), may_wait);
-}
-
-void gather(DnsAnswer& from, Answer& to) {
-  Address address;
-  while (from.next(address)) to.add(address);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "../known_answer.h"
 #include "engine/text.h"
 #include "fuzz.h"
 
@@ -414,18 +415,7 @@ class Play {
 
   [[nodiscard]] bool knows(const std::string& name, const Addresses& addresses,
                            LookupFamilies families) const {
-    struct Source {
-      const Addresses& addresses;
-      std::size_t next;
-    } source{addresses, 0};
-    const auto next = [](HostTable::Answer& answer, Address& out) {
-      Source& from = *static_cast<Source*>(answer.source);
-      if (from.next == from.addresses.size()) return false;
-      out = from.addresses[from.next++];
-      return true;
-    };
-    HostTable::Answer answer{next, &source, families};
-    return table_.knows(name, answer);
+    return table_knows(table_, name, addresses, families);
   }
 
   using Holders = std::vector<std::pair<std::string, std::size_t>>;

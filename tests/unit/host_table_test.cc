@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "../known_answer.h"
+
 namespace nextaddr {
 namespace {
 
@@ -60,18 +62,7 @@ class HostTableTest : public testing::Test {
   // Without the lock: whether this answer tells nothing new.
   bool knows(const std::string& host, const Addresses& addresses, LookupFamilies families = {},
              std::uint16_t port = 0) {
-    struct Source {
-      const Addresses& addresses;
-      std::size_t next;
-    } source{addresses, 0};
-    const auto next = [](HostTable::Answer& answer, Address& out) {
-      Source& from = *static_cast<Source*>(answer.source);
-      if (from.next == from.addresses.size()) return false;
-      out = from.addresses[from.next++];
-      return true;
-    };
-    HostTable::Answer answer{next, &source, families, port};
-    return table_.knows(host, answer);
+    return table_knows(table_, host, addresses, families, port);
   }
 
   // Learns so many other names, with one address each, that what was not used meanwhile is
