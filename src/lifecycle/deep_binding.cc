@@ -14,11 +14,11 @@
 #include "config.h"
 #include "engine/loaded_object.h"
 #include "os/callable.h"
-#include "os/clock.h"
 #include "os/errno_kept.h"
 #include "os/libc.h"
 #include "os/sandbox.h"
 #include "os/signals.h"
+#include "os/turn.h"
 #include "process/process.h"
 
 namespace nextaddr::deep_binding {
@@ -30,20 +30,8 @@ using Address = LoadedObject::Address;
 
 // Two that write to the pages of one object would make them read-only for each other, and a child
 // of fork(2) would begin with a lock of the loader that its parent had.
-constinit std::atomic<bool> taken{false};
-// Not for ever: a child of a clone(2) of the program's own may have begun with it taken.
+constinit Turn turn;
 constexpr std::uint64_t kPatienceUs = 200'000;
-
-bool take() {
-  const std::uint64_t start = now_us();
-  while (taken.exchange(true, std::memory_order_acquire)) {
-    if (now_us() - start > kPatienceUs) return false;
-    sleep_briefly();
-  }
-  return true;
-}
-
-void give_back() { taken.store(false, std::memory_order_release); }
 
 // ---- The objects of our namespace ----
 
@@ -53,14 +41,14 @@ void give_back() { taken.store(false, std::memory_order_release); }
 using Visit = Callable<bool, const dl_phdr_info&, const LoadedObject&>;
 void find_object(const Visit& visit) {
   const Uninterrupted uninterrupted;
-  if (!take()) return;
+  if (!turn.take(kPatienceUs)) return;
   dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* data) -> int {
         const LoadedObject object(info->dlpi_addr, info->dlpi_phdr, info->dlpi_phnum);
         return static_cast<int>((*static_cast<const Visit*>(data))(*info, object));
       },
       const_cast<Visit*>(&visit));
-  give_back();
+  turn.give_back();
 }
 
 // ---- Our names, and what is behind them ----
@@ -268,16 +256,8 @@ void* open(const char* file, int flags) {
   return handle;
 }
 
-namespace {
-
-constinit thread_local bool held_back = false;
-
-}  // namespace
-
-void hold_back() { held_back = take(); }
-void let_be() {
-  if (held_back) give_back();
-}
-void forget_those_of_parent() { give_back(); }
+void hold_back() { static_cast<void>(turn.take(kPatienceUs)); }
+void let_be() { turn.give_back(); }
+void forget_those_of_parent() { turn.begin_child(); }
 
 }  // namespace nextaddr::deep_binding

@@ -2,34 +2,23 @@
 
 #include <sys/mman.h>
 
-#include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 #include "connect/pending_connects.h"
 #include "connect/shared_connects.h"
-#include "os/clock.h"
 #include "os/errno_kept.h"
+#include "os/turn.h"
 #include "process/process.h"
 #include "process/table_lock.h"
 
 namespace nextaddr {
 namespace {
 
-// True while a thread leaves, or forks: a child must not begin in the middle of leaving.
-constinit std::atomic<bool> busy{false};
-constinit thread_local bool held_for_fork = false;
-
-// Makes `busy` this thread's. Threads leave at the same time (haproxy's workers), and each would
-// find what the other has in hand. False after half a second: a handler may have interrupted the
-// very thread that is at it.
-bool hold() {
-  constexpr int kPatience = 5000;
-  for (int i = 0; i < kPatience; ++i) {
-    if (!busy.exchange(true)) return true;
-    sleep_briefly();
-  }
-  return false;
-}
+// A thread leaves, or forks. Threads leave at the same time (haproxy's workers), and each would
+// find what the other has in hand.
+constinit Turn turn;
+constexpr std::uint64_t kPatienceUs = 500'000;
 
 void* map_fresh(std::size_t size) {
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
@@ -97,16 +86,17 @@ bool leave_addresses() {
   // before it took the first step into one (hooks/sandbox.cc).
   if (sandbox() == Sandbox::kCertain) return become_inert();
   if (sandbox() == Sandbox::kPossible) return;
-  const bool held = hold();
+  const bool held = turn.take(kPatienceUs);
   keep_shared_connects();
   leave_shared_connects();
   if (host_table().is_shared() && !(leave_hosts() && leave_addresses())) become_inert();
-  if (held) busy.store(false);
+  if (held) turn.give_back();
 }
 
 void begin_to_share() {
   const ErrnoKept errno_kept;
-  held_for_fork = hold();
+  // In vain when somebody leaves for longer than that: see share().
+  static_cast<void>(turn.take(kPatienceUs));
   host_table().note_shared();
 }
 
@@ -114,8 +104,8 @@ void share(Side side) {
   // Noted once more: where leaving took too long for begin_to_share() to wait, a copy may be in the
   // place of what it has noted.
   host_table().note_shared();
-  // A child has only the thread that has forked.
-  if (held_for_fork || side == Side::kChild) busy.store(false);
+  if (side == Side::kChild) return turn.begin_child();
+  turn.give_back();
 }
 
 }  // namespace nextaddr
