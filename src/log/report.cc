@@ -239,8 +239,10 @@ __attribute__((noinline, cold)) void report_only_attempt(const Endpoint& request
 
 bool reports_every_connect() { return logs(LogLevel::kDebug); }
 
+bool reports_every_lookup() { return logs(LogLevel::kDebug); }
+
 void report_lookup(std::string_view host, const AddressList& addresses) {
-  if (!logs(LogLevel::kDebug)) return;
+  if (!reports_every_lookup()) return;
   // How many addresses are told: a line has room for so many and for the longest names.
   constexpr std::size_t kMostTold = 32;
   const std::size_t told = std::min(addresses.size(), kMostTold);

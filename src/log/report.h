@@ -27,7 +27,9 @@ void report_only_attempt(const Endpoint& requested, const Fault& fault, int erro
 // True when every connect has to be looked at for report_only_attempt(). One load.
 bool reports_every_connect();
 
-// debug: what is remembered of a host after a lookup.
+// debug: what is remembered of a host after a lookup. Each is told, also of one that tells nothing
+// new.
+bool reports_every_lookup();
 void report_lookup(std::string_view host, const AddressList& addresses);
 
 // info: a fault is made of a connection attempt, or (`to` null) of a lookup. `host` may be empty.

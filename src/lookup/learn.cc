@@ -135,7 +135,7 @@ void learn(const char* host, List list, MayWait may_wait) {
   const Look look = look_at(host);
   List walked = list;
   std::size_t count = 0;
-  if (is_known(host, look, walked, count)) {
+  if (!reports_every_lookup() && is_known(host, look, walked, count)) {
     const bool is_name = look == Look::kName || (look == Look::kEither && !is_numeric(host));
     if (is_name) note_found_name(host, walked.port());
     if (count > 1) refresh_memory();
