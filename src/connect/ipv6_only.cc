@@ -18,7 +18,6 @@ namespace {
 // socket reads as the kernel has it.
 using Place = std::atomic<std::uint64_t>;
 constinit std::array<Place, 1024> lifted{};
-constinit std::atomic<bool> any_lifted{false};
 
 Place& place_of(std::uint64_t cookie) { return lifted[cookie % lifted.size()]; }
 
@@ -31,7 +30,7 @@ bool set(int socket, int value) {
 bool lift_ipv6_only(int socket, std::uint64_t cookie) {
   if (!set(socket, 0)) return false;
   place_of(cookie).store(cookie, std::memory_order_relaxed);
-  any_lifted.store(true, std::memory_order_relaxed);
+  ipv6_only_was_lifted.store(true, std::memory_order_relaxed);
   return true;
 }
 
@@ -41,10 +40,7 @@ void set_ipv6_only_again(int socket, std::uint64_t cookie) {
   place_of(cookie).compare_exchange_strong(own, 0, std::memory_order_relaxed);
 }
 
-void tell_ipv6_only(int fd, int level, int name, void* value, const socklen_t* length) {
-  if (level != IPPROTO_IPV6 || name != IPV6_V6ONLY || !any_lifted.load(std::memory_order_relaxed)) {
-    return;
-  }
+void tell_ipv6_only(int fd, void* value, const socklen_t* length) {
   const ErrnoKept errno_kept;
   const std::uint64_t cookie = socket_cookie(fd);
   constexpr int kOn = 1;

@@ -9,6 +9,7 @@
 
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace nextaddr {
@@ -19,9 +20,11 @@ bool lift_ipv6_only(int socket, std::uint64_t cookie);
 // Turns it on again, for an attempt at an IPv6 address.
 void set_ipv6_only_again(int socket, std::uint64_t cookie);
 
-// After a getsockopt(2) that has succeeded: what it told of IPV6_V6ONLY becomes what the program
-// has set. Does nothing for other options. One load where no socket was ever lifted. errno is left
-// alone.
-void tell_ipv6_only(int fd, int level, int name, void* value, const socklen_t* length);
+// False while there has been no socket from which the option was lifted.
+inline constinit std::atomic<bool> ipv6_only_was_lifted{false};
+
+// After a getsockopt(2) of IPV6_V6ONLY that has succeeded: what it told becomes what the program
+// has set. errno is left alone.
+void tell_ipv6_only(int fd, void* value, const socklen_t* length);
 
 }  // namespace nextaddr

@@ -19,11 +19,23 @@ namespace {
 
 constexpr int kCloseRangeCloexec = 1 << 2;  // CLOSE_RANGE_CLOEXEC, of Linux 5.11
 
+// What calls on while a connect is pending is a function of its own each, so that the others need
+// no frame.
 __attribute__((noinline, cold)) int close_pending(int fd) {
   nextaddr::forget_closed(fd);
   nextaddr::dns::note_closed(fd);
   nextaddr::probes::look_after();
   return nextaddr::libc::close(fd);
+}
+
+__attribute__((noinline, cold)) int dup2_pending(int from, int to) {
+  if (from != to) nextaddr::forget_closed(to);
+  return nextaddr::libc::dup2(from, to);
+}
+
+__attribute__((noinline, cold)) int dup3_pending(int from, int to, int flags) {
+  if (from != to) nextaddr::forget_closed(to);
+  return nextaddr::libc::dup3(from, to, flags);
 }
 
 }  // namespace
@@ -37,16 +49,16 @@ NEXTADDR_HOOK int close(int fd) {
 NEXTADDR_HOOK int __close(int fd) { return close(fd); }
 
 NEXTADDR_HOOK int dup2(int from, int to) noexcept {
-  if (nextaddr::any_pending() && from != to) [[unlikely]]
-    nextaddr::forget_closed(to);
+  if (nextaddr::any_pending()) [[unlikely]]
+    return dup2_pending(from, to);
   return nextaddr::libc::dup2(from, to);
 }
 
 NEXTADDR_HOOK int __dup2(int from, int to) noexcept { return dup2(from, to); }
 
 NEXTADDR_HOOK int dup3(int from, int to, int flags) noexcept {
-  if (nextaddr::any_pending() && from != to) [[unlikely]]
-    nextaddr::forget_closed(to);
+  if (nextaddr::any_pending()) [[unlikely]]
+    return dup3_pending(from, to, flags);
   return nextaddr::libc::dup3(from, to, flags);
 }
 

@@ -95,6 +95,12 @@ __attribute__((noinline, cold)) int watched_recvmmsg(int (*call)(int, mmsghdr*, 
   return got;
 }
 
+__attribute__((noinline, cold)) int pending_getpeername(int fd, sockaddr* address,
+                                                        socklen_t* length) {
+  nextaddr::advance_before_question(fd);
+  return libc::getpeername(fd, address, length);
+}
+
 }  // namespace
 
 NEXTADDR_HOOK int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags,
@@ -107,7 +113,7 @@ NEXTADDR_HOOK int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags,
 
 NEXTADDR_HOOK int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
   if (any_pending()) [[unlikely]]
-    nextaddr::advance_before_question(fd);
+    return pending_getpeername(fd, address, length);
   return libc::getpeername(fd, address, length);
 }
 

@@ -142,6 +142,22 @@ int sendmmsg_hook(Sendmmsg plain, int fd, mmsghdr* messages, unsigned count, int
   return plain(fd, messages, count, flags);
 }
 
+using Setsockopt = int (*)(int, int, int, const void*, socklen_t);
+
+__attribute__((noinline, cold)) int noted_setsockopt(Setsockopt plain, int fd, int level, int name,
+                                                     const void* value, socklen_t length) {
+  nextaddr::note_option(fd, nextaddr::option_kind(level, name));
+  return plain(fd, level, name, value, length);
+}
+
+int setsockopt_hook(Setsockopt plain, int fd, int level, int name, const void* value,
+                    socklen_t length) {
+  if (nextaddr::option_kind(level, name) != nextaddr::OptionKind::kOther) [[unlikely]] {
+    return noted_setsockopt(plain, fd, level, name, value, length);
+  }
+  return plain(fd, level, name, value, length);
+}
+
 }  // namespace
 
 NEXTADDR_HOOK ssize_t sendto(int fd, const void* data, size_t size, int flags,
@@ -189,8 +205,7 @@ NEXTADDR_HOOK ssize_t writev(int fd, const iovec* parts, int count) {
 
 NEXTADDR_HOOK int setsockopt(int fd, int level, int name, const void* value,
                              socklen_t length) noexcept {
-  nextaddr::note_option(fd, level, name);
-  return libc::setsockopt(fd, level, name, value, length);
+  return setsockopt_hook(libc::setsockopt, fd, level, name, value, length);
 }
 
 #ifdef NEXTADDR_HAS_TIME64
@@ -205,8 +220,7 @@ NEXTADDR_HOOK int __sendmmsg64(int fd, mmsghdr* messages, unsigned count, int fl
 
 NEXTADDR_HOOK int __setsockopt64(int fd, int level, int name, const void* value,
                                  socklen_t length) noexcept {
-  nextaddr::note_option(fd, level, name);
-  return libc::setsockopt64(fd, level, name, value, length);
+  return setsockopt_hook(libc::setsockopt64, fd, level, name, value, length);
 }
 
 #endif

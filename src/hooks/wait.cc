@@ -5,6 +5,8 @@
 // at the coarse clock; never a system call.
 //
 // The variants of 64-bit time differ in the time they take, and in libc's function behind them.
+#include <netinet/in.h>
+
 #include <optional>
 
 #include "connect/ipv6_only.h"
@@ -39,10 +41,10 @@ inline bool needs_a_look(int found, std::uint32_t changes_before) {
 }
 
 // libc's wait, unless a connect is pending, or something has changed for connects while this thread
-// slept: another one has begun one, or moved one on.
+// slept: another one has begun one, or moved one on. Whoever calls it is a function of its own
+// (.._otherwise), so that a wait that is for libc alone needs no frame.
 template <typename Plain, typename Driven>
 int wait(bool has_limit, Plain plain, Driven driven) {
-  if (is_for_libc_alone()) return plain();
   if (any_pending() || nextaddr::timer_is_set()) return driven({});
   const std::uint32_t before = nextaddr::changes();
   timespec since{};
@@ -55,15 +57,30 @@ int wait(bool has_limit, Plain plain, Driven driven) {
 template <typename Timespec>
 using Ppoll = int (*)(pollfd*, nfds_t, const Timespec*, const sigset_t*);
 
+__attribute__((noinline)) int poll_otherwise(pollfd* fds, nfds_t count, int timeout_ms) {
+  return wait(
+      timeout_ms > 0, [&] { return libc::poll(fds, count, timeout_ms); },
+      [&](Woken woken) {
+        return nextaddr::wait_poll(fds, count, limit_of(timeout_ms), nullptr, woken);
+      });
+}
+
 template <typename Timespec>
-int ppoll_hook(Ppoll<Timespec> plain, pollfd* fds, nfds_t count, const Timespec* timeout,
-               const sigset_t* mask) {
+__attribute__((noinline)) int ppoll_otherwise(Ppoll<Timespec> plain, pollfd* fds, nfds_t count,
+                                              const Timespec* timeout, const sigset_t* mask) {
   return wait(
       timeout != nullptr, [&] { return plain(fds, count, timeout, mask); },
       [&](Woken woken) {
         if (!nextaddr::is_valid(timeout)) return plain(fds, count, timeout, mask);
         return nextaddr::wait_poll(fds, count, limit_of(timeout), mask, woken);
       });
+}
+
+template <typename Timespec>
+int ppoll_hook(Ppoll<Timespec> plain, pollfd* fds, nfds_t count, const Timespec* timeout,
+               const sigset_t* mask) {
+  if (is_for_libc_alone()) return plain(fds, count, timeout, mask);
+  return ppoll_otherwise(plain, fds, count, timeout, mask);
 }
 
 // select(2) writes its result over what it was asked. Where another thread may begin a connect
@@ -149,13 +166,34 @@ int pselect_hook(Pselect<Timespec> plain, int count, fd_set* read, fd_set* write
   return pselect_otherwise(plain, count, read, write, except, timeout, mask);
 }
 
+__attribute__((noinline)) int epoll_wait_otherwise(int epoll, epoll_event* events, int size,
+                                                   int timeout_ms) {
+  return wait(
+      timeout_ms > 0, [&] { return libc::epoll_wait(epoll, events, size, timeout_ms); },
+      [&](Woken woken) {
+        return nextaddr::wait_epoll(epoll, events, size, {limit_of(timeout_ms), false}, nullptr,
+                                    woken);
+      });
+}
+
+__attribute__((noinline)) int epoll_pwait_otherwise(int epoll, epoll_event* events, int size,
+                                                    int timeout_ms, const sigset_t* mask) {
+  return wait(
+      timeout_ms > 0, [&] { return libc::epoll_pwait(epoll, events, size, timeout_ms, mask); },
+      [&](Woken woken) {
+        return nextaddr::wait_epoll(epoll, events, size, {limit_of(timeout_ms), false}, mask,
+                                    woken);
+      });
+}
+
 template <typename Timespec>
 using EpollPwait2 = int (*)(int, epoll_event*, int, const Timespec*, const sigset_t*);
 
 template <typename Timespec>
-int epoll_pwait2_hook(EpollPwait2<Timespec> plain, int epoll, epoll_event* events, int size,
-                      const Timespec* timeout, const sigset_t* mask) {
-  nextaddr::note_waiter(epoll);
+__attribute__((noinline)) int epoll_pwait2_otherwise(EpollPwait2<Timespec> plain, int epoll,
+                                                     epoll_event* events, int size,
+                                                     const Timespec* timeout,
+                                                     const sigset_t* mask) {
   return wait(
       timeout != nullptr, [&] { return plain(epoll, events, size, timeout, mask); },
       [&](Woken woken) {
@@ -164,24 +202,39 @@ int epoll_pwait2_hook(EpollPwait2<Timespec> plain, int epoll, epoll_event* event
       });
 }
 
-int getsockopt_hook(int (*plain)(int, int, int, void*, socklen_t*), int fd, int level, int name,
-                    void* value, socklen_t* length) {
-  if (level == SOL_SOCKET && name == SO_ERROR && any_pending()) {
-    return nextaddr::socket_error(fd, value, length);
-  }
+template <typename Timespec>
+int epoll_pwait2_hook(EpollPwait2<Timespec> plain, int epoll, epoll_event* events, int size,
+                      const Timespec* timeout, const sigset_t* mask) {
+  nextaddr::note_waiter(epoll);
+  if (is_for_libc_alone()) return plain(epoll, events, size, timeout, mask);
+  return epoll_pwait2_otherwise(plain, epoll, events, size, timeout, mask);
+}
+
+using Getsockopt = int (*)(int, int, int, void*, socklen_t*);
+
+// The two options of which the kernel does not tell what the program is to know.
+__attribute__((noinline)) int special_option(Getsockopt plain, int fd, int level, int name,
+                                             void* value, socklen_t* length) {
+  if (level == SOL_SOCKET) return nextaddr::socket_error(fd, value, length);
   const int result = plain(fd, level, name, value, length);
-  if (result == 0) nextaddr::tell_ipv6_only(fd, level, name, value, length);
+  if (result == 0) nextaddr::tell_ipv6_only(fd, value, length);
   return result;
+}
+
+int getsockopt_hook(Getsockopt plain, int fd, int level, int name, void* value, socklen_t* length) {
+  if ((level == SOL_SOCKET && name == SO_ERROR && any_pending()) ||
+      (level == IPPROTO_IPV6 && name == IPV6_V6ONLY &&
+       nextaddr::ipv6_only_was_lifted.load(std::memory_order_relaxed))) {
+    return special_option(plain, fd, level, name, value, length);
+  }
+  return plain(fd, level, name, value, length);
 }
 
 }  // namespace
 
 NEXTADDR_HOOK int poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  return wait(
-      timeout_ms > 0, [&] { return libc::poll(fds, count, timeout_ms); },
-      [&](Woken woken) {
-        return nextaddr::wait_poll(fds, count, limit_of(timeout_ms), nullptr, woken);
-      });
+  if (is_for_libc_alone()) return libc::poll(fds, count, timeout_ms);
+  return poll_otherwise(fds, count, timeout_ms);
 }
 
 NEXTADDR_HOOK int __poll(pollfd* fds, nfds_t count, int timeout_ms) {
@@ -229,23 +282,15 @@ NEXTADDR_HOOK int epoll_ctl(int epoll, int operation, int fd, epoll_event* event
 
 NEXTADDR_HOOK int epoll_wait(int epoll, epoll_event* events, int size, int timeout_ms) {
   nextaddr::note_waiter(epoll);
-  return wait(
-      timeout_ms > 0, [&] { return libc::epoll_wait(epoll, events, size, timeout_ms); },
-      [&](Woken woken) {
-        return nextaddr::wait_epoll(epoll, events, size, {limit_of(timeout_ms), false}, nullptr,
-                                    woken);
-      });
+  if (is_for_libc_alone()) return libc::epoll_wait(epoll, events, size, timeout_ms);
+  return epoll_wait_otherwise(epoll, events, size, timeout_ms);
 }
 
 NEXTADDR_HOOK int epoll_pwait(int epoll, epoll_event* events, int size, int timeout_ms,
                               const sigset_t* mask) {
   nextaddr::note_waiter(epoll);
-  return wait(
-      timeout_ms > 0, [&] { return libc::epoll_pwait(epoll, events, size, timeout_ms, mask); },
-      [&](Woken woken) {
-        return nextaddr::wait_epoll(epoll, events, size, {limit_of(timeout_ms), false}, mask,
-                                    woken);
-      });
+  if (is_for_libc_alone()) return libc::epoll_pwait(epoll, events, size, timeout_ms, mask);
+  return epoll_pwait_otherwise(epoll, events, size, timeout_ms, mask);
 }
 
 NEXTADDR_HOOK int epoll_pwait2(int epoll, epoll_event* events, int size, const timespec* timeout,

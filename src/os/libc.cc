@@ -71,66 +71,81 @@ void* find_symbol(void* where, const char* name) {
   return find != nullptr ? find(where, name) : nullptr;
 }
 
-// One function of the next object in the search order. Constant-initialised: another library's
-// constructor, or an allocator's, may call a hook before ours has run.
-class NextSymbol {
- public:
-  explicit constexpr NextSymbol(const char* name) : name_(name) {}
-
-  // Null until it has been looked up.
-  void* known() const { return cached_.load(std::memory_order_acquire); }
-  void* get() { return known() != nullptr ? known() : look_up(); }
-
- private:
-  void* look_up();
-
-  const char* name_;
-  std::atomic<void*> cached_{nullptr};
-};
-
-__attribute__((noinline, cold)) void* NextSymbol::look_up() {
-  const ErrnoKept errno_kept;
-  void* found = find_symbol(RTLD_NEXT, name_);
-  cached_.store(found, std::memory_order_release);
-  return found;
-}
-
+// One function of the next object in the search order, which is called by one jump: until it has
+// been looked up, `first` stands in its place, which looks it up or does without. Constant-
+// initialised: another library's constructor, or an allocator's, may call a hook before ours has
+// run.
 template <typename Function>
 class Next {
  public:
-  explicit constexpr Next(const char* name) : symbol_(name) {}
+  constexpr Next(const char* name, Function* first) : name_(name), first_(first), current_(first) {}
 
+  Function* current() const { return current_.load(std::memory_order_relaxed); }
   // Null when no later object has it (another libc). errno is left alone.
-  Function* get() { return reinterpret_cast<Function*>(symbol_.get()); }
-  Function* known() const { return reinterpret_cast<Function*>(symbol_.known()); }
+  Function* get() { return current() != first_ ? current() : look_up(); }
 
  private:
-  NextSymbol symbol_;
+  Function* look_up();
+
+  const char* name_;
+  Function* first_;
+  std::atomic<Function*> current_;
 };
 
+template <typename Function>
+__attribute__((noinline, cold)) Function* Next<Function>::look_up() {
+  const ErrnoKept errno_kept;
+  auto* found = reinterpret_cast<Function*>(find_symbol(RTLD_NEXT, name_));
+  if (found != nullptr) current_.store(found, std::memory_order_relaxed);
+  return found;
+}
+
+template <auto kMissing, typename Result, typename... Arguments>
+Result look_up_and_call(Next<Result(Arguments...)>& next, Arguments... arguments) {
+  auto* function = next.get();
+  if (function != nullptr) return function(arguments...);
+  errno = ENOSYS;
+  return kMissing;
+}
+
 // NOLINTBEGIN(bugprone-macro-parentheses): the arguments are types, names and lists in parentheses.
+#define NEXTADDR_LIST(...) __VA_ARGS__
 #define NEXTADDR_SIGNAL_SAFE(result, name, symbol, parameters, arguments) \
-  constinit Next<decltype(libc::name)> next_##name{#symbol};
+  NEXTADDR_LOOKUP_AS(result, name, symbol, parameters, arguments, -1)
 #define NEXTADDR_EARLY(result, name, symbol, parameters, arguments, system_call) \
-  NEXTADDR_SIGNAL_SAFE(result, name, symbol, parameters, arguments)
+  __attribute__((cold)) result first_##name parameters { return system_call; }   \
+  constinit Next<decltype(libc::name)> next_##name{#symbol, first_##name};
 #define NEXTADDR_LOOKUP(result, name, symbol, parameters, arguments, missing) \
-  NEXTADDR_SIGNAL_SAFE(result, name, symbol, parameters, arguments)
+  NEXTADDR_LOOKUP_AS(result, name, symbol, parameters, arguments, missing)
+#define NEXTADDR_LOOKUP_AS(result, name, symbol, parameters, arguments, missing) \
+  result first_##name parameters;                                                \
+  constinit Next<decltype(libc::name)> next_##name{#symbol, first_##name};       \
+  __attribute__((cold)) result first_##name parameters {                         \
+    return look_up_and_call<missing>(next_##name, NEXTADDR_LIST arguments);      \
+  }
 #define NEXTADDR_RESOLVER(result, name, parameters, arguments)
 #include "os/libc_functions.inc"
 #undef NEXTADDR_SIGNAL_SAFE
 #undef NEXTADDR_EARLY
 #undef NEXTADDR_LOOKUP
+#undef NEXTADDR_LOOKUP_AS
 #undef NEXTADDR_RESOLVER
 
 // Variadic, as libc declares it: that may be another way to be called.
-constinit Next<int(int, ...)> next_prctl{"prctl"};
+constinit Next<int(int, ...)> next_prctl{"prctl", nullptr};
 
-constinit Next<decltype(libc::dlopen)> next_dlopen{"dlopen"};
+void* first_dlopen(const char* file, int flags);
+constinit Next<decltype(libc::dlopen)> next_dlopen{"dlopen", first_dlopen};
 
-// A module may have brought libdl along for itself, before glibc 2.34: then it is not after us.
-__attribute__((noinline, cold)) decltype(libc::dlopen)* fetch_dlopen() {
+// The loader goes by who calls it, so this, as all before it, is a jump. A module may have brought
+// libdl along for itself, before glibc 2.34: then it is not after us.
+decltype(libc::dlopen)* fetch_dlopen() {
   auto* next = next_dlopen.get();
   return next != nullptr ? next : reinterpret_cast<decltype(next)>(fetch_from_libdl("dlopen"));
+}
+__attribute__((cold)) void* first_dlopen(const char* file, int flags) {
+  auto* next = fetch_dlopen();
+  return next != nullptr ? next(file, flags) : nullptr;
 }
 
 // Null where the process has no libresolv beside libc.
@@ -158,23 +173,6 @@ void* find_in_resolver(const char* name) {
   return found != nullptr ? found : find_symbol(library, name);
 }
 
-template <auto kMissing, typename Result, typename... Arguments>
-__attribute__((noinline, cold)) Result first_call(Next<Result(Arguments...)>& next,
-                                                  Arguments... arguments) {
-  auto* function = next.get();
-  if (function != nullptr) return function(arguments...);
-  errno = ENOSYS;
-  return kMissing;
-}
-
-// Two jumps, no frame: what looks the function up stands apart.
-template <auto kMissing, typename Result, typename... Arguments>
-Result call(Next<Result(Arguments...)>& next, Arguments... arguments) {
-  auto* function = next.known();
-  if (function != nullptr) return function(arguments...);
-  return first_call<kMissing>(next, arguments...);
-}
-
 // Calls a function of libresolv, which is looked up each time: beside a lookup of names that takes
 // no time.
 template <typename... Arguments>
@@ -189,16 +187,12 @@ int resolve_by(const char* function, Arguments... arguments) {
 
 }  // namespace
 
-#define NEXTADDR_LIST(...) __VA_ARGS__
 #define NEXTADDR_SIGNAL_SAFE(result, name, symbol, parameters, arguments) \
-  result name parameters { return call<-1>(next_##name, NEXTADDR_LIST arguments); }
+  result name parameters { return next_##name.current() arguments; }
 #define NEXTADDR_EARLY(result, name, symbol, parameters, arguments, system_call) \
-  result name parameters {                                                       \
-    auto* next = next_##name.known();                                            \
-    return next != nullptr ? next arguments : system_call;                       \
-  }
+  NEXTADDR_SIGNAL_SAFE(result, name, symbol, parameters, arguments)
 #define NEXTADDR_LOOKUP(result, name, symbol, parameters, arguments, missing) \
-  result name parameters { return call<missing>(next_##name, NEXTADDR_LIST arguments); }
+  NEXTADDR_SIGNAL_SAFE(result, name, symbol, parameters, arguments)
 #define NEXTADDR_RESOLVER(result, name, parameters, arguments) \
   result name parameters { return resolve_by("__" #name, NEXTADDR_LIST arguments); }
 #include "os/libc_functions.inc"
@@ -221,11 +215,7 @@ int prctl(int option, unsigned long second, unsigned long third, unsigned long f
   return static_cast<int>(syscall(SYS_prctl, option, second, third, fourth, fifth));
 }
 
-void* dlopen(const char* file, int flags) {
-  auto* next = next_dlopen.known();
-  if (next == nullptr) next = fetch_dlopen();
-  return next != nullptr ? next(file, flags) : nullptr;
-}
+void* dlopen(const char* file, int flags) { return next_dlopen.current()(file, flags); }
 
 void* find_next(const char* name) { return find_symbol(RTLD_NEXT, name); }
 void* find_in(void* handle, const char* name) { return find_symbol(handle, name); }

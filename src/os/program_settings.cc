@@ -1,7 +1,5 @@
 #include "os/program_settings.h"
 
-#include <netinet/tcp.h>
-
 #include <atomic>
 #include <cerrno>
 
@@ -18,13 +16,15 @@ constinit std::atomic<bool> fastopen_connect{false};
 constinit std::atomic<bool> send_timeout_used{false};
 constinit std::atomic<bool> options_kept{false};
 constinit std::atomic<bool> sockets_bound{false};
-constinit std::atomic<bool> sockets_steered{false};
 
 // Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
 // after a connect getsockname(2) names ports that connect(2) has chosen.
 constinit DescriptorSet bound_numbers{};
 // The descriptor numbers of sockets whose port the program has named by bind(2).
 constinit DescriptorSet port_numbers{};
+
+// The descriptor numbers of sockets that were sent a way of their own, by an option or by bind(2).
+constinit DescriptorSet steered_numbers{};
 
 // Descriptor numbers of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
 constinit DescriptorSet option_numbers{};
@@ -41,25 +41,31 @@ bool is_noted(const std::atomic<bool>& flag) { return flag.load(std::memory_orde
 in_port_t port_of(const sockaddr_in6& address) { return address.sin6_port; }
 static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
 
+// False when it was an earlier socket of this number.
+[[gnu::noinline]] bool is_still_steered(int fd) {
+  if (is_steered(fd)) return true;
+  steered_numbers.remove(fd);
+  return false;
+}
+
 // The value that TCP_MAXSEG has where none is set (TCP_MSS_DEFAULT in the kernel).
 constexpr int kUnlimitedSegment = 536;
 
 }  // namespace
 
-void note_option(int fd, int level, int name) {
-  if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) note(fastopen_connect);
-  if ((level == IPPROTO_TCP && (name == TCP_MAXSEG || name == TCP_WINDOW_CLAMP)) ||
-      (level == SOL_SOCKET && name == SO_PEEK_OFF)) {
-    note(options_kept);
-    option_numbers.add(fd);
-  }
-  // SO_SNDTIMEO has two names: the second is the one with 64-bit time on 32-bit machines.
-  if (level == SOL_SOCKET && (name == SO_SNDTIMEO_OLD || name == SO_SNDTIMEO_NEW)) {
-    note(send_timeout_used);
-  }
-  if (level == SOL_SOCKET &&
-      (name == SO_MARK || name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX)) {
-    note(sockets_steered);
+void note_option(int fd, OptionKind kind) {
+  switch (kind) {
+    case OptionKind::kFastopen:
+      return note(fastopen_connect);
+    case OptionKind::kKept:
+      note(options_kept);
+      return option_numbers.add(fd);
+    case OptionKind::kSendTimeout:
+      return note(send_timeout_used);
+    case OptionKind::kSteering:
+      return steered_numbers.add(fd);
+    case OptionKind::kOther:
+      return;
   }
 }
 
@@ -67,7 +73,7 @@ void note_bind(int fd, const sockaddr* address, socklen_t length) {
   if (!may_be_read(address) || length < sizeof(sockaddr_in)) return;
   Endpoint bound;
   if (!read_sockaddr(address, length, bound)) return;
-  if (!is_unspecified(bound.address)) note(sockets_steered);
+  if (!is_unspecified(bound.address)) steered_numbers.add(fd);
   note(sockets_bound);
   (bound.port != 0 ? port_numbers : bound_numbers).add(fd);
 }
@@ -82,7 +88,7 @@ ProgramSettings ProgramSettings::of(int fd, bool waits) {
   ProgramSettings settings;
   if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
   if (is_noted(options_kept)) settings.read_options(fd);
-  if (is_noted(sockets_steered)) settings.is_steered = nextaddr::is_steered(fd);
+  if (steered_numbers.has(fd)) settings.is_steered = is_still_steered(fd);
   if (!is_noted(sockets_bound)) return settings;
   settings.has_own_port = take(port_numbers, fd);
   if (take(bound_numbers, fd)) {

@@ -7,13 +7,38 @@
 #pragma once
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 namespace nextaddr {
 
-// The program has just set this option on this socket.
-void note_option(int fd, int level, int name);
+// What an option is to us. (SO_SNDTIMEO has two names: the second is the one with 64-bit time on
+// 32-bit machines.)
+enum class OptionKind { kOther, kFastopen, kKept, kSendTimeout, kSteering };
+constexpr OptionKind option_kind(int level, int name) {
+  if (level == IPPROTO_TCP) {
+    if (name == TCP_FASTOPEN_CONNECT) return OptionKind::kFastopen;
+    return name == TCP_MAXSEG || name == TCP_WINDOW_CLAMP ? OptionKind::kKept : OptionKind::kOther;
+  }
+  if (level != SOL_SOCKET) return OptionKind::kOther;
+  switch (name) {
+    case SO_PEEK_OFF:
+      return OptionKind::kKept;
+    case SO_SNDTIMEO_OLD:
+    case SO_SNDTIMEO_NEW:
+      return OptionKind::kSendTimeout;
+    case SO_MARK:
+    case SO_BINDTODEVICE:
+    case SO_BINDTOIFINDEX:
+      return OptionKind::kSteering;
+    default:
+      return OptionKind::kOther;
+  }
+}
+
+// The program is about to set an option of this kind on this socket.
+void note_option(int fd, OptionKind kind);
 // The program has just bound this socket to this address.
 void note_bind(int fd, const sockaddr* address, socklen_t length);
 

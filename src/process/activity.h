@@ -9,16 +9,16 @@
 namespace nextaddr {
 
 namespace activity {
-// Null until there is something to look at. The word is in memory that a forked child finds empty
-// (MADV_WIPEONFORK).
-inline constinit std::atomic<std::atomic<std::uint32_t>*> word{nullptr};
+// What the word is until there is something to look at.
+inline constinit std::atomic<std::uint32_t> nothing{0};
+// The word itself is in memory that a forked child finds empty (MADV_WIPEONFORK).
+inline constinit std::atomic<std::atomic<std::uint32_t>*> word{&nothing};
 // The process has sockets that talk to a DNS server; the other bits count pending connects.
 inline constexpr std::uint32_t kDnsSockets = std::uint32_t{1} << 31;
 inline constinit std::atomic<std::uint32_t> changes{0};
 
 inline std::uint32_t now() {
-  const auto* present = word.load(std::memory_order_acquire);
-  return present != nullptr ? present->load(std::memory_order_acquire) : 0;
+  return word.load(std::memory_order_acquire)->load(std::memory_order_acquire);
 }
 // How many connects are pending now, errands (note_errand()) included.
 inline std::uint32_t connects() { return now() & ~kDnsSockets; }
@@ -30,8 +30,7 @@ void add_connect();
 void remove_connect();
 }  // namespace activity
 
-// True when a connect is pending: what every wait hook asks first. One load until the first
-// connect, two afterwards.
+// True when a connect is pending: what every wait hook asks first. Two loads.
 inline bool any_pending() { return activity::connects() != 0; }
 
 // True when there is anything to look at: the same for hooks that also look at what DNS sockets

@@ -3,9 +3,10 @@
 // Must never measure what failed: a call that does not do what it should ends the program.
 //
 // what=blocking|poll|epoll: a connect, waited for in this way, with accept and close; or
-//   lookup, poll_call, select, epoll_wait, epoll_ctl, getsockopt, setsockopt, sendto: these calls,
-//   with nothing in flight; or first: one connect to the first address of the host, from the lookup
-//   on, then an answer; or hold: says that it is there, and waits for the end of standard input.
+//   lookup, poll_call, select, epoll_wait, epoll_ctl, getsockopt, setsockopt, sendto, send, write,
+//   recv, read, close: these calls, with nothing in flight; or first: one connect to the first
+//   address of the host, from the lookup on, then an answer; or hold: says that it is there, and
+//   waits for the end of standard input.
 // host= to look up, or address= that is not; port=; remember=N numeric names to look up before;
 // count= calls in each of so many batches=. Under callgrind only the calls are counted.
 #include <sys/epoll.h>
@@ -120,13 +121,14 @@ bool measure_connects(const Setting& setting) {
 
 void measure_call(const Setting& setting) {
   const std::string& what = setting.what;
-  // A connected pair, because programs ask most of those.
+  // A connected pair, because programs ask most of those; there is nothing to receive.
   int pair[2];
-  must(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), "socketpair");
+  must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), "socketpair");
   const int fd = pair[0];
   const int set = must(epoll_create1(0), "epoll_create1");
   epoll_event event{EPOLLOUT, {}};
   must(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+  char nothing[1];
   if (what == "lookup") {
     measure(setting, [&] { require(!look_up(setting.host, setting.port).empty(), "lookup"); });
   } else if (what == "poll_call") {
@@ -153,6 +155,16 @@ void measure_call(const Setting& setting) {
   } else if (what == "sendto") {
     // Nothing is sent, so nobody has to receive it.
     measure(setting, [&] { must(sendto(fd, "", 0, 0, nullptr, 0) < 0 ? -1 : 0, "sendto"); });
+  } else if (what == "send") {
+    measure(setting, [&] { must(send(fd, "", 0, 0), "send"); });
+  } else if (what == "write") {
+    measure(setting, [&] { must(write(fd, "", 0), "write"); });
+  } else if (what == "recv") {
+    measure(setting, [&] { require(recv(fd, nothing, 1, 0) < 0 && errno == EAGAIN, "recv"); });
+  } else if (what == "read") {
+    measure(setting, [&] { require(read(fd, nothing, 1) < 0 && errno == EAGAIN, "read"); });
+  } else if (what == "close") {
+    measure(setting, [&] { require(close(-1) < 0 && errno == EBADF, "close"); });
   } else {
     broken("what=");
   }

@@ -44,7 +44,10 @@ class Sort:
 
 
 WAYS = {"blocking": "blocking connect", "poll": "connect, poll", "epoll": "connect, epoll"}
-PASSING = ["poll_call", "select", "epoll_wait", "epoll_ctl", "getsockopt", "setsockopt", "sendto"]
+PASSING = [
+    *("poll_call", "select", "epoll_wait", "epoll_ctl", "getsockopt", "setsockopt", "sendto"),
+    *("send", "write", "recv", "read", "close"),
+]
 MANY, FEWER = 100_000, 5_000
 SORTS = [
     *(
