@@ -161,6 +161,11 @@ ValueError take_file(std::string_view text, const char*& out, std::string_view n
   return {};
 }
 
+ValueError take_log_file(std::string_view text, Reading& to) {
+  to.config.log_to_syslog = text == "syslog";
+  return to.config.log_to_syslog ? ValueError{} : take_file(text, to.config.log_file, "", to);
+}
+
 ValueError parse(std::size_t setting, std::string_view text, Reading& to) {
   switch (static_cast<Setting>(setting)) {
 #define NEXTADDR_SETTING(name, option, usual, where, parser, help) \

@@ -27,7 +27,8 @@ struct Config {
   bool probes = true;
   bool deepbind = true;
   bool fixed_attempt_delay = false;  // NEXTADDR_DELAY is a number
-  const char* log_file = nullptr;    // null: stderr
+  bool log_to_syslog = false;
+  const char* log_file = nullptr;  // null: stderr, or log_to_syslog
   std::uint32_t attempt_delay_ms = kDefaultAttemptDelayMs;
   std::string_view resolve;  // as given
   HostFilter filter;         // NEXTADDR_ONLY, NEXTADDR_SKIP; NEXTADDR_NO_FAILOVER=1 skips all

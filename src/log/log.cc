@@ -1,7 +1,13 @@
 #include "log/log.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include <iterator>
 
 #include "config.h"
 #include "log/quiet_write.h"
@@ -20,10 +26,33 @@ struct File {
 };
 constinit File stderr_at_load{};
 
+iovec part(std::string_view text) { return {const_cast<char*>(text.data()), text.size()}; }
+
 File file_of(int fd) {
   struct stat status {};
   if (kernel::fstat(fd, status) != 0) return {};
   return {true, status.st_dev, status.st_ino};
+}
+
+// To the system's log, as syslog(3) would, but never waiting: what the socket has no room for is
+// lost. Without a time, for which local time would have to be known; whoever receives it gives it
+// one.
+void send_to_syslog(std::string_view text) {
+  // In a sandbox no system call may be added.
+  if (sandbox() != Sandbox::kNone) return;
+  constexpr sockaddr_un kLogSocket{AF_UNIX, "/dev/log"};
+  const int fd = kernel::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return;
+  if (kernel::connect(fd, &kLogSocket, sizeof kLogSocket) == 0) {
+    // LOG_USER and LOG_INFO of syslog(3). The tag is what a line of text begins with, by itself.
+    constexpr std::string_view kPriority = "<14>";
+    constexpr std::string_view kTag = "nextaddr: ";
+    const std::string_view tag = config().log_json ? kTag : std::string_view{};
+    text.remove_suffix(1);
+    const iovec parts[] = {part(kPriority), part(tag), part(text)};
+    static_cast<void>(syscall(SYS_writev, fd, parts, std::size(parts)));
+  }
+  kernel::close(fd);
 }
 
 }  // namespace
@@ -33,6 +62,7 @@ void remember_stderr() { stderr_at_load = file_of(STDERR_FILENO); }
 void write_to_log(Line& line) {
   const ErrnoKept errno_kept;
   const std::string_view text = line.end();
+  if (config().log_to_syslog) return send_to_syslog(text);
   if (config().log_file == nullptr) {
     if (stderr_at_load.is_open && file_of(STDERR_FILENO) == stderr_at_load) {
       write_without_hanging(STDERR_FILENO, text.data(), text.size());

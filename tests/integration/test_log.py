@@ -1,9 +1,12 @@
 # The JSON log: every line of every run is one object as libnextaddr(7) documents it, whatever programs and hosts are called,
 # and however many write to it. What the events of faults say is tested where these are.
 # Nothing here may read a line by itself: tests/log_schema.py checks all of it.
+import contextlib
 import os
 import re
 import shutil
+import socket
+import subprocess
 import time
 
 import pytest
@@ -259,3 +262,72 @@ def test_many_threads_write_to_stderr(several):
     run = start_shim(host, "steps", env=env, processes=4, threads=4, times=25, steps="connect").finish()
     events = events_of(run)
     assert len(log_schema.of_kind(events, "connect")) == 400 and len(events) == 800
+
+
+# ---- The system's log ----
+
+# $1: a socket, the rest: a command, which has it as /dev/log. Of the devices of the machine it has but one.
+WITH_DEV_LOG = """
+mount -t tmpfs dev "$0" && touch "$0/null" && mount --bind /dev/null "$0/null" && ln -s "$1" "$0/log" &&
+mount --rbind "$0" /dev && shift && exec "$@"
+"""
+
+
+class Receiver(socket.socket):
+    words = ()
+
+
+@pytest.fixture
+def syslog(tmp_path):
+    """A socket in the place of that of the system's log, and the words that run a command with it."""
+    trial = subprocess.run(["unshare", "-rm", "true"], capture_output=True, text=True)
+    if trial.returncode:
+        pytest.skip(f"no mount namespaces: {trial.stderr.strip()}")
+    devices = tmp_path / "dev"
+    devices.mkdir()
+    path = tmp_path / "log.socket"
+    with Receiver(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(path))
+        receiver.setblocking(False)
+        receiver.words = ["unshare", "-rm", "sh", "-c", WITH_DEV_LOG, str(devices), str(path)]
+        yield receiver
+
+
+def received(receiver):
+    messages = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            messages.append(receiver.recv(8192).decode())
+    return messages
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_systems_log(several, syslog, form):
+    host = several("refused", "live")
+    env = logged("syslog", NEXTADDR_LOG_FORMAT=form)
+    run = run_shim(host, "connect_first", env=env, before=syslog.words)
+    assert not run.stderr
+    [message] = received(syslog)
+    tag = "<14>nextaddr: "
+    assert message.startswith(tag) and "\n" not in message
+    if form == "text":
+        assert re.fullmatch(rf"connect_first\[\d+\] {HOST}:{host.port} \S+ refused \d+ ms, \S+ connected \d+ ms", message[len(tag):])
+    else:
+        [event] = log_schema.events_of(message[len(tag):].encode() + b"\n")
+        assert (event["program"], event["used"]) == ("connect_first", host.addresses[1])
+
+
+def test_a_full_system_log_is_not_waited_for(several, syslog):
+    """As many lines as no socket of datagrams has room for: they are lost, and no connect waits for them."""
+    host = several("live", "live")
+    env = faults(f"{HOST}#1=refuse", LOG_FILE="syslog", LOG_FORMAT="text")
+    run = run_shim(host, "steps", env=env, before=syslog.words, times=1000, steps="connect,peer")
+    assert {line["peer"] for line in run.lines[:-1]} == {host.addresses[1]}
+    assert 1 <= len(received(syslog)) < 2000
+
+
+def test_without_a_system_log(several, tmp_path, syslog):
+    os.unlink(tmp_path / "log.socket")
+    host = several("refused", "live")
+    run = run_shim(host, "steps", env=logged("syslog"), before=syslog.words, steps="connect,peer")
+    assert [line["peer"] for line in run.lines if "peer" in line] == [host.addresses[1]] and not run.stderr
