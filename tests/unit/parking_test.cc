@@ -1,32 +1,21 @@
-// Parking on a simulated clock, and the entries and records it is kept in. No sockets, no file, no
-// real time.
+// Parking on a simulated clock.
 #include "engine/parking.h"
 
 #include <gtest/gtest.h>
 
 #include <cerrno>
-#include <memory>
-#include <random>
 #include <set>
-#include <string>
-#include <vector>
 
-#include "engine/address_memory.h"
 #include "engine/outcome.h"
 #include "engine/schedule.h"
-#include "memory/record.h"
 
 namespace nextaddr {
 namespace {
 
 constexpr std::uint64_t kNow = 1'790'000'000'000;
+
 // The value of `chance` that makes a parking neither shorter nor longer.
 constexpr std::uint32_t kNoJitter = kJitterPercent;
-
-Address ipv4(std::uint32_t number) {
-  const std::uint32_t bytes = htonl(number);
-  return address_from_ipv4(&bytes);
-}
 
 TEST(Parking, ThirtySecondsDoublingToTwoMinutes) {
   AddressHealth health;
@@ -188,228 +177,6 @@ TEST(Silence, DoesNotLastBecauseAClockWasSetBack) {
   EXPECT_FALSE(is_silent(health, kNow - 1));
   EXPECT_TRUE(note_silence(health, 1000, kNow - 1));
   EXPECT_TRUE(is_silent(health, kNow - 1));
-}
-
-// ---- The entries of a process ----
-
-class Entries : public testing::Test {
- protected:
-  AddressEntry entry(std::uint32_t number, std::uint32_t failures, std::uint64_t updated_ms) {
-    AddressEntry entry;
-    entry.key.address = ipv4(number);
-    entry.key.port = 80;
-    entry.key.network = 1;
-    entry.health.failures = failures;
-    entry.health.updated_ms = updated_ms;
-    return entry;
-  }
-
-  std::vector<std::uint64_t> storage_ =
-      std::vector<std::uint64_t>(AddressMemory::memory_size() / 8 + 1);
-  AddressMemory memory_{reinterpret_cast<AddressMemory::Memory*>(storage_.data())};
-};
-
-TEST_F(Entries, AreFoundByAddressAndPort) {
-  AddressEntry found;
-  EXPECT_FALSE(memory_.find({ipv4(1), 80, 1}, found));
-  EXPECT_FALSE(memory_.may_hold_failures());
-  EXPECT_TRUE(memory_.store(entry(1, 0, kNow)));
-  EXPECT_FALSE(memory_.may_hold_failures());
-  EXPECT_TRUE(memory_.store(entry(2, 3, kNow)));
-  EXPECT_TRUE(memory_.may_hold_failures());
-  EXPECT_TRUE(memory_.find({ipv4(2), 80, 1}, found));
-  EXPECT_EQ(found.health.failures, 3u);
-  EXPECT_FALSE(memory_.find({ipv4(2), 81, 1}, found));
-  EXPECT_FALSE(memory_.find({ipv4(3), 80, 1}, found));
-}
-
-TEST_F(Entries, SayWhetherAnyWasSilent) {
-  AddressEntry silent = entry(1, 0, kNow);
-  note_silence(silent.health, 1000, kNow);
-  EXPECT_TRUE(memory_.store(silent));
-  EXPECT_TRUE(memory_.may_hold_failures());
-  AddressEntry found;
-  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
-  EXPECT_EQ(found.health, silent.health);
-}
-
-TEST_F(Entries, OfOtherNetworksAreOthers) {
-  AddressEntry found;
-  ASSERT_TRUE(memory_.store(entry(1, 3, kNow)));
-  EXPECT_FALSE(memory_.find({ipv4(1), 80, 2}, found));
-  EXPECT_TRUE(memory_.knows(ipv4(1), 80)) << "in some network";
-  EXPECT_FALSE(memory_.knows(ipv4(1), 81) || memory_.knows(ipv4(2), 80));
-  AddressEntry other = entry(1, 0, kNow);
-  other.key.network = 2;
-  ASSERT_TRUE(memory_.store(other));
-  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
-  EXPECT_EQ(found.health.failures, 3u);
-  ASSERT_TRUE(memory_.find({ipv4(1), 80, 2}, found));
-  EXPECT_EQ(found.health.failures, 0u);
-}
-
-TEST_F(Entries, OfNeighboursAreSpread) {
-  std::set<std::size_t> buckets;
-  for (std::uint32_t i = 0; i < 256; ++i) buckets.insert(bucket_of(ipv4(0x0a000000 + i), 80));
-  EXPECT_GT(buckets.size(), kMemoryBuckets / 2);
-  buckets.clear();
-  for (std::uint16_t port = 8000; port < 8256; ++port) buckets.insert(bucket_of(ipv4(1), port));
-  EXPECT_GT(buckets.size(), kMemoryBuckets / 2);
-}
-
-TEST_F(Entries, OfOtherProcessesAreTakenOverWhenTheyAreNewer) {
-  memory_.store(entry(1, 1, kNow));
-  memory_.adopt(entry(1, 2, kNow - 1));
-  AddressEntry found;
-  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
-  EXPECT_EQ(found.health.failures, 1u);
-  memory_.adopt(entry(1, 2, kNow + 1));
-  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
-  EXPECT_EQ(found.health.failures, 2u);
-}
-
-TEST_F(Entries, OfOtherProcessesTellOfSilenceToo) {
-  memory_.store(entry(1, 0, kNow));
-  AddressEntry silent = entry(1, 0, kNow);
-  note_silence(silent.health, 1500, kNow + 1);
-  memory_.adopt(silent);
-  AddressEntry found;
-  ASSERT_TRUE(memory_.find({ipv4(1), 80, 1}, found));
-  EXPECT_TRUE(is_silent(found.health, kNow + 1));
-}
-
-TEST_F(Entries, MakeRoomByAgeThoseThatFailLast) {
-  std::uint32_t stored = 0;
-  for (std::uint32_t i = 0; i < 20'000; ++i) stored += memory_.store(entry(i, i % 2, kNow + i));
-  EXPECT_EQ(stored, 20'000u);
-  std::size_t all = 0;
-  std::size_t failing = 0;
-  memory_.for_each([&](const AddressEntry& each) {
-    ++all;
-    failing += each.health.failures != 0;
-  });
-  EXPECT_EQ(all, kMemoryBuckets * kBucketEntries);
-  EXPECT_GT(failing, all * 3 / 4);
-  AddressEntry found;
-  EXPECT_TRUE(memory_.find({ipv4(19'999), 80, 1}, found));
-}
-
-// ---- The records of the file ----
-
-AddressEntry random_entry(std::mt19937_64& random) {
-  AddressEntry entry;
-  if (random() % 2 == 0) {
-    entry.key.address = ipv4(static_cast<std::uint32_t>(random()));
-  } else {
-    const std::uint64_t bytes[] = {random(), random()};
-    entry.key.address = address_from_ipv6(bytes, random() % 3 == 0 ? 7 : 0);
-  }
-  entry.key.port = static_cast<std::uint16_t>(1 + random() % 65535);
-  entry.key.network = random() % 2 == 0 ? 1 : random();
-  entry.set_host_name(random() % 4 == 0 ? "" : "host-" + std::to_string(random()) + ".example.org");
-  entry.health = {random(),
-                  random(),
-                  random(),
-                  static_cast<std::uint32_t>(random()),
-                  static_cast<std::uint32_t>(random()),
-                  static_cast<std::uint32_t>(random()),
-                  random()};
-  entry.saved_rtt_us = entry.health.rtt_us;
-  return entry;
-}
-
-std::string_view view(const RecordText& text) { return {text.data(), text.size()}; }
-
-TEST(Record, ReadsWhatItWrites) {
-  std::mt19937_64 random(1);
-  for (int i = 0; i < 20'000; ++i) {
-    const AddressEntry written = random_entry(random);
-    const RecordText text = format_record(written);
-    ASSERT_EQ(text.back(), '\n');
-    AddressEntry read;
-    ASSERT_TRUE(parse_record(view(text), read)) << view(text);
-    EXPECT_EQ(read.key, written.key);
-    EXPECT_EQ(read.host_name(), written.host_name());
-    EXPECT_EQ(read.health, written.health);
-  }
-}
-
-TEST(Record, TheLongestFits) {
-  AddressEntry longest;
-  longest.key.address.words = {~0u, ~0u, ~0u, ~0u};
-  longest.key.address.scope = ~0u;
-  longest.key.port = 65535;
-  longest.key.network = ~0ull;
-  longest.set_host_name(std::string(300, 'x'));
-  longest.health = {~0ull, ~0ull, ~0ull, ~0u, ~0u, ~0u, ~0ull};
-  AddressEntry read;
-  EXPECT_TRUE(parse_record(view(format_record(longest)), read));
-  EXPECT_EQ(read.host_name(), std::string(63, 'x'));
-}
-
-TEST(Record, HeaderTellsTheVersion) {
-  const RecordText header = memory_file_header();
-  EXPECT_TRUE(view(header).starts_with("nextaddr memory 2 "));
-  EXPECT_TRUE(is_memory_file_header(view(header)));
-  RecordText older = header;
-  older[16] = '1';
-  EXPECT_TRUE(is_memory_file_header(view(older))) << "a file of ours, of another version";
-}
-
-// A record as version 1 wrote it: without SILENT and SILENT_AT.
-TEST(Record, OfTheVersionBeforeIsNone) {
-  AddressEntry entry;
-  entry.key.address = ipv4(1);
-  entry.key.port = 1;
-  const std::string text(view(format_record(entry)));
-  ASSERT_TRUE(text.starts_with("0.0.0.1 1 0 0 0 0 0 0 0 0 - "));
-  std::string older = text;
-  older.erase(22, 4).insert(older.size() - 1, "    ");
-  AddressEntry read;
-  EXPECT_TRUE(parse_record(text, read));
-  EXPECT_FALSE(parse_record(older, read));
-}
-
-TEST(Record, NamesWithOddCharactersAreNotWritten) {
-  AddressEntry entry;
-  entry.key.address = ipv4(1);
-  entry.key.port = 1;
-  for (const char* name : {"two words", "new\nline", "-", "\x1b[31m", "tab\t"}) {
-    entry.set_host_name(name);
-    AddressEntry read;
-    ASSERT_TRUE(parse_record(view(format_record(entry)), read)) << name;
-    EXPECT_EQ(read.host_name(), "") << name;
-  }
-}
-
-TEST(Record, WhateverIsChangedIsNoRecord) {
-  std::mt19937_64 random(2);
-  for (int i = 0; i < 20'000; ++i) {
-    const RecordText before = format_record(random_entry(random));
-    RecordText after = before;
-    RecordText whole = before;
-    switch (random() % 4) {
-      case 0:
-        after[random() % after.size()] = static_cast<char>(random());
-        break;
-      case 1: {  // torn between two writers
-        whole = format_record(random_entry(random));
-        const std::size_t from = random() % after.size();
-        std::copy(whole.begin() + from, whole.end(), after.begin() + from);
-        break;
-      }
-      case 2:  // cut off
-        std::fill(after.begin() + random() % after.size(), after.end(), '\0');
-        break;
-      default:
-        for (char& c : after) c = static_cast<char>(random());
-    }
-    AddressEntry read;
-    EXPECT_EQ(parse_record(view(after), read), after == before || after == whole) << view(after);
-  }
-  AddressEntry read;
-  EXPECT_FALSE(parse_record("", read));
-  EXPECT_FALSE(parse_record(view(memory_file_header()), read));
 }
 
 }  // namespace

@@ -60,6 +60,7 @@ ValueError take(std::string_view, std::string_view&, ValueError (*)(std::string_
   return {};
 }
 ValueError take_file(std::string_view, const char*&, std::string_view, Reading&) { return {}; }
+ValueError take_log_file(std::string_view, Reading&) { return {}; }
 
 TEST(SettingValues, TheDefaultsOfTheTableAreThoseOfTheConfiguration) {
   const Config usually;

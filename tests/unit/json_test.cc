@@ -1,38 +1,16 @@
-// What log lines are made of: the line that is cut, the JSON object, the log of attempts.
+#include "engine/json.h"
+
 #include <gtest/gtest.h>
 
-#include <cerrno>
 #include <ctime>
 #include <random>
 #include <string>
 
-#include "engine/attempt_log.h"
-#include "engine/json.h"
 #include "engine/line.h"
-#include "engine/outcome.h"
+#include "known_addresses.h"
 
 namespace nextaddr {
 namespace {
-
-Address address(const char* text) {
-  Address parsed;
-  EXPECT_TRUE(parse_address(text, parsed)) << text;
-  return parsed;
-}
-
-TEST(Line, IsCutAndAlwaysEnds) {
-  Line line;
-  line << "x" << std::uint64_t{42} << address("2001:db8::1");
-  EXPECT_EQ(line.end(), "x42[2001:db8::1]\n");
-  Line forged;
-  forged << "a\nnextaddr: b\x1b[2J\x7f\xe4";
-  EXPECT_EQ(forged.end(), "a?nextaddr: b?[2J?\xe4\n");
-  Line longest;
-  for (int i = 0; i < 10'000; ++i) longest << "ab";
-  const std::string_view all = longest.end();
-  EXPECT_EQ(all.size(), 6144u);
-  EXPECT_EQ(all.back(), '\n');
-}
 
 template <typename Fill>
 std::string object(Fill fill) {
@@ -131,45 +109,6 @@ TEST(Json, OfTheLongestLookupFitsALine) {
   });
   EXPECT_TRUE(all.ends_with("]}\n"));
   EXPECT_LT(all.size() + 400, 6144u) << "for the members that are left out here";
-}
-
-TEST(AttemptLog, KeepsTheFirstAndTheLast) {
-  for (const std::size_t count : {1u, 12u, 13u, 14u, 100u}) {
-    AttemptLog log;
-    for (std::size_t i = 0; i < count; ++i) {
-      log.begin(i, 10 * i);
-      log.end(i + 1 == count ? 0 : ECONNREFUSED, 10 * i + i);
-    }
-    std::string kept;
-    std::string last;
-    log.for_each(
-        [&](const AttemptLog::Attempt& attempt) { kept += std::to_string(attempt.position) + " "; },
-        [&](const AttemptLog::Attempt& attempt) {
-          last = std::to_string(attempt.position) + " " + std::to_string(attempt.took_ms) + " " +
-                 std::string(outcome_word(attempt.error));
-        });
-    EXPECT_EQ(log.attempts(), count);
-    EXPECT_EQ(log.left_out(), count > 13 ? count - 13 : 0);
-    EXPECT_EQ(kept, count == 1 ? "0 " : "0 1 2 3 4 5 6 7 8 9 10 11 ");
-    const std::string end = std::to_string(count - 1);
-    EXPECT_EQ(last, count <= 12 ? "" : end + " " + end + " connected");
-  }
-}
-
-TEST(Outcome, EveryFailureHasANameOfItsOwn) {
-  int failures = 0;
-  for (int error = 1; error < 200; ++error) {
-    if (error_name(error) == "errno") continue;
-    if (is_failure(error)) {
-      EXPECT_EQ(error_number(error_name(error)), error);
-      ++failures;
-    } else {
-      EXPECT_EQ(error_number(error_name(error)), 0);
-    }
-  }
-  EXPECT_GE(failures, 15);
-  EXPECT_EQ(error_number("0"), 0);
-  EXPECT_EQ(error_number("errno"), 0);
 }
 
 }  // namespace
