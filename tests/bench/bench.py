@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import calls  # noqa: E402
 import dead  # noqa: E402
 import distances  # noqa: E402
+import floating  # noqa: E402
 import network  # noqa: E402
 import others  # noqa: E402
 import start  # noqa: E402
@@ -30,6 +31,7 @@ SECTIONS = {
     "dead": dead.all_rows,
     "distances": distances.all_rows,
     "others": others.all_rows,
+    "floating": floating.all_rows,
 }
 # Parts of sections.
 PARTS = {

@@ -52,6 +52,8 @@ class Grid:
     plot: bool = False
     reason: str = ""  # why it was not measured
 
+    draw = None  # of one that is no set of curves: draws itself, by pyplot, to a path
+
 
 def not_measured(section, name, reason):
     return Row(section, name, "", {}, reason=str(reason))

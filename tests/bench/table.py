@@ -92,7 +92,8 @@ def draw(directory, rows, grids, subjects):
         draw_ratios(pyplot, file_of(directory, section), of_section, subjects)
     for grid in grids:
         if grid.plot and not grid.reason:
-            draw_grid(pyplot, file_of(directory, grid.section), grid)
+            path = file_of(directory, grid.section)
+            grid.draw(pyplot, path) if grid.draw else draw_grid(pyplot, path, grid)
     return None
 
 

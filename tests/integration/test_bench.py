@@ -14,6 +14,7 @@ BENCH = ROOT / "tests" / "bench"
 sys.path.insert(0, str(BENCH))
 
 from calls import FEWER, SORTS  # noqa: E402
+from floating import WAYS, Request, numbers, summary  # noqa: E402
 from samples import Grid, Row, Subject, interleaved, not_measured  # noqa: E402
 from table import grid_table, table  # noqa: E402
 
@@ -65,12 +66,15 @@ def test_every_sort_of_row_is_measured(tmp_path):
         cold, warm = (rows["distance", f"silent, then 20 ms, {heat}"] for heat in ("cold", "warm"))
         assert cold["median"]["nextaddr"] > 100 and warm["median"]["nextaddr"] >= 20 <= cold["median"]["bare"]
     grids = {grid["section"]: grid["lines"] for grid in found["grids"]}
-    assert set(grids) == {"dead refused", "dead silent", "others blocking"}
+    assert set(grids) == {"dead refused", "dead silent", "others blocking", "floating"}
     asked_first = "blocking connect to the first address, bare"
     assert grids["dead refused"][asked_first][1] == "fails"
     assert grids["dead silent"][asked_first][1].startswith("> ")
     # A delay, less what the program took longer to start when it had nothing to wait for.
     assert grids["dead silent"]["the same, nextaddr, knows nothing yet"][1][0] > 50
+    # To a bare program the first address is dead until it is back; one that has moved on has trouble for some seconds at most.
+    bare, ours = (grids["floating"][f"two addresses, one process, {which}"] for which in ("bare", "nextaddr"))
+    assert bare[1][0] > 0 and bare[4][0] > ours[4][0]
     for lines in grids.values():
         for name, cells in lines.items():
             reason = str(cells[0]).partition("not measured: ")[2]
@@ -111,6 +115,24 @@ def test_ratios_are_of_medians_and_quartiles_of_pairs():
     assert row.ratio("new", "bare") == (pytest.approx(44 / 30), pytest.approx((1.1, 1.1, 2)))
     assert row.ratio("old", "bare") is None
     assert Row("call", "name", "", {"bare": [0], "new": [5]}).ratio("new", "bare") is None
+
+
+def test_a_death_and_a_return():
+    requests = [
+        Request(-0.4, 0.5, 0, "a"),  # nothing is seen of what it lost after its answer
+        Request(-0.1, 5, 0, None),
+        Request(0.3, 1.5, 0.5, "b"),
+        *(Request(at, 0.1, 0, "b") for at in range(1, 10)),
+        Request(9.5, 5, 0, None),  # well until the return
+        Request(9.6, 0.1, 0, "b"),
+        Request(11, 0.1, 0, "b"),
+        Request(12, 0.1, 0, "a"),
+    ]
+    bare, moved = (next(way for way in WAYS if way.bare == bare) for bare in (True, False))
+    assert numbers(requests, moved, 10) == pytest.approx([1, 1, 1, 1, 0.3, 1.4, 1, 0, 2])
+    assert numbers(requests, bare, 10) == pytest.approx([1.4, 2, 1, 5, 9.5, 1, 0, 0, 2])
+    assert summary([3, 1, 2]) == (2, 1, 3)
+    assert summary([3, None, 1]) == "in 2 of 3: 1.0 .. 3.0" and summary([None]) == "not seen"
 
 
 def test_the_table():
