@@ -165,6 +165,9 @@ def play(directory, asked):
         # Not all at once.
         time.sleep(max(0, begin + 0.03 * number - time.monotonic()))
         clients[name] = spawn("clients", [*words, seconds], env, stdout=subprocess.PIPE, text=True)
+    for client in clients.values():
+        client.stdout.readline()  # on a busy machine it takes some time to begin
+    begin = time.monotonic()
     readers = {name: Reader(client) for name, client in clients.items()}
     time.sleep(max(0, begin + asked["healthy"] - time.monotonic()))
     died = time.monotonic()

@@ -2,8 +2,8 @@
 #     steady.py curl|process|kept HOST PORT SECONDS
 # `curl`: a process for each request; `process`: this one, and a connection for each request; every second one takes the
 # server LONG_S. `kept`: short ones, all on one connection, one after the other, and a new connection after a failure.
-# Writes what became of them to stdout, as JSON: [when it was due, how long it took from then on, how long of that the server
-# was to take, by whom it was answered or null].
+# Writes a line when it begins, and at the end what became of them, as JSON: [when it was due, how long it took from then
+# on, how long of that the server was to take, by whom it was answered or null].
 # It must never leave a request out that was due while others waited: nobody would miss those that an outage kept away.
 import http.client
 import json
@@ -62,6 +62,7 @@ def main():
     kind, host, port, seconds = sys.argv[1:]
     way = {"curl": by_curl, "process": by_this_process, "kept": Kept(host, int(port))}[kind]
     found, threads = [], []
+    print("begun", flush=True)
     begin = time.monotonic()
     for number in range(int(float(seconds) * PER_SECOND)):
         time.sleep(max(0, begin + number / PER_SECOND - time.monotonic()))

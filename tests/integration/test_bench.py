@@ -72,9 +72,8 @@ def test_every_sort_of_row_is_measured(tmp_path):
     assert grids["dead silent"][asked_first][1].startswith("> ")
     # A delay, less what the program took longer to start when it had nothing to wait for.
     assert grids["dead silent"]["the same, nextaddr, knows nothing yet"][1][0] > 50
-    # To a bare program the first address is dead until it is back; one that has moved on has trouble for some seconds at most.
-    bare, ours = (grids["floating"][f"two addresses, one process, {which}"] for which in ("bare", "nextaddr"))
-    assert bare[1][0] > 0 and bare[4][0] > ours[4][0]
+    # As long as the address is dead, bare programs have trouble.
+    assert grids["floating"]["two addresses, one process, bare"][4][0] > 1
     for lines in grids.values():
         for name, cells in lines.items():
             reason = str(cells[0]).partition("not measured: ")[2]
