@@ -36,6 +36,21 @@
 //   kLeft        the end: what follows is between the program and the kernel; error() is what
 //                connect(2) returns, if it has not yet
 //
+// An example: three addresses, of which the first is silent and the second refuses; none has a known
+// round trip, so that the delay is 100 ms.
+//
+//     0 ms  the driver asks the first             kFirst
+//     4     no answer in a tick                   kPlanning, kAsking; news are due at 100
+//   100     its delay is over                     a probe of the second, which refuses at once
+//   100     nothing to wait for                   a probe of the third
+//   101     the third has answered, and the       the socket leaves the first (Lesson::kLeft), whose
+//           first is overdue                      probe goes on, and asks the third
+//   102     connected                             kConnected
+//  1100     the first stays silent                parked, by its probe (connect/probes.h)
+//
+// Had the first answered at 99 ms, nobody else would have been asked; had it been overdue with
+// nobody else answering, the socket would have stayed.
+//
 // The ends, when nobody answers. The requested address is silent, whatever the others do: it is the
 // kernel's, which gives up when it would have given up, with its own ETIMEDOUT. The requested one
 // has refused and the rest stay silent: its refusal is told after kLastWaitMs or half of the
