@@ -13,9 +13,9 @@
 // Forgetting closes the door: beside the halves is a mark for each address of a host that was
 // forgotten, cut off or could not be remembered. A marked address is failed over only within the
 // very set of addresses that the forgotten host had. One that a later answer of its host lacks is
-// failed over only as long as this host has it again. (web had A and B, and is forgotten. Now api is
-// looked up, and has A and C: a connect to A may be meant for web, so it goes nowhere else. Had api
-// A and B, the same two, it would go to B.)
+// failed over only as long as this host has it again. (web had A and B, and is forgotten. Now api
+// is looked up, and has A and C: a connect to A may be meant for web, so it goes nowhere else. Had
+// api A and B, the same two, it would go to B.)
 #pragma once
 
 #include <array>
