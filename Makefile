@@ -63,7 +63,7 @@ PLATFORMS_x86_64  := x86_64 haswell xeon_phi
 PLATFORMS_all     := $$PLATFORM $(PLATFORMS_i386) $(PLATFORMS_aarch64) $(PLATFORMS_x86_64)
 
 TEST_SOURCES = $(shell find tests -name '*.cc' -o -name '*.h')
-SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run tests/integration/run \
+SHELL_SCRIPTS := scripts/nextaddr .ci/run tests/examples/survives.sh tests/fuzz/run tests/integration/run tests/unpack \
 	scripts/completion.bash scripts/deb/build
 
 # For a make in a recipe, unless whoever called make has said how many jobs.

@@ -207,7 +207,7 @@ def serve_smtp(stream, address):
         if verb == b"DATA":
             while stream.read_line() not in (b".\r\n", b""):
                 pass
-            stream.write(b"250 taken\r\n")
+            stream.write(f"250 taken by nextaddr-live {address}\r\n".encode())
         elif verb == b"QUIT":
             return
 

@@ -104,7 +104,8 @@ def script(name, source):
 _scripts = tempfile.TemporaryDirectory(prefix="nextaddr-clients-")
 
 
-from clients import blocking, event_driven, own_resolver  # noqa: E402 (they need the above)
+from clients import blocking, event_driven, mailers, own_resolver  # noqa: E402 (they need the above)
 
 CLIENTS = blocking.CLIENTS + event_driven.CLIENTS
 RESOLVING = own_resolver.RESOLVING
+MAILERS = mailers.MAILERS

@@ -1,5 +1,5 @@
-# Client programs that ask a name server themselves, or by libresolv, instead of libc's getaddrinfo(3). They need a lab
-# with a name server, at 127.0.0.1.
+# Client programs that ask a name server themselves, instead of libc's getaddrinfo(3). They need a lab with a name server,
+# at 127.0.0.1.
 # A program belongs here only when strace has shown that it does.
 import sys
 
@@ -140,31 +140,6 @@ server_tls_sslmode = disable
 pidfile =
 """
 
-EXIM = """
-primary_hostname = lab.test
-spool_directory = DIRECTORY
-log_file_path = DIRECTORY/log-%s
-exim_user = 65534
-exim_group = 65534
-trusted_users = 65534
-deliver_drop_privilege
-never_users =
-keep_environment = ^NEXTADDR:^LD_PRELOAD
-disable_ipv6
-begin routers
-live:
-  driver = manualroute
-  route_list = "* {host} bydns"
-  self = send
-  transport = live
-begin transports
-live:
-  driver = smtp
-  port = {port}
-  hosts_avoid_tls = *
-  connect_timeout = 5m
-"""
-
 # They refuse to run as root, which everybody is in the lab.
 AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 
@@ -181,16 +156,6 @@ def served(configuration, place, request, *words, again=False):
 PSQL = "exec psql -X -At -h \"$PWD\" -p $(ls -a | sed -n 's/^.s.PGSQL.//p') -U lab -c 'select 1' lab"
 SQUID_WORDS = (*AS_NOBODY, "squid", "-N", "-f", "server.conf")
 
-def exim(host, port):
-    text = """
-        directory=$(mktemp -d) && cd "$directory" || exit
-        printf %%s "$1" | sed "s#DIRECTORY#$directory#" >exim.conf
-        printf 'Subject: lab\\n\\nhello\\n' | %s exim -C "$directory/exim.conf" -v -odf -oi user@example.test
-        cd / && rm -rf "$directory"
-    """ % " ".join(AS_NOBODY)
-    return ["sh", "-c", text, "sh", EXIM.format(host=host, port=port)]
-
-
 RESOLVING = [
     Client("nginx resolver", "nginx", "http",
            served(NGINX, "proxy.socket", "/", "nginx", "-e", "/dev/null", "-p", ".", "-c", "server.conf")),
@@ -203,8 +168,6 @@ RESOLVING = [
            probe=(sys.executable, "-c", "import dns.resolver")),
     Client("python3 gRPC", sys.executable, "http2", plain(sys.executable, "-c", GRPC), mute=True,
            probe=(sys.executable, "-c", "import grpc")),
-    # By libresolv.
-    Client("exim", "exim", "smtp", exim, always_zero=True, any_order=True),
     Client("lua cqueues", "lua5.4", "greeting", scripted("lua5.4", LUA),
            probe=("lua5.4", "-e", "require('cqueues.socket')")),
     Client("aria2c", "aria2c", "http", saved("aria2c", "-q", "-o", "answer")),

@@ -3,7 +3,7 @@
 # A program that is not installed must be skipped by its name, and no test may pass when the library does nothing.
 import pytest
 
-from clients import RESOLVING
+from clients import MAILERS, RESOLVING
 from lab import SCENARIOS
 from test_real_programs import assert_got_through, assert_refusal_is_final, every, run
 
@@ -11,7 +11,8 @@ from test_real_programs import assert_got_through, assert_refusal_is_final, ever
 ONE_FAMILY = {"ipv6-silent"}
 
 
-IN_ORDER = [client for client in RESOLVING if not client.any_order]
+EVERY = RESOLVING + MAILERS
+IN_ORDER = [client for client in EVERY if not client.any_order]
 
 
 @every(IN_ORDER)
@@ -21,7 +22,7 @@ def test_gets_through(name_served, client, kind):
         assert_got_through(scenario, client, run(scenario, client))
 
 
-@every([client for client in RESOLVING if client.any_order])
+@every([client for client in EVERY if client.any_order])
 @pytest.mark.parametrize("kind", ["silent-first", "refused-first"])
 def test_gets_through_from_wherever_it_begins(name_served, client, kind):
     """Of so many addresses the one that is live is seldom taken by chance."""
@@ -42,7 +43,7 @@ def test_without_failover_silence_is_waited_for(name_served, client):
         assert scenario.connections(scenario.live[0]) == 0
 
 
-@every(IN_ORDER)
+@every([client for client in IN_ORDER if client in RESOLVING])
 def test_they_look_nothing_up_by_libc(name_served, client):
     """With another port for name servers nothing is learnt."""
     with name_served.scenario("silent-first", client.protocol) as scenario:
