@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from clients import Client
-from clients.own_resolver import AS_NOBODY
+from clients.own_resolver import AS_NOBODY, IPV6_ALONE
 
 EXIM = """
 primary_hostname = lab.test
@@ -134,5 +134,6 @@ MAY_UNPACK = ("sh", "-c", f'test "$(id -u)" = 0 && test -e {UNPACKED}/lib/postfi
 MAILERS = [
     Client("exim", "exim", "smtp", exim, always_zero=True, any_order=True),
     Client("postfix", "unshare", "smtp", unpacked(RUN_POSTFIX, POSTFIX, POSTFIX_SERVICES), probe=MAY_UNPACK, seconds=3),
-    Client("sendmail", "unshare", "smtp", unpacked(RUN_SENDMAIL, SENDMAIL), probe=MAY_UNPACK, always_zero=True),
+    Client("sendmail", "unshare", "smtp", unpacked(RUN_SENDMAIL, SENDMAIL), probe=MAY_UNPACK, always_zero=True,
+           unhelped=IPV6_ALONE),
 ]

@@ -156,11 +156,15 @@ def served(configuration, place, request, *words, again=False):
 PSQL = "exec psql -X -At -h \"$PWD\" -p $(ls -a | sed -n 's/^.s.PGSQL.//p') -U lab -c 'select 1' lab"
 SQUID_WORDS = (*AS_NOBODY, "squid", "-N", "-f", "server.conf")
 
+# They look a name up for IPv4 only when it has no IPv6 address, or none that answers.
+IPV6_ALONE = frozenset({"ipv6-silent"})
+
 RESOLVING = [
     Client("nginx resolver", "nginx", "http",
            served(NGINX, "proxy.socket", "/", "nginx", "-e", "/dev/null", "-p", ".", "-c", "server.conf")),
     Client("haproxy resolvers", "haproxy", "http",
-           served(HAPROXY, "proxy.socket", "/", "haproxy", "-f", "server.conf", again=True), any_order=True, seconds=3),
+           served(HAPROXY, "proxy.socket", "/", "haproxy", "-f", "server.conf", again=True), any_order=True, seconds=3,
+           unhelped=IPV6_ALONE),
     Client("squid", "squid", "http", served(SQUID, "PORT", "http://{host}:{port}/", *SQUID_WORDS)),
     Client("pgbouncer", "pgbouncer", "postgres", served(PGBOUNCER, ".s.PGSQL.*", PSQL, *AS_NOBODY, "pgbouncer", "-q", "server.conf")),
     Client("node dns.resolve4", "node", "greeting", lambda h, p: ["node", "-e", NODE, h, str(p)], first_only=True),

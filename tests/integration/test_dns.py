@@ -70,6 +70,24 @@ def test_each_family_by_itself(several, way):
     assert learns(host, way, both, again="send")
 
 
+@pytest.mark.parametrize("ipv6_only", [0, 1])
+@pytest.mark.parametrize("way", ["send", "tcp", "res_query"])
+def test_a_name_looked_up_for_ipv6_alone_stays_there(several, way, ipv6_only):
+    host = several("refused6", "live")
+    ipv6, ipv4 = host.addresses
+
+    def both(query):
+        kind = int.from_bytes(query[-4:-2], "big")
+        return [dns.answer(query, dns.addresses(QUESTION, [ipv4 if kind == dns.A else ipv6]))]
+
+    arguments = {"type": dns.AAAA, "ipv6_only": ipv6_only}
+    alone = run(host, way, both, again="send", **arguments)
+    assert alone.values("error", "peer") == ("ECONNREFUSED", "none"), alone
+    # Looked up for both families it means both, by whatever way.
+    together = run(host, way, both, again="send", again_type=dns.A, **arguments)
+    assert together.values("error", "peer") == ("0", f"::ffff:{ipv4}"), together
+
+
 def test_a_stream_in_pieces(host):
     for chunk in (1, 2, 3, 7):
         with dns.Server(lambda query: [right(host, query)], chunk=chunk) as server:

@@ -5,7 +5,8 @@
 // server=PORT at server_address=ADDRESS (127.0.0.1); name= id=NUMBER type=NUMBER; way=WAY, of which
 // those with "un" before them are of sockets that are not connected; receive=N answers;
 // serve=ADDRESS binds the server's port there first, often=N asks so many times and listens to
-// none; then connect=ADDRESS port=N. again=WAY asks once more, before that.
+// none; then connect=ADDRESS port=N, by a socket with IPV6_V6ONLY if ipv6_only=1. again=WAY asks
+// once more before that, for again_type=NUMBER.
 #include <dlfcn.h>
 #include <netinet/tcp.h>
 #include <resolv.h>
@@ -30,6 +31,9 @@ std::string number(int value) {
   return {static_cast<char>(value >> 8), static_cast<char>(value & 0xff)};
 }
 
+// What is asked for; that of `again`, too, unless there is again_type=.
+int type = 0;
+
 std::string query(const Arguments& arguments) {
   std::string message = number(arguments.number("id", 0x1234)) + number(0x0100) + number(1) +
                         number(0) + number(0) + number(0);
@@ -39,7 +43,7 @@ std::string query(const Arguments& arguments) {
     message += static_cast<char>(dot) + name.substr(0, dot);
     name.erase(0, dot + 1);
   }
-  return message + '\0' + number(arguments.number("type", 1)) + number(1);
+  return message + '\0' + number(type) + number(1);
 }
 
 void await(int fd) {
@@ -184,7 +188,6 @@ void ask_by_libresolv(const Arguments& arguments, const std::string& way) {
   const std::string message = query(arguments);
   const auto* bytes = reinterpret_cast<const unsigned char*>(message.data());
   const int size = static_cast<int>(message.size());
-  const int type = arguments.number("type", 1);
   int got = -1;
   if (way == "res_query") got = res_query(name.c_str(), 1, type, buffer, sizeof buffer);
   if (way == "res_query_by_its_old_name") {
@@ -242,6 +245,7 @@ void serve(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   const Arguments arguments(argc, argv);
+  type = arguments.number("type", 1);
   if (!arguments.text("serve").empty()) serve(arguments);
   for (int i = 0; i < arguments.number("often"); ++i) {
     const Destination server = destination_of("127.0.0.1", arguments.number("server"));
@@ -251,10 +255,15 @@ int main(int argc, char** argv) {
     close(fd);
   }
   ask(arguments, arguments.text("way"));
-  if (!arguments.text("again").empty()) ask(arguments, arguments.text("again"));
+  if (!arguments.text("again").empty()) {
+    type = arguments.number("again_type", type);
+    ask(arguments, arguments.text("again"));
+  }
   errno = 0;
   const Destination to = destination_of(arguments.text("connect"), arguments.number("port"));
   const int fd = tcp_socket(to.family());
+  const int ipv6_only = arguments.number("ipv6_only");
+  if (ipv6_only != 0) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, ipv6_only);
   const int result = connect(fd, to.get(), to.length);
   const int error = result == 0 ? 0 : errno;
   printf("error=%s peer=%s\n", error_name(error), peer_of(fd).c_str());
