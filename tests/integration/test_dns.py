@@ -244,6 +244,18 @@ def test_who_asks_very_often_learns_nothing_more(host):
 # ---- Never to a stranger ----
 
 
+@pytest.mark.parametrize("way", ["send", "unsendto", "tcp", "res_query"])
+def test_an_answer_that_comes_while_others_write_closes_the_door(host, way):
+    """Nobody waits for them: that would be 200 ms, for a thread of the same process."""
+    result = run(host, way, busy=5)
+    assert result.values("error", "peer") == ("ECONNREFUSED", "none"), result
+    assert int(result.first["fastest"]) < 150, result
+    # The same answer once more tells that these addresses were all of it, another does not.
+    assert learns(host, way, busy=1, again=way)
+    answers = [dns.addresses(QUESTION, ["127.9.9.9", *host.addresses]), dns.addresses(QUESTION, host.addresses)]
+    assert not learns(host, way, lambda query: [dns.answer(query, answers.pop(0))], busy=1, again=way)
+
+
 def test_what_two_names_have_in_common(several):
     """The second answer, for another name, has only the first address in common with the first."""
     host = several("refused", "live")
