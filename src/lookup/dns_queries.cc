@@ -56,17 +56,28 @@ void let_go(Key& key, State state) { key.state.store(state, std::memory_order_re
 
 bool waits(const Key& key) { return key.state.load(std::memory_order_acquire) == kWaiting; }
 
+bool is_same(const Query& query, const Endpoint& server, const DnsQuestion& question) {
+  return query.server == server.address && query.port == server.port &&
+         query.name_view() == question.name;
+}
+
 // A place for a query: that of the same one, when it is asked again, else a free one, else that of
-// the oldest. It is held; -1: others are faster.
-int place_for(std::uint64_t cookie, std::uint32_t tag, std::uint64_t now) {
+// the oldest. It is held; -1: others are faster. Several queries of a socket may have one id: other
+// names, or the same one at another server.
+int place_for(std::uint64_t cookie, const Endpoint& server, const DnsQuestion& question,
+              std::uint64_t now) {
+  const std::uint32_t tag = tag_of(question);
   std::size_t oldest = 0;
   std::uint64_t oldest_ms = ~std::uint64_t{0};
   for (std::size_t i = 0; i < kQueries; ++i) {
     Key& key = keys[i];
     const std::uint32_t state = key.state.load(std::memory_order_relaxed);
-    const bool same = key.cookie.load(std::memory_order_relaxed) == cookie &&
-                      key.tag.load(std::memory_order_relaxed) == tag;
-    if (state == kWaiting && same && hold(key, kWaiting)) return static_cast<int>(i);
+    const bool may_be_same = key.cookie.load(std::memory_order_relaxed) == cookie &&
+                             key.tag.load(std::memory_order_relaxed) == tag;
+    if (state == kWaiting && may_be_same && hold(key, kWaiting)) {
+      if (is_same(queries[i], server, question)) return static_cast<int>(i);
+      let_go(key, kWaiting);
+    }
     const std::uint64_t since = state == kFree ? 0 : key.asked_ms.load(std::memory_order_relaxed);
     if (state != kHeld && since < oldest_ms) {
       oldest = i;
@@ -91,7 +102,7 @@ bool any_waits_on(int fd) {
 void remember_query(int fd, std::uint64_t cookie, const Endpoint& server,
                     const DnsQuestion& question) {
   const std::uint64_t now = now_ms();
-  const int place = place_for(cookie, tag_of(question), now);
+  const int place = place_for(cookie, server, question, now);
   if (place < 0) return lost_ms.store(now, std::memory_order_relaxed);
   Key& key = keys[static_cast<std::size_t>(place)];
   Query& query = queries[static_cast<std::size_t>(place)];
@@ -121,9 +132,7 @@ Match take_query(std::uint64_t cookie, const Endpoint& server, const DnsQuestion
       match = Match::kUnknown;
       continue;
     }
-    const Query& query = queries[i];
-    const bool found = query.server == server.address && query.port == server.port &&
-                       query.name_view() == question.name;
+    const bool found = is_same(queries[i], server, question);
     const bool in_time = now - key.asked_ms.load(std::memory_order_relaxed) < kLifetimeMs;
     let_go(key, found || !in_time ? kFree : kWaiting);
     if (found && in_time) match = Match::kFound;

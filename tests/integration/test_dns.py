@@ -193,6 +193,21 @@ def test_the_first_answer_counts(several, way):
     assert not learns(host, way, lambda query: [refusal(query), right(host, query)], receive=2)
 
 
+def test_two_questions_with_one_id(host):
+    """Each answer is one to its own question, in whatever order they were asked."""
+    second = "other.dns.test"
+    answers = {question(name): host.addresses if name == NAME else ["127.9.9.9"] for name in (NAME, second)}
+
+    def told(query):
+        return dns.answer(query, dns.addresses(QUESTION, answers[query[12:]]))
+
+    assert learns(host, "two", lambda query: [told(query)], second=second)
+    # Forged ones between them are to neither.
+    forged = lambda query: dns.answer(query, dns.addresses(QUESTION, host.addresses), id=0x4321)
+    assert learns(host, "two", lambda query: [forged(query), told(query)], second=second, receive=4)
+    assert not learns(host, "two", lambda query: [forged(query)], second=second)
+
+
 def test_from_another_address(host):
     """Only who has not connected its socket gets it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:

@@ -7,7 +7,7 @@
 // serve=ADDRESS binds the server's port there first, often=N asks so many times and listens to
 // none; then connect=ADDRESS port=N, by a socket with IPV6_V6ONLY if ipv6_only=1. again=WAY asks
 // once more before that, for again_type=NUMBER. busy=N asks N times first, while another thread
-// seems to be writing to the host table.
+// seems to be writing to the host table. way=two asks for second=NAME, too.
 #include <dlfcn.h>
 #include <linux/futex.h>
 #include <netinet/tcp.h>
@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 
@@ -40,10 +41,10 @@ std::string number(int value) {
 // What is asked for; that of `again`, too, unless there is again_type=.
 int type = 0;
 
-std::string query(const Arguments& arguments) {
+std::string query(const Arguments& arguments, const char* key = "name") {
   std::string message = number(arguments.number("id", 0x1234)) + number(0x0100) + number(1) +
                         number(0) + number(0) + number(0);
-  std::string name = arguments.text("name");
+  std::string name = arguments.text(key);
   while (!name.empty()) {
     const std::size_t dot = std::min(name.find('.'), name.size());
     message += static_cast<char>(dot) + name.substr(0, dot);
@@ -143,6 +144,32 @@ void ask_by_datagram(const Arguments& arguments, const std::string& way) {
   close(fd);
 }
 
+// Puts two questions with one id to the server at once, for `name` and `second`, and receives
+// `receive` answers at once.
+void ask_two(const Arguments& arguments) {
+  Destination server = destination_of("127.0.0.1", arguments.number("server"));
+  const int fd = must(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+  std::string queries[] = {query(arguments), query(arguments, "second")};
+  const int count = arguments.number("receive", 2);
+  std::vector<std::array<char, 512>> buffers(static_cast<std::size_t>(count));
+  std::vector<sockaddr_in> sources(buffers.size());
+  std::vector<iovec> parts(buffers.size() + 2);
+  std::vector<mmsghdr> messages(parts.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const bool in = i >= 2;
+    parts[i] = in ? iovec{buffers[i - 2].data(), 512} : iovec{queries[i].data(), queries[i].size()};
+    msghdr& header = messages[i].msg_hdr;
+    header.msg_iov = &parts[i];
+    header.msg_iovlen = 1;
+    header.msg_name = in ? static_cast<void*>(&sources[i - 2]) : &server.address;
+    header.msg_namelen = in ? sizeof sources[i - 2] : server.length;
+  }
+  require(sendmmsg(fd, messages.data(), 2, 0) == 2, "sendmmsg");
+  const auto all = static_cast<unsigned>(count);
+  require(recvmmsg(fd, messages.data() + 2, all, 0, nullptr) == count, "recvmmsg");
+  close(fd);
+}
+
 void ask_by_stream(const Arguments& arguments, const std::string& way) {
   const Destination server =
       destination_of(arguments.text("server_address", "127.0.0.1"), arguments.number("server"));
@@ -234,6 +261,7 @@ void ask_in_child(const Arguments& arguments) {
 }
 
 void ask(const Arguments& arguments, const std::string& way) {
+  if (way == "two") return ask_two(arguments);
   if (way == "child") return ask_in_child(arguments);
   if (way.rfind("res_", 0) == 0) return ask_by_libresolv(arguments, way);
   if (way.rfind("tcp", 0) == 0) return ask_by_stream(arguments, way);
