@@ -10,6 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "connect/pending_connects.h"
 #include "hooks/hook.h"
 #include "hooks/watched.h"
@@ -83,14 +85,21 @@ __attribute__((noinline, cold)) int watched_recvmmsg(int (*call)(int, mmsghdr*, 
                                                                  Timeout*),
                                                      int fd, mmsghdr* messages, unsigned count,
                                                      int flags, Timeout* timeout) {
+  // The call writes the length of each address over that of the room for it.
+  socklen_t least_room = ~socklen_t{0};
+  for (unsigned i = 0; i < count && nextaddr::may_be_read(messages); ++i) {
+    const msghdr& each = messages[i].msg_hdr;
+    if (each.msg_name != nullptr) least_room = std::min(least_room, each.msg_namelen);
+  }
   const int got =
       nextaddr::first_use(nextaddr::to_receive(flags), call, fd, messages, count, flags, timeout);
   if (!nextaddr::dns::may_be_socket(fd)) return got;
   for (int i = 0; i < got; ++i) {
     const mmsghdr& each = messages[i];
     if (each.msg_len == 0) continue;
-    nextaddr::dns::note_received(fd, nextaddr::parcel_of(&each.msg_hdr, flags), each.msg_len,
-                                 flags);
+    nextaddr::dns::Parcel parcel = nextaddr::parcel_of(&each.msg_hdr, flags);
+    parcel.length = std::min(parcel.length, least_room);
+    nextaddr::dns::note_received(fd, parcel, each.msg_len, flags);
   }
   return got;
 }

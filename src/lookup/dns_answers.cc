@@ -104,8 +104,10 @@ void learn_from(int fd, const Endpoint& server, std::string_view message) {
     case Match::kFound:
       break;
   }
+  // After an error another server that was asked the same may still answer.
+  if (!answer.is_success()) return;
   forget_repetitions(answer.question());
-  if (answer.is_success()) observe_dns_answer(answer);
+  observe_dns_answer(answer);
 }
 
 // ---- Datagrams ----
