@@ -2,18 +2,16 @@
 // library knows has to be known by the script as well. It starts the program `true` with the
 // library and with NEXTADDR_ASK, "PROCESS QUESTION":
 //
-//   settings      nothing when the variables are good, else what is wrong: "NAME 'VALUE': REASON"
-//   faults        the same of NEXTADDR_FAULTS, which settings does not look at
-//   check NAME    of a program of this name, in lines: "no-deepbind" by NEXTADDR_DEEPBIND, and
-//   first;
-//                 "say TEXT" of the file for the machine; "unknown NAME" of a variable; "prober" or
-//                 "settings", why it is left alone
-//   status        the memory as a table
-//   forget        the memory is removed; nothing is said
-//   end           the run has ended: the log tells what never matched, the answer how many connects
-//                 have moved on
+//   settings       nothing when the variables are good, else what is wrong: "NAME 'VALUE': REASON"
+//   faults         the same of NEXTADDR_FAULTS, which no other question looks at
+//   run COMMAND    the same as settings, and then a warning when the command cannot be helped
+//   check COMMAND  the same as settings, and then what is known of the command (command.h)
+//   status         the memory as a table
+//   forget         the memory is removed; nothing is said
+//   end            the run has ended: the log tells what never matched, the answer how many
+//                  connects have moved on
 //
-// The answer is on standard output, and the exit status tells the launcher that it is one.
+// The answer is on standard output, and the exit status tells the launcher what it is (answer.h).
 //
 // Must never answer in a program that somebody wants to run. Only the process whose id is PROCESS
 // answers, and its id is in no environment that it has inherited; only in `true`, which does

@@ -68,7 +68,7 @@ def test_the_documents_have_no_variable_that_is_none():
 
 
 def test_an_option_sets_the_variable_of_the_table():
-    assigned = re.findall(r"^    (--[a-z-]+)\) .*assign (NEXTADDR_\w+)", LAUNCHER.read_text(), re.MULTILINE)
+    assigned = re.findall(r"^    (--[a-z-]+)\) (?:take|switch) (NEXTADDR_\w+)", LAUNCHER.read_text(), re.MULTILINE)
     assert dict(assigned) == OPTIONS
 
 
