@@ -6,7 +6,7 @@
 # Bash divides words at = and : as well, and wants back only what follows the last of these (its second argument).
 _nextaddr() {
     # Those with a value, and the others.
-    local valued='--resolve --only --skip --delay --memory --dns-ports --fault --seed --log --log-file --log-format'
+    local valued='--resolve --only --skip --delay --memory --dns-ports --fault --seed --log --log-file --log-format --format'
     local plain='--no-probes --no-deepbind --off --no-failover --expect-failover -v --status --forget --check --help --version'
     if [[ ${1##*/} == nextaddr-drill ]]; then
         valued='--cases --hosts --runs --timeout --require --jobs --ready --probe --junit --json --output --resolve --only
@@ -80,6 +80,7 @@ _nextaddr() {
     --require) _nextaddr_reply -W 'with-nextaddr by-itself both' ;;
     --log) _nextaddr_reply -W 'off error info debug' ;;
     --log-format) _nextaddr_reply -W 'text json' ;;
+    --format) _nextaddr_reply -W 'text json openmetrics' ;;
     --delay) _nextaddr_reply -W auto ;;
     --memory) _nextaddr_reply -W off -f ;;
     --log-file | --junit | --json) _nextaddr_reply -f ;;

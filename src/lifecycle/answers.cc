@@ -46,7 +46,7 @@ void answer_launcher(std::string_view question) {
   const std::string_view what = take_until(question, ' ');
   if (what == "status" || what == "forget") {
     find_memory();
-    what == "status" ? answer_status() : answer_forget();
+    what == "status" ? answer_status(question) : answer_forget();
   }
   open_run();
   if (what == "end") {

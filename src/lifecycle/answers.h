@@ -6,7 +6,7 @@
 //   faults         the same of NEXTADDR_FAULTS, which no other question looks at
 //   run COMMAND    the same as settings, and then a warning when the command cannot be helped
 //   check COMMAND  the same as settings, and then what is known of the command (command.h)
-//   status         the memory as a table
+//   status FORMAT  the memory as "text", "json" or "openmetrics"
 //   forget         the memory is removed; nothing is said
 //   end            the run has ended: the log tells what never matched, the answer how many
 //                  connects have moved on

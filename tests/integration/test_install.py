@@ -246,6 +246,7 @@ def test_the_options_of_the_help_are_offered():
         ("nextaddr --log=in", ["info"]),
         ("nextaddr -v --log-format j", ["json"]),
         ("nextaddr --log-format=t", ["text"]),
+        ("nextaddr --status --format o", ["openmetrics"]),
         ("nextaddr --delay ", ["auto"]),
         ("nextaddr --memory=of", ["off"]),
         ("nextaddr --memory o", ["off", "odd name", "other"]),

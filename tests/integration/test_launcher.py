@@ -496,6 +496,7 @@ def test_one_bad_value_among_good_options_is_enough():
 
 OPTIONS_WITH_A_VALUE = [
     "--resolve", "--only", "--skip", "--delay", "--memory", "--dns-ports", "--fault", "--seed", "--log", "--log-file", "--log-format",
+    "--format",
 ]  # fmt: skip
 OPTIONS_WITHOUT = ["--no-probes", "--no-deepbind", "--off", "--no-failover", "--expect-failover", "--status", "--forget", "--help", "--version"]
 
@@ -606,6 +607,14 @@ def test_status_forget_and_check_cannot_be_combined(tmp_path, first, second):
     for words in ([first, second], [second, first]):
         assert_refused(run("--memory", memory, *words), first, second)
     assert memory.exists()
+
+
+def test_a_format_is_one_of_the_status(tmp_path):
+    memory = ["--memory", tmp_path / "memory"]
+    for words in ([*memory, "--status", "--format", "xml"], [*memory, "--format=JSON", "--status"]):
+        assert_refused(run(*words), "--format '", "must be text, json or openmetrics")
+    for words in (["--format", "json"], ["--format", "json", "echo", "ran"], [*memory, "--forget", "--format=json"]):
+        assert_refused(run(*words), "--format needs --status")
 
 
 # ---- Help and version ----

@@ -5,6 +5,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import random
 import re
@@ -1135,6 +1136,78 @@ def test_status_is_a_table_of_what_is_known(memory):
     ]
     starts = {line.index(word) for line, word in zip(shown.stdout.splitlines()[1:], ["192", "192", "192", "[2001"])}
     assert starts == {shown.stdout.index("ADDRESS")}, "the columns are not straight"
+
+
+def remembered(memory, now):
+    records = [
+        Record("192.0.2.1", 443, 2, now + 45_000, 0, now, 30_449, host='a"b\\c.example.org'),
+        Record("192.0.2.1", 443, 1, now - 5000, 0, now - 40_000, network=2, host="-"),
+        Record("[2001:db8::1]", 5432, 0, now + 9000, 0, now, 1_000_000),
+    ]
+    memory.path.write_bytes(HEADER + b"".join(each.line() for each in records))
+
+
+def test_status_as_json(memory):
+    remembered(memory, wall_ms())
+    shown = launcher("--memory", memory.path, "--status", "--format", "json")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    told = json.loads(shown.stdout)
+    assert told["memory"] == str(memory.path)
+    first, *others = told["addresses"]
+    assert 40_000 < first.pop("parked_ms") <= 45_000
+    assert first == {
+        "host": 'a"b\\c.example.org', "address": "192.0.2.1", "port": 443, "network": "1", "state": "parked",
+        "failures": 2, "rtt_ms": 30.449,
+    }  # fmt: skip
+    assert others == [
+        {"host": "", "address": "192.0.2.1", "port": 443, "network": "2", "state": "to be asked again", "parked_ms": 0,
+         "failures": 1, "rtt_ms": None},
+        {"host": HOST, "address": "2001:db8::1", "port": 5432, "network": "1", "state": "well", "parked_ms": 0,
+         "failures": 0, "rtt_ms": 1000.0},
+    ]  # fmt: skip
+
+
+def metrics(text):
+    """The samples of OpenMetrics: {name: {(network, address): value}}, and all their labels."""
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser")
+    found, labels = {}, []
+    for family in parser.text_string_to_metric_families(text):
+        assert family.documentation, family
+        for sample in family.samples:
+            at = sample.labels["network"], sample.labels["address"]
+            assert at not in found.setdefault(sample.name, {})
+            found[sample.name][at] = sample.value
+            labels.append(sample.labels)
+    return found, labels
+
+
+def test_status_as_openmetrics(memory):
+    remembered(memory, wall_ms())
+    shown = launcher("--memory", memory.path, "--status", "--format=openmetrics")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.endswith("\n# EOF\n")
+    found, labels = metrics(shown.stdout)
+    first, second, third = ("1", "192.0.2.1"), ("2", "192.0.2.1"), ("1", "2001:db8::1")
+    assert found == {
+        "nextaddr_address_parked": {first: 1, second: 0, third: 0},
+        "nextaddr_address_failures_total": {first: 2, second: 1, third: 0},
+        "nextaddr_address_round_trip_seconds": {first: 0.030449, third: 1},
+    }
+    assert labels[0] == {
+        "host": 'a"b\\c.example.org', "address": "192.0.2.1", "port": "443", "network": "1", "memory": str(memory.path),
+    }  # fmt: skip
+
+
+def test_status_for_programs_is_whole_when_nothing_is_remembered(memory, tmp_path):
+    for path in (memory.path, tmp_path / 'odd"\\\n\u00e9'):
+        shown = launcher("--memory", path, "--status", "--format=json")
+        name = re.sub(r"[^ -~]", "?", os.fsencode(path).decode("latin-1"))
+        assert json.loads(shown.stdout) == {"memory": name, "addresses": []}
+        assert metrics(launcher("--memory", path, "--status", "--format=openmetrics").stdout) == ({}, [])
+    memory.path.write_text("secret\n")
+    for form in ("json", "openmetrics"):
+        shown = launcher("--memory", memory.path, "--status", "--format", form)
+        assert (shown.returncode, shown.stdout) == (125, "")
 
 
 def test_status_of_what_programs_have_left(several, memory):

@@ -5,6 +5,7 @@
 import os
 import re
 import shlex
+import socket
 import subprocess
 import textwrap
 
@@ -126,6 +127,49 @@ def test_kubernetes(site, where):
     env = {each["name"]: each["value"] for each in container["env"]}
     assert all(set(each) == {"name", "value"} and isinstance(each["value"], str) for each in container["env"])
     assert_environment_helps(site, where, env)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_node_exporter(site, where, require, tmp_path):
+    exporter = require("prometheus-node-exporter")
+    collected, memory = tmp_path / "collected", tmp_path / "memory"
+    collected.mkdir()
+    learnt = run([*where(), "nextaddr", "curl", "-sSf", f"http://{HOST}:{site.port}/"], environment(site, NEXTADDR_MEMORY=memory))
+    assert learnt.returncode == 0, learnt
+    # The sixth word of such a line is the user (crontab(5)).
+    job = re.fullmatch(r"(?:[\d*/,-]+ ){5}root (.*)", recipe("node_exporter"))[1]
+    assert "%" not in job, "cron would take it for the end of a line"
+    for text, here in (("/var/lib/prometheus/node-exporter", collected), ("/dev/shm/nextaddr-memory-33", memory)):
+        assert text in job
+        job = job.replace(text, str(here))
+    bare = ["env", "-i", "HOME=/", "LOGNAME=root", "SHELL=/bin/sh", "PATH=/usr/bin:/bin"]
+    for _ in range(2):
+        done = run([*where(), *bare, "/bin/sh", "-c", job])
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+        assert [each.name for each in collected.iterdir()] == ["nextaddr.prom"]
+    port = free_port()
+    words = [
+        exporter, "--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={collected}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as serving:
+        try:
+            ask = ["curl", "-sSf", "--retry", "20", "--retry-connrefused", "--retry-delay", "1", f"http://127.0.0.1:{port}/metrics"]
+            served = run(ask).stdout
+        finally:
+            serving.terminate()
+    assert "\nnode_textfile_scrape_error 0\n" in served
+    labels = rf'address="{site.addresses[0]}",host="{HOST}",memory="{memory}",network="\d+",port="{site.port}"'
+    assert re.search(rf"^nextaddr_address_parked\{{{labels}\}} 1$", served, re.MULTILINE), served
+    # What has been there stays when there is nothing better.
+    before = (collected / "nextaddr.prom").read_text()
+    memory.write_text("something else")
+    assert run([*where(), *bare, "/bin/sh", "-c", job]).returncode == 125
+    assert (collected / "nextaddr.prom").read_text() == before
 
 
 def test_cron(site, where):

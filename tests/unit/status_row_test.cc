@@ -41,6 +41,29 @@ TEST(StatusRow, HasAWordForEachHead) {
             (std::vector<std::string>{"-", "192.0.2.1", "443", "well", "0", "-"}));
 }
 
+TEST(StatusValues, AreForPrograms) {
+  AddressEntry known = entry("a\"b\\c", "2001:db8::1");
+  known.health = {.until_ms = kNow + 44'001, .failures = 2};
+  const StatusValues values(known, kNow);
+  EXPECT_STREQ(values.host.data(), "a\\\"b\\\\c");
+  EXPECT_STREQ(values.address.data(), "2001:db8::1");
+  EXPECT_STREQ(values.state, "parked");
+  EXPECT_EQ(values.parked_ms, 44'001u);
+  known.health.until_ms = kNow;
+  EXPECT_EQ(StatusValues(known, kNow).parked_ms, 0u);
+  EXPECT_STREQ(StatusValues(entry("", "192.0.2.1"), kNow).host.data(), "");
+}
+
+TEST(StatusValues, AreQuotedAsFarAsThereIsRoom) {
+  char out[6];
+  write_quoted("a\n\xc3\xa9", out, sizeof out);
+  EXPECT_STREQ(out, "a???");
+  write_quoted("\"\"\"\"", out, sizeof out);
+  EXPECT_STREQ(out, "\\\"\\\"");
+  write_quoted("abcdefgh", out, sizeof out);
+  EXPECT_EQ(std::string(out), "abcd");
+}
+
 TEST(StatusRow, States) {
   EXPECT_EQ(state({.until_ms = kNow + 44'001, .failures = 2}), "parked for 45 s");
   EXPECT_EQ(state({.until_ms = kNow + 1, .failures = 2}), "parked for 1 s");
