@@ -286,9 +286,10 @@ class NameServed(Namespace):
 
     def _server_words(self):
         # Where that is possible with many users, which mailers want.
-        if os.geteuid() != 0:
+        many_users = [sys.executable, str(MANY_USERS)]
+        if os.geteuid() != 0 or subprocess.run([*many_users, "true"], capture_output=True).returncode != 0:
             return super()._server_words()
-        return [sys.executable, str(MANY_USERS), "unshare", "-nm", *Lab._server_words(self), str(self.directory)]
+        return [*many_users, "unshare", "-nm", *Lab._server_words(self), str(self.directory)]
 
     def close(self):
         os.killpg(self._name_server.pid, signal.SIGTERM)

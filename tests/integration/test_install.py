@@ -397,7 +397,7 @@ def test_the_packages_changelog_is_that_of_the_readme(unpacked):
 def test_the_packages_library_is_stripped_and_as_small_as_promised(packed_library, require):
     assert ".debug" not in output_of(require("readelf"), "-SW", packed_library)
     # A page fault for each page that is used is all that size costs; but it must not grow unnoticed.
-    assert packed_library.stat().st_size <= 212_992 < LIBRARY.stat().st_size
+    assert packed_library.stat().st_size <= 229_376 < LIBRARY.stat().st_size
 
 
 def test_the_packages_licence_is_ours(unpacked):
