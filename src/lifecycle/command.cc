@@ -287,6 +287,13 @@ bool Examination::keeps_environment() const {
 
 void Examination::find_habits() {
   unsetenv("LD_PRELOAD");
+  if (config().log_level != LogLevel::kOff && !config().log_to_syslog &&
+      config().log_file == nullptr) {
+    found.add(
+        "note:         the log goes to its standard error: a daemon that puts something else in "
+        "the "
+        "place of that has no log, unless --log-file names a file, or syslog\n");
+  }
   if (loader_[0] != '\0') find_resolvers();
   const char* name = name_of_file(path());
   if (std::strcmp(name, "postfix") == 0 || std::strcmp(name, "master") == 0) {

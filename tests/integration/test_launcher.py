@@ -933,6 +933,17 @@ def test_check_tells_whether_extensions_are_helped(samples, tmp_path, value, hel
     assert ("are helped" in lines[-2], "are not helped" in lines[-2]) == (helped, not helped), lines
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({}, False), ({"LOG": "info"}, True), ({"LOG": "info", "LOG_FILE": "syslog"}, False), ({"LOG": "info", "LOG_FILE": "/dev/null"}, False)],
+    ids=str,
+)
+def test_check_tells_where_a_daemon_has_its_log(samples, settings, told):
+    status, lines = check(samples("dynamic"), env={f"NEXTADDR_{name}": value for name, value in settings.items()})
+    assert status == 0
+    assert any(line.startswith("note: ") and "syslog" in line for line in lines) == told, lines
+
+
 def test_check_knows_a_resolver_that_is_linked(require):
     for tool, library in (("pgbouncer", "libcares"), ("aria2c", "libcares")):
         status, lines = check(require(tool), env={"NEXTADDR_DNS_PORTS": "53,8600"})
