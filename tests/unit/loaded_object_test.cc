@@ -157,8 +157,12 @@ TEST(LoadedObject, FindsWhatLibcExports) {
   }
   EXPECT_GT(found, count / 2);
   EXPECT_EQ(libc.find_export("no_such_function"), count);
+  // In libc itself: TSan has a connect of its own before it.
+  void* const handle = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+  ASSERT_NE(handle, nullptr);
   EXPECT_EQ(libc.address_of(libc.exported(libc.find_export("connect"))),
-            reinterpret_cast<Address>(dlsym(RTLD_DEFAULT, "connect")));
+            reinterpret_cast<Address>(dlsym(handle, "connect")));
+  dlclose(handle);
 }
 
 }  // namespace
