@@ -43,7 +43,8 @@ TableLock::TableLock(HostTable& table, MayWait may_wait)
     if (held_) return;
     const std::uint64_t waited = now_us() - start;
     if (waited >= kOwnPatienceUs ||
-        (waited >= kPatienceUs && !is_own_thread(*table_.lock_word()))) {
+        (waited >= kPatienceUs &&
+         !is_own_thread(__atomic_load_n(table_.lock_word(), __ATOMIC_RELAXED)))) {
       return;
     }
     sleep_briefly();
