@@ -1,6 +1,6 @@
-// Where the log goes: the file of NEXTADDR_LOG_FILE, the system's log, or the stderr the program was
-// started with, and never anything else. One write(2) a line, no stdio, no allocation, async-signal-safe, errno
-// left alone. What the lines say is in log/report.h.
+// Where the log goes: the file of NEXTADDR_LOG_FILE, the system's log, or the stderr the program
+// was started with, and never anything else. One write(2) a line, no stdio, no allocation,
+// async-signal-safe, errno left alone. What the lines say is in log/report.h.
 #pragma once
 
 #include "engine/line.h"
