@@ -48,12 +48,14 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
   if (request.goes_elsewhere()) error = starting.elsewhere(request.to_be_probed, request.was_given);
   if (!error) {
     const Fault fault = draw_fault(fd, requested.address, requested);
+    // Programs ask connect(2) once more to learn its result (Ruby, ab). And what is taken for TCP
+    // by its number may be another kind of socket (connect/entry.cc).
+    const bool is_told = reports_every_connect() && is_tcp(fd) && has_failed(socket_phase(fd));
     const int result = connect_with_fault(fd, address, length, fault);
     const int first = errno;
     if (result == 0 || (first != EINPROGRESS && !moves_on(first))) {
       starting.abandon();
-      // What is taken for TCP by its number may be another kind of socket (connect/entry.cc).
-      if (reports_every_connect() && is_tcp(fd)) {
+      if (is_told) {
         report_only_attempt(requested, fault, result == 0 ? 0 : first, 0);
       }
       errno = first;

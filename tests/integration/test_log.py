@@ -96,6 +96,14 @@ def test_a_healthy_connect_is_told_at_level_debug(several, log, kinds, nonblocki
     assert [attempt["outcome"] for attempt in connect["attempts"]] == ["connected"] and not connect["failover"]
 
 
+@pytest.mark.parametrize("kinds", [("live", "refused"), ("refused", "live")], ids=str)
+def test_a_connect_that_is_asked_for_its_result_is_told_once(several, log, kinds):
+    """Ruby and ab call connect(2) once more, as another one would be called."""
+    host = several(*kinds)
+    [_, connect] = debug_events(host, log, nonblocking=1, steps="connect,poll:9000,connect")
+    assert (connect["asked"], connect["used"]) == (host.addresses[0], host.addresses[kinds.index("live")])
+
+
 @pytest.mark.parametrize("failover", [True, False])
 def test_an_only_attempt_that_fails(several, log, failover):
     host = several("refused") if failover else several("refused", "live")
