@@ -412,8 +412,11 @@ void end_all() {
 }
 
 std::uint64_t look_after() {
-  if (open_probes.load(std::memory_order_relaxed) == 0 || sandbox() != Sandbox::kNone)
+  // A vfork child has descriptors of its own: to close one there would leave ours open.
+  if (open_probes.load(std::memory_order_relaxed) == 0 || sandbox() != Sandbox::kNone ||
+      !owns_memory()) {
     return kNever;
+  }
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
   const TableLock lock;

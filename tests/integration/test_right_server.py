@@ -1123,3 +1123,24 @@ def test_check_says_that_a_prober_is_left_alone(tmp_path, name):
         assert result.returncode == 1 and result.stdout.count("tells about one address") == 1, result
         assert "NEXTADDR_ONLY_PROGRAMS names" in result.stdout.splitlines()[-1]
     assert check(NEXTADDR_ONLY_PROGRAMS=f"curl,{name}").stdout.splitlines()[-1] == "can be helped"
+
+
+def test_a_vfork_child_ends_no_probe_of_its_parent(several):
+    """Python's subprocess closes descriptors between vfork(2) and execve(2). The probe's time is over by then."""
+    script = """
+        import subprocess
+        look_up(given["host"])
+        s = socket.socket()
+        before = len(os.listdir("/proc/self/fd"))
+        s.setblocking(False)
+        s.connect_ex((given["addresses"][0], port))
+        select.select([], [s], [], 0.4)
+        probing = len(os.listdir("/proc/self/fd")) - before
+        time.sleep(2.5)
+        subprocess.run(["/bin/true"], stdin=subprocess.DEVNULL)
+        select.select([], [s], [], 0.1)
+        s.close()
+        say(probing=probing, left=len(os.listdir("/proc/self/fd")) - before + 1)
+    """
+    said = run_script(several("silent", "silent"), script)
+    assert said["probing"] >= 1 and said["left"] == 0, said
