@@ -35,7 +35,7 @@ SLOW = 120
 LAST_WAIT = 1.5 + SLOW / 1000
 # Seconds after which a program is ended: longer than anything here may take.
 TOO_LONG = 10
-# The same where nothing answers, and the library waits for much too long today.
+# The same where nothing answers.
 NO_ANSWER = 3.2
 
 
@@ -478,13 +478,8 @@ def faults():
     return Faults()
 
 
-def fails_today(reason):
-    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
-
-
-def case(name, *values, today=None):
-    """Parameters; `today` says how the library fails with them, as yet."""
-    return pytest.param(*values, id=name, marks=[fails_today(today)] if today else [])
+def case(name, *values):
+    return pytest.param(*values, id=name)
 
 
 # ---- All addresses are healthy ----
