@@ -74,6 +74,7 @@ struct Probe {
 // child that finds it held takes it over: the thread that held it is not there.
 constinit std::atomic<std::uint32_t> holder{0};
 constinit std::uint32_t table_pid = 0;
+constexpr std::uint32_t kNoProcess = ~std::uint32_t{0};
 constinit std::uint32_t last_serial = 0;
 constinit std::array<Probe, kMost> table{};
 // How many probes have a socket that is to be looked after.
@@ -182,14 +183,6 @@ bool take_way(int socket, const Address& address, const Way& way) {
   set(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
   return libc::bind(socket, reinterpret_cast<const sockaddr*>(&way.source),
                     address.is_ipv4() ? sizeof(sockaddr_in) : sizeof(sockaddr_in6)) == 0;
-}
-
-// Gives a socket of ours a number that no program counts on. -1: none is free.
-int move_high(int socket) {
-  if (socket < 0) return -1;
-  const int high = kernel::fcntl(socket, F_DUPFD_CLOEXEC, lowest_own_number(socket));
-  kernel::close(socket);
-  return high;
 }
 
 // Sends the SYN. False when no probe can be made, which says nothing of the address.
@@ -398,6 +391,9 @@ void forget_those_of_parent() {
   if (table_pid == 0) return;
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;
+  // By its number alone the first process of a new pid namespace cannot be told from its parent.
+  holder.store(0, std::memory_order_relaxed);
+  table_pid = kNoProcess;
   const TableLock lock;
 }
 

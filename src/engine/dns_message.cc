@@ -11,6 +11,7 @@ constexpr std::uint16_t kIsAnswer = 0x8000;
 constexpr std::uint16_t kOpcode = 0x7800;
 constexpr std::uint16_t kTruncated = 0x0200;
 constexpr std::uint16_t kErrorCode = 0x000f;
+constexpr std::uint16_t kNoSuchName = 3;
 constexpr std::uint16_t kClassIn = 1;
 constexpr std::uint16_t kAlias = 5;
 constexpr std::size_t kQuestionTail = 4;  // type and class
@@ -174,6 +175,7 @@ bool DnsAnswer::read(std::string_view message) {
   std::size_t at = 0;
   if (!read_question(message, question_, at)) return false;
   success_ = (flags & (kTruncated | kErrorCode)) == 0;
+  denies_name_ = (flags & kErrorCode) == kNoSuchName;
   records_ = at_ = at;
   count_ = left_ = number_at(6);
   const std::size_t all = std::size_t{count_} + number_at(8) + number_at(10);

@@ -50,6 +50,8 @@ class DnsAnswer {
   // True when it says what the addresses are: it has no error code, and is not cut off by the
   // server (TC).
   [[nodiscard]] bool is_success() const { return success_; }
+  // True when it says that there is no such name (NXDOMAIN), which no other server is asked about.
+  [[nodiscard]] bool denies_name() const { return denies_name_; }
 
   // The next address of the answer section that the question leads to, by way of aliases (CNAME,
   // RFC 1034 section 3.6.2) in any order. False after the last one.
@@ -76,6 +78,7 @@ class DnsAnswer {
   std::string_view message_;
   DnsQuestion question_;
   bool success_ = false;
+  bool denies_name_ = false;
   std::size_t records_ = 0;  // where the answer section begins
   std::uint16_t count_ = 0;  // how many records it has
   std::size_t at_ = 0;       // where next() goes on

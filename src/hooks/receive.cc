@@ -87,13 +87,16 @@ __attribute__((noinline, cold)) int watched_recvmmsg(int (*call)(int, mmsghdr*, 
                                                      int flags, Timeout* timeout) {
   // The call writes the length of each address over that of the room for it.
   socklen_t least_room = ~socklen_t{0};
-  for (unsigned i = 0; i < count && nextaddr::may_be_read(messages); ++i) {
+  const bool is_dns = nextaddr::dns::may_be_socket(fd);
+  const unsigned last =
+      is_dns && nextaddr::may_be_read(messages) ? std::min(count, nextaddr::kMostMessages) : 0;
+  for (unsigned i = 0; i < last; ++i) {
     const msghdr& each = messages[i].msg_hdr;
     if (each.msg_name != nullptr) least_room = std::min(least_room, each.msg_namelen);
   }
   const int got =
       nextaddr::first_use(nextaddr::to_receive(flags), call, fd, messages, count, flags, timeout);
-  if (!nextaddr::dns::may_be_socket(fd)) return got;
+  if (!is_dns) return got;
   for (int i = 0; i < got; ++i) {
     const mmsghdr& each = messages[i];
     if (each.msg_len == 0) continue;

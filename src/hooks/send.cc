@@ -9,6 +9,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "connect/entry.h"
 #include "connect/pending_connects.h"
 #include "hooks/hook.h"
@@ -121,7 +123,7 @@ using Sendmmsg = int (*)(int, mmsghdr*, unsigned, int);
 // parts of a stream.
 __attribute__((noinline, cold)) int watched_sendmmsg(Sendmmsg plain, int fd, mmsghdr* messages,
                                                      unsigned count, int flags) {
-  for (unsigned i = 0; i < count && may_be_read(messages); ++i) {
+  for (unsigned i = 0; i < std::min(count, nextaddr::kMostMessages) && may_be_read(messages); ++i) {
     const msghdr& each = messages[i].msg_hdr;
     if (each.msg_name != nullptr) {
       note_destination(fd, static_cast<const sockaddr*>(each.msg_name), each.msg_namelen, 0);

@@ -10,6 +10,9 @@
 
 namespace nextaddr {
 
+// UIO_MAXIOV of the kernel, which looks at no more messages of one sendmmsg(2) or recvmmsg(2).
+inline constexpr unsigned kMostMessages = 1024;
+
 // What a call hands over, by the arguments that follow its descriptor.
 inline dns::Parcel parcel_of(const void* data, size_t size) {
   return {nullptr, 1, {const_cast<void*>(data), size}};

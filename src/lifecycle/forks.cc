@@ -4,33 +4,40 @@
 #include "connect/probes.h"
 #include "lifecycle/deep_binding.h"
 #include "lifecycle/sharing.h"
+#include "log/report.h"
 #include "lookup/dns_answers.h"
 #include "os/libc.h"
 #include "os/pin.h"
+#include "os/signals.h"
 #include "process/process.h"
 
 namespace nextaddr {
 namespace {
 
+// How many forks this thread has begun: the handler of a signal that came in the middle of one may
+// fork as well. Such a fork finds all of this done.
+constinit thread_local int depth = 0;
+
 // bequeath_connects() comes before hold_pins_back(): it waits for steps of other threads, which
 // would wait for their pins.
-void before_fork() {
+void prepare() {
   begin_to_share();
   if (sandbox() != Sandbox::kCertain) bequeath_connects();
   hold_pins_back();
   deep_binding::hold_back();
 }
 
-void after_fork_in_parent() {
+void let_be() {
   deep_binding::let_be();
   let_pins_be();
   drop_inheritance();
   share(Side::kParent);
 }
 
-void after_fork_in_child() {
+void begin_child() {
   deep_binding::forget_those_of_parent();
   forget_pins_of_parent();
+  begin_report_in_child();
   share(Side::kChild);
   // In a sandbox one more system call could be the program's end.
   if (sandbox() == Sandbox::kCertain) return;
@@ -38,6 +45,34 @@ void after_fork_in_child() {
   inherit_connects();
   dns::forget_queries_of_parent();
   probes::forget_those_of_parent();
+}
+
+// No handler is to find half of it done. In a sandbox no system call is added, as ever.
+template <typename Step>
+void take_step(Step step) {
+  if (sandbox() == Sandbox::kCertain) return step();
+  const Uninterrupted uninterrupted;
+  step();
+}
+
+void before_fork() {
+  take_step([] {
+    if (depth++ == 0) prepare();
+  });
+}
+
+void after_fork_in_parent() {
+  take_step([] {
+    if (--depth == 0) let_be();
+  });
+}
+
+void after_fork_in_child() {
+  take_step([] {
+    begin_child();
+    // The fork that was interrupted goes on here as well.
+    if (--depth != 0) prepare();
+  });
 }
 
 }  // namespace

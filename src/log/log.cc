@@ -13,6 +13,7 @@
 #include "log/quiet_write.h"
 #include "os/errno_kept.h"
 #include "os/kernel.h"
+#include "os/pin.h"
 #include "process/process.h"
 
 namespace nextaddr {
@@ -41,7 +42,8 @@ void send_to_syslog(std::string_view text) {
   // In a sandbox no system call may be added.
   if (sandbox() != Sandbox::kNone) return;
   constexpr sockaddr_un kLogSocket{AF_UNIX, "/dev/log"};
-  const int fd = kernel::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const ForksHeldBack forks_held_back;
+  const int fd = move_high(kernel::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd < 0) return;
   if (kernel::connect(fd, &kLogSocket, sizeof kLogSocket) == 0) {
     // LOG_USER and LOG_INFO of syslog(3). The tag is what a line of text begins with, by itself.
@@ -71,8 +73,9 @@ void write_to_log(Line& line) {
   }
   // Opened for each line: a descriptor kept open would be one the program does not expect. A FIFO
   // that nobody reads must not hold the program up.
-  const int fd = open_unless_sandboxed(config().log_file,
-                                       O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK, 0600);
+  const ForksHeldBack forks_held_back;
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY | O_NONBLOCK;
+  const int fd = move_high(open_unless_sandboxed(config().log_file, kFlags, 0600));
   if (fd < 0) return;
   kernel::fcntl(fd, F_SETFL, O_APPEND);
   write_without_hanging(fd, text.data(), text.size());

@@ -46,6 +46,8 @@ class TheLine {
   TheLine(const TheLine&) = delete;
   TheLine& operator=(const TheLine&) = delete;
 
+  static void begin_child() { holder_.store(0, std::memory_order_relaxed); }
+
   static Line& get() { return line_; }
   static NameBuffer& name() { return name_; }
 
@@ -287,6 +289,8 @@ void report_fault(std::string_view rule, const Fault& fault, std::string_view ho
   line << to->address;
   if (host.empty()) line << ":" << std::uint64_t{ntohs(to->port)};
 }
+
+void begin_report_in_child() { TheLine::begin_child(); }
 
 void report_unmatched(std::string_view rule) {
   if (!logs(LogLevel::kError)) return;

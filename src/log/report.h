@@ -36,6 +36,9 @@ void report_lookup(std::string_view host, const AddressList& addresses);
 void report_fault(std::string_view rule, const Fault& fault, std::string_view host,
                   const Endpoint* to);
 
+// In a child of fork(2), which may have been made while another thread had a line in hand.
+void begin_report_in_child();
+
 // error: no attempt of the whole run ever came to this rule.
 void report_unmatched(std::string_view rule);
 

@@ -105,9 +105,9 @@ void learn_from(int fd, const Endpoint& server, std::string_view message) {
       break;
   }
   // After an error another server that was asked the same may still answer.
-  if (!answer.is_success()) return;
+  if (!answer.is_success() && !answer.denies_name()) return;
   forget_repetitions(answer.question());
-  observe_dns_answer(answer);
+  if (answer.is_success()) observe_dns_answer(answer);
 }
 
 // ---- Datagrams ----

@@ -23,25 +23,44 @@ int lowest_own_number(int fd) {
   return fd >= kHigh ? kHigh : std::max(fd + 1, kFirstSize) - kLast;
 }
 
+int move_high(int fd) {
+  if (fd < 0) return -1;
+  const int high = kernel::fcntl(fd, F_DUPFD_CLOEXEC, lowest_own_number(fd));
+  kernel::close(fd);
+  return high;
+}
+
 namespace {
 
 constinit std::atomic<std::uint32_t> pins{0};
 constinit std::atomic<std::uint32_t> forks{0};
+// How many of the pins are this thread's. It may take one more while a fork waits for those that it
+// has.
+constinit thread_local std::uint32_t own_pins = 0;
 
 // Neither enter() nor hold_pins_back() waits for ever: a child of clone(2) has what its parent had
 // in that moment.
 constexpr int kPatience = 1000;
 
 void enter() {
+  const bool is_first = own_pins++ == 0;
   for (int i = 0;; ++i) {
     pins.fetch_add(1);
-    if (forks.load() == 0 || i == kPatience) return;
+    if (!is_first || forks.load() == 0 || i == kPatience) return;
     pins.fetch_sub(1);
     sleep_briefly();
   }
 }
 
+void leave() {
+  --own_pins;
+  pins.fetch_sub(1);
+}
+
 }  // namespace
+
+ForksHeldBack::ForksHeldBack() { enter(); }
+ForksHeldBack::~ForksHeldBack() { leave(); }
 
 void hold_pins_back() {
   forks.fetch_add(1);
@@ -81,7 +100,7 @@ Pin::Pin(int fd, std::uint64_t cookie) {
 Pin::~Pin() {
   const ErrnoKept errno_kept;
   if (is_duplicate_) kernel::close(socket_);
-  pins.fetch_sub(1);
+  leave();
 }
 
 }  // namespace nextaddr

@@ -20,6 +20,22 @@ std::uint64_t socket_cookie(int fd);
 
 // The lowest number for a descriptor of ours beside `fd`, which is the program's.
 int lowest_own_number(int fd);
+// Gives a descriptor that we have just opened, or -1, a number that no program counts on, because
+// another thread may be about to give the low one to something of the program's. -1: none is free.
+int move_high(int fd);
+
+// As long as this lives no thread forks: for a descriptor of ours that is to be in no child.
+// Whoever has one holds back signals.
+class ForksHeldBack {
+ public:
+  ForksHeldBack();
+  ~ForksHeldBack();
+  ForksHeldBack(const ForksHeldBack&) = delete;
+  ForksHeldBack& operator=(const ForksHeldBack&) = delete;
+
+ private:
+  const Uncancelled uncancelled_;
+};
 
 class Pin {
  public:

@@ -7,6 +7,7 @@
 #include "os/clock.h"
 #include "os/descriptors.h"
 #include "os/libc.h"
+#include "os/sandbox.h"
 #include "os/socket.h"
 
 namespace nextaddr {
@@ -15,16 +16,15 @@ namespace {
 constinit std::atomic<bool> fastopen_connect{false};
 constinit std::atomic<bool> send_timeout_used{false};
 constinit std::atomic<bool> options_kept{false};
-constinit std::atomic<bool> sockets_bound{false};
+constinit std::atomic<bool> ways_chosen{false};
+constinit std::atomic<bool> ports_named{false};
+constinit std::atomic<bool> ports_chosen{false};
 
-// Descriptor numbers of sockets that had a port chosen by bind(2), and were not connected since:
-// after a connect getsockname(2) names ports that connect(2) has chosen.
-constinit DescriptorSet bound_numbers{};
-// The descriptor numbers of sockets whose port the program has named by bind(2).
+// The descriptor numbers of sockets whose port the program has named by bind(2), and of those that
+// it has bound to an address. By number, because that is what servers do with those they listen at,
+// for which no connect is to pay.
 constinit DescriptorSet port_numbers{};
-
-// The descriptor numbers of sockets that were sent a way of their own, by an option or by bind(2).
-constinit DescriptorSet steered_numbers{};
+constinit DescriptorSet source_numbers{};
 
 // Descriptor numbers of sockets that had TCP_MAXSEG, TCP_WINDOW_CLAMP or SO_PEEK_OFF set.
 constinit DescriptorSet option_numbers{};
@@ -41,11 +41,23 @@ bool is_noted(const std::atomic<bool>& flag) { return flag.load(std::memory_orde
 in_port_t port_of(const sockaddr_in6& address) { return address.sin6_port; }
 static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
 
-// False when it was an earlier socket of this number.
-[[gnu::noinline]] bool is_still_steered(int fd) {
-  if (is_steered(fd)) return true;
-  steered_numbers.remove(fd);
-  return false;
+bool is_source(const sockaddr_in6& bound, socklen_t length) {
+  Endpoint endpoint;
+  return read_sockaddr(reinterpret_cast<const sockaddr*>(&bound), length, endpoint) &&
+         !is_unspecified(endpoint.address);
+}
+
+// Where bind(2) has put a socket without being told a port. Asked of the kernel, because the
+// program may have bound it by another descriptor. Its length is 0 when it was not bound, or
+// connected since: getsockname(2) then names a port that connect(2) has chosen.
+socklen_t bound_address(int fd, sockaddr_in6& out) {
+  socklen_t length = sizeof out;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&out), &length) == 0 &&
+      (port_of(out) != 0 || is_source(out, length)) && !has_sent_a_syn(fd)) {
+    return length;
+  }
+  out = {};
+  return 0;
 }
 
 // The value that TCP_MAXSEG has where none is set (TCP_MSS_DEFAULT in the kernel).
@@ -63,7 +75,7 @@ void note_option(int fd, OptionKind kind) {
     case OptionKind::kSendTimeout:
       return note(send_timeout_used);
     case OptionKind::kSteering:
-      return steered_numbers.add(fd);
+      return note(ways_chosen);
     case OptionKind::kOther:
       return;
   }
@@ -73,9 +85,13 @@ void note_bind(int fd, const sockaddr* address, socklen_t length) {
   if (!may_be_read(address) || length < sizeof(sockaddr_in)) return;
   Endpoint bound;
   if (!read_sockaddr(address, length, bound)) return;
-  if (!is_unspecified(bound.address)) steered_numbers.add(fd);
-  note(sockets_bound);
-  (bound.port != 0 ? port_numbers : bound_numbers).add(fd);
+  if (!is_unspecified(bound.address)) source_numbers.add(fd);
+  if (bound.port != 0) {
+    note(ports_named);
+    port_numbers.add(fd);
+  } else if (sandbox() != Sandbox::kCertain && is_tcp(fd)) {
+    note(ports_chosen);
+  }
 }
 
 bool fastopen_connect_was_used() { return is_noted(fastopen_connect); }
@@ -88,13 +104,12 @@ ProgramSettings ProgramSettings::of(int fd, bool waits) {
   ProgramSettings settings;
   if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
   if (is_noted(options_kept)) settings.read_options(fd);
-  if (steered_numbers.has(fd)) settings.is_steered = is_still_steered(fd);
-  if (!is_noted(sockets_bound)) return settings;
-  settings.has_own_port = take(port_numbers, fd);
-  if (take(bound_numbers, fd)) {
-    settings.bound_length = sizeof settings.bound;
-    auto* address = reinterpret_cast<sockaddr*>(&settings.bound);
-    if (getsockname(fd, address, &settings.bound_length) != 0) settings.bound = {};
+  settings.has_own_port = is_noted(ports_named) && take(port_numbers, fd);
+  if (is_noted(ports_chosen)) settings.bound_length = bound_address(fd, settings.bound);
+  settings.is_steered =
+      settings.bound_length != 0 && is_source(settings.bound, settings.bound_length);
+  if (is_noted(ways_chosen) || source_numbers.has(fd)) {
+    settings.is_steered = settings.is_steered || nextaddr::is_steered(fd);
   }
   return settings;
 }

@@ -165,6 +165,12 @@ bool was_never_connected(int fd) {
   return getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length) == 0 && local.sin6_port == 0;
 }
 
+bool has_sent_a_syn(int fd) {
+  tcp_info info{};
+  // The size of a packet on the way there is known from the first one on.
+  return get_option(fd, IPPROTO_TCP, TCP_INFO, info) && info.tcpi_pmtu != 0;
+}
+
 std::uint32_t round_trip_us(int fd) {
   tcp_info info{};
   // The kernel measures too much when a SYN or its answer was lost and sent again.

@@ -60,6 +60,9 @@ SocketPhase socket_phase(int fd);
 // True when no connect was ever made on this socket: it has no port. (The port of a connect that
 // was refused stays where getsockname(2) finds it.)
 bool was_never_connected(int fd);
+// True when a connect was begun on this socket and the kernel tells so. Unlike the port that tells
+// apart what bind(2) and what connect(2) has given it.
+bool has_sent_a_syn(int fd);
 
 // The round-trip time of the handshake as the kernel has measured it, in microseconds; 0: not told.
 std::uint32_t round_trip_us(int fd);

@@ -19,7 +19,7 @@ class Turn {
     const std::uint64_t start = now_us();
     const char* nobody = nullptr;
     while (!holder_.compare_exchange_strong(nobody, &this_thread)) {
-      if (now_us() - start > patience_us) return false;
+      if (nobody == &this_thread || now_us() - start > patience_us) return false;
       nobody = nullptr;
       sleep_briefly();
     }

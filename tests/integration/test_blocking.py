@@ -331,10 +331,13 @@ def test_bound_source_address_and_port_are_kept(several, kinds):
     assert_reached(run, host.live[0], local=source, local_port=str(host.port))
 
 
-def test_bound_source_address_is_kept_when_the_port_is_any(several):
+@pytest.mark.parametrize("dup", [0, 1])
+def test_bound_source_address_is_kept_when_the_port_is_any(several, dup):
+    """And so is the port that bind(2) has chosen, which the program may have told others: by whichever descriptor."""
     host = several("silent", "refused", "live")
     source = host.lab.unused()
-    assert_reached(run_shim(host, "connect_first", bind=source, transfer=1), host.live[0], local=source)
+    run = run_shim(host, "connect_first", bind=source, dup=dup, transfer=1)
+    assert_reached(run, host.live[0], local=source, local_port=run.first["bound_port"])
 
 
 @pytest.mark.parametrize("kinds", [("refused", "live"), ("silent", "live"), ("live", "refused")], ids="-".join)

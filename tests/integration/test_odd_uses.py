@@ -17,6 +17,12 @@ def test_the_error_of_a_wrong_call_is_its_own(several, use):
         assert_same(bare, shim, "error", "events", "so_error", "peer")
 
 
+def test_nothing_is_read_that_the_kernel_does_not_read(several):
+    for bare, shim in side_by_side(several("silent", "live"), "odd_uses", [{"use": "room"}]):
+        assert_same(bare, shim, "received", "error")
+        assert shim.values("received", "error") == ("1", "EFAULT"), shim
+
+
 @pytest.mark.parametrize("use", ["read", "write"])
 def test_the_time_limit_of_a_first_use(several, use):
     for bare, shim in side_by_side(several("silent", "silent"), "odd_uses", [{"use": use}]):

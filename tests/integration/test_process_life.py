@@ -67,6 +67,30 @@ def test_a_vfork_child_is_not_taken_for_the_forked_child_that_it_comes_from(seve
     assert_reached(host, run_shim(host, "forked", what="vfork"))
 
 
+def test_a_handler_that_interrupts_a_fork_may_fork(several):
+    """Each of the four processes goes on as if the forks had come one after the other."""
+    host = several("refused", "live")
+    run = start_shim(host, "forked", what="handler", env=preload(LIBRARY, LIBRARIES / "signals_in_fork.so")).finish()
+    assert len(run.lines) == 4, run
+    for line in run.lines:
+        assert (line["result"], line["peer"]) == ("0", host.live[0]), run
+        # In vain 500 or 200 ms were waited for what this very thread held, and 100 in each step of the child.
+        assert int(line["fork_ms"]) < 150 and int(line["ms"]) < 150, run
+
+
+def test_a_child_with_the_process_id_of_its_parent(several, require):
+    """Where each is the first of a pid namespace, by whose id it is not told what another thread of the parent held."""
+    host = several("refused", "live")
+    # The first of a namespace is not ended by signals from within, such as those of its own time limit.
+    namespace = [require("unshare"), "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*namespace, "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no pid namespaces")
+    env = {"NEXTADDR_LOG": "debug", "NEXTADDR_LOG_FILE": os.devnull}
+    runs = [start_shim(host, "forked", what="nested", after=after, before=namespace, env=env) for after in range(10, 34)]
+    for run in runs:
+        assert run.finish().values("id", "result", "peer") == ("1", "0", host.live[0]), run
+
+
 def test_waits_of_a_forked_child_cost_nothing_though_a_timer_of_its_parent_is_set(several, require, tmp_path):
     host = several("silent", "live")
     trace, times = tmp_path / "trace", 20

@@ -2,7 +2,8 @@
 // Must never try a second address itself.
 //
 // host= port=; mapped=1 (AF_INET6 with AI_V4MAPPED|AI_ALL); family=6 (AF_INET6); timeout=MS
-// (SO_SNDTIMEO), user_timeout=MS, syncnt=N, v6only=1, bind=ADDRESS bind_port=N, protocol=mptcp;
+// (SO_SNDTIMEO), user_timeout=MS, syncnt=N, v6only=1, protocol=mptcp; bind=ADDRESS bind_port=N, and
+// with dup=1 all else by a duplicate of the descriptor that was bound;
 // transfer=1 moves data both ways; then=ADDRESS then_port=N connects the same socket once more;
 // close_all=1 and clear_environment=1 come before the lookup.
 #include "check.h"
@@ -26,8 +27,7 @@ int main(int argc, char** argv) {
                                 .front();
 
   const int descriptors_before = open_descriptors();
-  const int fd =
-      tcp_socket(first.family(), arguments.text("protocol") == "mptcp" ? IPPROTO_MPTCP : 0);
+  int fd = tcp_socket(first.family(), arguments.text("protocol") == "mptcp" ? IPPROTO_MPTCP : 0);
   if (const int timeout = arguments.number("timeout")) set_send_timeout(fd, timeout);
   if (const int count = arguments.number("syncnt")) set_option(fd, IPPROTO_TCP, TCP_SYNCNT, count);
   if (const int timeout = arguments.number("user_timeout")) {
@@ -38,6 +38,12 @@ int main(int argc, char** argv) {
   if (!source.empty()) {
     const Destination local = destination_of(source, arguments.number("bind_port"));
     must(bind(fd, local.get(), local.length), "bind");
+    if (arguments.number("dup") != 0) {
+      const int duplicate = must(fcntl(fd, F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC");
+      close(fd);
+      fd = duplicate;
+    }
+    printf("bound_port=%d ", port_of(local_of(fd)));
   }
 
   print(timed_connect(fd, first));

@@ -7,6 +7,11 @@
 //   vfork   the first that the child does is to vfork a child that connects; then it connects
 //   pins    threads connect blocking while times=N children, one after the other, or as many as
 //           there is time for, look for a socket that they have by two numbers
+//   handler a signal comes in the middle of the fork (libraries/signals_in_fork.cc), whose handler
+//           forks as well; each of the processes then connects
+//   nested  into a pid namespace, after=MS of looking names up in another thread; the child
+//   connects
+//           and looks a name up
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -143,6 +148,42 @@ void pins(const Destination& to, int times) {
   printf("held=%d connected=%d\n", held, connected > 0);
 }
 
+void fork_in_handler(int) {
+  const int kept = errno;
+  if (const pid_t pid = must(fork(), "fork")) must(waitpid(pid, nullptr, 0), "waitpid");
+  errno = kept;
+}
+
+void in_a_handler(const Destination& to) {
+  struct sigaction action {};
+  action.sa_handler = fork_in_handler;
+  must(sigaction(SIGUSR1, &action, nullptr), "sigaction");
+  const long start = now_ms();
+  const pid_t pid = must(fork(), "fork");
+  limit_time();
+  printf("fork_ms=%ld ", now_ms() - start);
+  connect_and_close(tcp_socket(to.family()), to);
+  fflush(stdout);
+  if (pid != 0) must(waitpid(pid, nullptr, 0), "waitpid");
+}
+
+// The ids of such a child and of its parent are the same, where the parent is the first as well.
+void into_namespace(const Destination& to, int after) {
+  std::atomic<bool> over{false};
+  std::thread other([&] {
+    while (!over) look_up("127.0.0.1", 1);
+  });
+  must(unshare(CLONE_NEWPID), "unshare");
+  sleep_ms(after);
+  in_child([&] {
+    printf("id=%d ", getpid());
+    connect_and_close(tcp_socket(to.family()), to);
+    look_up("127.0.0.1", 1);
+  });
+  over = true;
+  other.join();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -154,4 +195,6 @@ int main(int argc, char** argv) {
   if (what == "waits") beside_a_sleeper(to, times);
   if (what == "vfork") in_child([&] { vfork_child_first(to); });
   if (what == "pins") pins(to, times);
+  if (what == "handler") in_a_handler(to);
+  if (what == "nested") into_namespace(to, arguments.number("after"));
 }

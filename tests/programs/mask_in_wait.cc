@@ -6,6 +6,8 @@
 #include <sys/select.h>
 #include <sys/time.h>
 
+#include <array>
+#include <cerrno>
 #include <csetjmp>
 #include <csignal>
 
@@ -16,12 +18,14 @@ using namespace events;
 namespace {
 
 sigjmp_buf back;
-std::string how;
-std::string seen;
+bool nests, jumps;
+// What the handlers saw. They may neither allocate nor print.
+std::array<sigset_t, 3> seen;
+std::size_t seen_count = 0;
 
-std::string held_back() {
-  sigset_t mask;
-  must(sigprocmask(SIG_SETMASK, nullptr, &mask), "sigprocmask");
+void look() { must(sigprocmask(SIG_SETMASK, nullptr, &seen.at(seen_count++)), "sigprocmask"); }
+
+std::string text_of(const sigset_t& mask) {
   std::string numbers;
   for (int signal = 1; signal < 32; ++signal) {
     if (sigismember(&mask, signal) == 1) {
@@ -31,15 +35,17 @@ std::string held_back() {
   return numbers.empty() ? "none" : numbers;
 }
 
-void inner(int) { seen += "/" + held_back(); }
+void inner(int) { look(); }
 
 void handle(int) {
-  seen = held_back();
-  if (how == "nested") {
+  const int kept = errno;
+  look();
+  if (nests) {
     raise(SIGUSR1);
-    seen += "/" + held_back();
+    look();
   }
-  if (how == "jump") siglongjmp(back, 1);
+  errno = kept;
+  if (jumps) siglongjmp(back, 1);
 }
 
 int wait_for(const std::string& what, int fd) {
@@ -68,7 +74,9 @@ int wait_for(const std::string& what, int fd) {
 
 int main(int argc, char** argv) {
   const Arguments arguments(argc, argv);
-  how = arguments.text("handler");
+  const std::string how = arguments.text("handler");
+  nests = how == "nested";
+  jumps = how == "jump";
   const std::string what = arguments.text("wait");
   const int after = arguments.number("after", 50);
   struct sigaction action {};
@@ -93,5 +101,9 @@ int main(int argc, char** argv) {
   } else {
     printf("result=jumped ");
   }
-  printf("handler=%s afterwards=%s\n", seen.c_str(), held_back().c_str());
+  sigset_t afterwards;
+  must(sigprocmask(SIG_SETMASK, nullptr, &afterwards), "sigprocmask");
+  std::string handlers;
+  for (std::size_t i = 0; i < seen_count; ++i) handlers += (i == 0 ? "" : "/") + text_of(seen[i]);
+  printf("handler=%s afterwards=%s\n", handlers.c_str(), text_of(afterwards).c_str());
 }

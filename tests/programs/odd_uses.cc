@@ -3,12 +3,15 @@
 //
 // host= port=; use=oob        recv(2) of data that this socket cannot have: EINVAL, of the call
 //              use=parts      writev(2) of more parts than there may be: likewise
+//              use=room       recvmmsg(2) of another socket, with more messages than it has room
+//                             for, which it need not have, and with no room
 //              use=read|write on a socket that was made blocking meanwhile, with a time limit (a
 //                             SO_RCVTIMEO or SO_SNDTIMEO) of 300 ms
 //              use=duplicate  waits for a duplicate of the socket, and asks that for SO_ERROR
 //              use=left       a thread sleeps in an epoll set since before; this one waits there
 //              for
 //                             wait=MS, has nothing, and does not come back
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 #include <cerrno>
@@ -41,6 +44,25 @@ void sleep_in(int set, int fd) {
   const int count = must(epoll_wait(set, &event, 1, 6000), "epoll_wait");
   printf("woken=%d events=%s peer=%s ms=%ld\n", count, event_names(event.events).c_str(),
          peer_of(fd).c_str(), now_ms() - start);
+}
+
+// Where memory ends. The first call has room for the one message that there is, the second for
+// none.
+ssize_t receive_at_an_end() {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  auto* memory = static_cast<char*>(
+      mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  require(memory != MAP_FAILED && munmap(memory + page, page) == 0, "mmap");
+  auto* end = reinterpret_cast<mmsghdr*>(memory + page);
+  int pair[2];
+  must(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), "socketpair");
+  char byte = 'x';
+  must(static_cast<int>(write(pair[1], &byte, 1)), "write");
+  iovec part{&byte, 1};
+  end[-1].msg_hdr.msg_iov = &part;
+  end[-1].msg_hdr.msg_iovlen = 1;
+  printf("received=%d ", recvmmsg(pair[0], end - 1, 1024, MSG_WAITFORONE, nullptr));
+  return recvmmsg(pair[0], end, 4, MSG_DONTWAIT, nullptr);
 }
 
 }  // namespace
@@ -78,6 +100,8 @@ int main(int argc, char** argv) {
     const long start = now_ms();
     error = error_of(use == "read" ? read(fd, &byte, 1) : write(fd, &byte, 1));
     printf("in_time=%d ", now_ms() - start < 3000);
+  } else if (use == "room") {
+    error = error_of(receive_at_an_end());
   } else {
     require(use == "duplicate", "use=");
     wait_and_print(must(dup(fd), "dup"), 9000);

@@ -231,7 +231,12 @@ TEST(DnsAnswer, OnlySuccessTellsAddresses) {
   EXPECT_EQ(with_flags(0x0180), Numbers{-1}) << "a query";
   EXPECT_EQ(with_flags(0xa880), Numbers{-1}) << "of an update";
   EXPECT_EQ(with_flags(0x8380), Numbers{-2}) << "truncated";
-  for (const int error : {1, 2, 3, 5, 15}) EXPECT_EQ(with_flags(0x8180 | error), Numbers{-2});
+  for (const int error : {1, 2, 3, 5, 15}) {
+    EXPECT_EQ(with_flags(0x8180 | error), Numbers{-2});
+    DnsAnswer read;
+    ASSERT_TRUE(read.read(answer("db", {}, kA, 0x8180 | error)));
+    EXPECT_EQ(read.denies_name(), error == 3) << "no other server knows better";
+  }
 }
 
 }  // namespace
