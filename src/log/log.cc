@@ -2,17 +2,18 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <iterator>
 
 #include "config.h"
 #include "log/quiet_write.h"
 #include "os/errno_kept.h"
 #include "os/kernel.h"
+#include "os/libc.h"
 #include "os/pin.h"
 #include "process/process.h"
 
@@ -35,25 +36,40 @@ File file_of(int fd) {
   return {true, status.st_dev, status.st_ino};
 }
 
+// A socket to the system's log. -1: there is none of this type, and errno says why.
+int connect_to_syslog(int type) {
+  constexpr sockaddr_un kLogSocket{AF_UNIX, "/dev/log"};
+  const int fd = move_high(kernel::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (fd < 0 || kernel::connect(fd, &kLogSocket, sizeof kLogSocket) == 0) return fd;
+  const int error = errno;
+  kernel::close(fd);
+  errno = error;
+  return -1;
+}
+
 // To the system's log, as syslog(3) would, but never waiting: what the socket has no room for is
 // lost. Without a time, for which local time would have to be known; whoever receives it gives it
 // one.
 void send_to_syslog(std::string_view text) {
   // In a sandbox no system call may be added.
   if (sandbox() != Sandbox::kNone) return;
-  constexpr sockaddr_un kLogSocket{AF_UNIX, "/dev/log"};
   const ForksHeldBack forks_held_back;
-  const int fd = move_high(kernel::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  int fd = connect_to_syslog(SOCK_DGRAM);
+  // Some daemons have a stream there, in which a zero ends each message.
+  const bool is_stream = fd < 0 && errno == EPROTOTYPE;
+  if (is_stream) fd = connect_to_syslog(SOCK_STREAM);
   if (fd < 0) return;
-  if (kernel::connect(fd, &kLogSocket, sizeof kLogSocket) == 0) {
-    // LOG_USER and LOG_INFO of syslog(3). The tag is what a line of text begins with, by itself.
-    constexpr std::string_view kPriority = "<14>";
-    constexpr std::string_view kTag = "nextaddr: ";
-    const std::string_view tag = config().log_json ? kTag : std::string_view{};
-    text.remove_suffix(1);
-    const iovec parts[] = {part(kPriority), part(tag), part(text)};
-    static_cast<void>(syscall(SYS_writev, fd, parts, std::size(parts)));
-  }
+  // LOG_USER and LOG_INFO of syslog(3). The tag is what a line of text begins with, by itself.
+  constexpr std::string_view kPriority = "<14>";
+  constexpr std::string_view kTag = "nextaddr: ";
+  const std::string_view tag = config().log_json ? kTag : std::string_view{};
+  const std::string_view end(is_stream ? "\0" : "", is_stream ? 1 : 0);
+  text.remove_suffix(1);
+  iovec parts[] = {part(kPriority), part(tag), part(text), part(end)};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = std::size(parts);
+  libc::sendmsg(fd, &message, MSG_NOSIGNAL);
   kernel::close(fd);
 }
 

@@ -285,8 +285,8 @@ class Receiver(socket.socket):
     words = ()
 
 
-@pytest.fixture
-def syslog(tmp_path):
+@contextlib.contextmanager
+def system_log(tmp_path, kind):
     """A socket in the place of that of the system's log, and the words that run a command with it."""
     trial = subprocess.run(["unshare", "-rm", "true"], capture_output=True, text=True)
     if trial.returncode:
@@ -294,10 +294,16 @@ def syslog(tmp_path):
     devices = tmp_path / "dev"
     devices.mkdir()
     path = tmp_path / "log.socket"
-    with Receiver(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+    with Receiver(socket.AF_UNIX, kind) as receiver:
         receiver.bind(str(path))
         receiver.setblocking(False)
         receiver.words = ["unshare", "-rm", "sh", "-c", WITH_DEV_LOG, str(devices), str(path)]
+        yield receiver
+
+
+@pytest.fixture
+def syslog(tmp_path):
+    with system_log(tmp_path, socket.SOCK_DGRAM) as receiver:
         yield receiver
 
 
@@ -323,6 +329,18 @@ def test_the_systems_log(several, syslog, form):
     else:
         [event] = log_schema.events_of(message[len(tag):].encode() + b"\n")
         assert (event["program"], event["used"]) == ("connect_first", host.addresses[1])
+
+
+def test_a_systems_log_that_is_a_stream(several, tmp_path):
+    """As syslog(3) has it: a connection, and a zero after each message."""
+    host = several("refused", "live")
+    with system_log(tmp_path, socket.SOCK_STREAM) as listener:
+        listener.listen()
+        run_shim(host, "connect_first", env=logged("syslog", NEXTADDR_LOG_FORMAT="text"), before=listener.words)
+        connection, _ = listener.accept()
+        with connection:
+            message = connection.recv(8192).decode()
+    assert re.fullmatch(rf"<14>nextaddr: connect_first\[\d+\] {HOST}:{host.port} .* connected \d+ ms\0", message), message
 
 
 def test_a_full_system_log_is_not_waited_for(several, syslog):
