@@ -92,7 +92,7 @@ reach-of-arch:
 reach-programs: $(foreach program,$(REACH_PROGRAMS),$(filter %/$(program),$(PROGRAMS)))
 
 integration: $(INTEGRATED) ## pytest with real programs and real sockets
-	@PYTHON=$(PYTHON) tests/integration/run $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	@PYTHON=$(PYTHON) tests/integration/run $(PYTEST_WORKERS) $(PYTEST_ARGS) tests/integration
 
 # Not part of `test`: it needs many more packages (tests/foreign/packages.txt), and an hour.
 foreign: all ## test suites of other projects, with and without the library
@@ -156,8 +156,8 @@ endif
 # The launcher asks the library beside it, and runs programs without checks.
 checked: all programs
 	@$(MAKE) -s CHECK= all
-	TEST_BUILD=$(or $(CHECK),native) $(PYTHON) -m pytest -p no:cacheprovider -q -n $(PYTEST_WORKERS) -k "$(UNCHECKED)" \
-		$(wildcard $(CHECKED:%=tests/integration/test_%.py)) $(PYTEST_ARGS)
+	TEST_BUILD=$(or $(CHECK),native) PYTHON=$(PYTHON) tests/integration/run $(PYTEST_WORKERS) -q -k "$(UNCHECKED)" \
+		$(PYTEST_ARGS) $(wildcard $(CHECKED:%=tests/integration/test_%.py))
 
 coverage: ## which lines of src the tests run: a table, and build/coverage/html
 	$(MAKE) CHECK=coverage all programs
