@@ -362,7 +362,7 @@ class Soak:
             if event.get("asked") in self.hosts[connect.host]
             and connect.pid in (0, event["pid"])
             and connect.begin - 1 < log_schema.time_of(event) - wall_offset < connect.end + 1
-        ][:3]
+        ][:12]
         self.complaints.append("\n".join(lines))
 
     def check_what_is_left(self):
