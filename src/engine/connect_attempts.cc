@@ -120,6 +120,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
   probes_ = 0;
   asked_ = 0;
   pass_ms_ = schedule_.spares_any() ? kSilentMs : kSilentForMs;
+  quick_pass_ms_ = kSilentMs;
   last_probe_ms_ = began_ms_;
   last_wait_ms_ = 0;
   last_wait_is_longer_ = false;
@@ -316,7 +317,9 @@ Action ConnectAttempts::next_step(std::uint64_t now_ms) {
   }
   if (!limits_.probes && now_ms >= next_probe_ms_) {
     log_.end(EINPROGRESS, now_ms);
-    const std::size_t next = schedule_.has_due() ? next_position() : PositionSet::kNone;
+    // Not next_position(): whom a probe asks that is no more looked at would be gone to for ever.
+    std::size_t next = schedule_.next_due();
+    if (next != PositionSet::kNone && best_ != PositionSet::kNone) next = best_;
     const Action action =
         next != PositionSet::kNone
             ? move_to(next, Lesson::kSilent, now_ms)
@@ -341,12 +344,16 @@ Action ConnectAttempts::next_probe(std::uint64_t now_ms) {
       return {Kind::kProbe, Lesson::kNothing, 0, requested_};
     }
   }
-  if (!schedule_.has_due() && now_ms >= last_probe_ms_ + pass_ms_) {
+  if (!schedule_.has_due() && now_ms >= next_pass_at()) {
     if (schedule_.spares_any()) {
       schedule_.ask_spared();
       pass_ms_ = kSilentForMs;
     } else {
-      pass_ms_ = std::min(2 * pass_ms_, kLongestPassMs);
+      if (is_quick_pass()) {
+        quick_pass_ms_ *= 2;
+      } else {
+        pass_ms_ = std::min(2 * pass_ms_, kLongestPassMs);
+      }
       schedule_.start_again(position_);
       gone_to_ = {};
     }
@@ -371,6 +378,22 @@ std::uint64_t ConnectAttempts::overdue_at() const {
   const std::uint64_t grace = answered_ms_ + std::min(took, kLongestGraceMs);
   const std::uint32_t before = may_be_far() ? kMayBeFarMs : 0;
   return std::max(grace, attempt_began_ms_ + std::max(patience_ms_, before));
+}
+
+// Whether the next pass comes soon: where the socket has gone in vain to one that had answered it
+// is the network, or the servers, that change from one moment to the next, and who is silent now,
+// or has been left too soon, may answer long before a lost SYN is sent again. There are few such
+// passes, or the kernel would never give up.
+bool ConnectAttempts::is_quick_pass() const {
+  return gone_to_.next(0) != PositionSet::kNone && quick_pass_ms_ < kSilentForMs;
+}
+
+// When all are asked once more, those to which the socket has gone in vain included.
+std::uint64_t ConnectAttempts::next_pass_at() const {
+  const std::uint64_t usual = last_probe_ms_ + pass_ms_;
+  if (!is_quick_pass()) return usual;
+  const std::uint64_t since = std::max(attempt_began_ms_, last_probe_ms_);
+  return std::min(usual, since + std::max(quick_pass_ms_, patience_ms_));
 }
 
 // True when all that is known of the address of this attempt is that it was silent before.
@@ -413,7 +436,7 @@ std::uint64_t ConnectAttempts::until_ms() const {
     if (schedule_.has_due()) {
       no_later(next_probe_ms_);
     } else if (schedule_.candidates().count() > 1) {
-      no_later(last_probe_ms_ + pass_ms_);
+      no_later(next_pass_at());
     }
   }
   return until;

@@ -62,7 +62,7 @@ PositionSet Schedule::who_is_due() const {
 }
 
 std::size_t Schedule::take_next() {
-  const std::size_t found = next_of(who_is_due());
+  const std::size_t found = next_due();
   if (found != PositionSet::kNone) take(found);
   return found;
 }

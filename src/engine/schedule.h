@@ -117,6 +117,8 @@ class Schedule {
   [[nodiscard]] const PositionSet& candidates() const { return candidates_; }
   [[nodiscard]] bool has_due() const { return who_is_due().next(0) != PositionSet::kNone; }
   [[nodiscard]] std::size_t due() const { return who_is_due().count(); }
+  // Who take_next() would take.
+  [[nodiscard]] std::size_t next_due() const { return next_of(who_is_due()); }
 
  private:
   [[nodiscard]] PositionSet who_is_due() const;

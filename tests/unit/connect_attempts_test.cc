@@ -2235,14 +2235,35 @@ TEST(Probes, AnswerOfWhoHasBeenGoneToCountsAgainInTheNextPass) {
   machine.probing(1, {}, 1300);
   machine.probed(1, Probe::kAnswered, 0, 20, 1320);
   EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 2300).lesson, Lesson::kSilent);
-  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 2310).kind, Kind::kWait) << "it did not help";
-  EXPECT_EQ(machine.until_ms(), 1300 + kSilentForMs);
-  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 31'300).kind, Kind::kProbe);
-  machine.probing(1, {}, 31'300);
-  machine.probed(1, Probe::kAnswered, 0, 20, 31'320);
-  const Action action = machine.seen(SocketPhase::kConnecting, 31'320);
+  EXPECT_EQ(machine.seen(SocketPhase::kConnecting, 2310).kind, Kind::kProbe);
+  machine.probing(1, {}, 2310);
+  machine.probed(1, Probe::kAnswered, 0, 20, 2330);
+  const Action action = machine.seen(SocketPhase::kConnecting, 2330);
   EXPECT_EQ(action.kind, Kind::kConnect);
   EXPECT_EQ(action.position, 1);
+}
+
+// Two addresses answer probes, and never the program's socket: each pass takes twice as long as the
+// one before, and in the end the kernel's own time is up.
+TEST(Connect, AnswersToProbesAloneAreGoneAfterLessAndLessOften) {
+  std::vector<Host> hosts{silent(), live(20), live(20)};
+  hosts[1].for_probes_only = hosts[2].for_probes_only = true;
+  const Played run = play(hosts);
+  EXPECT_EQ(run.result, ETIMEDOUT);
+  EXPECT_LE(run.asked.size(), 24u);
+  EXPECT_LE(run.took_ms, 3 * kKernelMs);
+}
+
+// As where addresses come and go: the one that lives was left in the moment in which a packet was
+// lost, for one that fell silent as soon as it had answered.
+TEST(Connect, WhoWasLeftTooSoonIsGoneBackToWithinSeconds) {
+  std::vector<Host> hosts{silent(), live(20), live(20)};
+  hosts[1].loses_first_syn = true;
+  hosts[2].for_probes_only = true;
+  const Played run = play(hosts);
+  EXPECT_EQ(run.result, 0);
+  EXPECT_EQ(order(run), (Positions{0, 1, 2, 1}));
+  EXPECT_LE(run.took_ms, 2 * kSilentMs);
 }
 
 TEST(Probes, SilenceOfAPassIsNotThatOfTheNext) {
