@@ -136,12 +136,12 @@ sanitize: ## the unit tests and small programs under ASan and UBSan, then under 
 # back, writes a report, then suppressed, before a close(2) in another thread, maps files of its own, and knows neither
 # the threads that libc starts for getaddrinfo_a(3) nor those after a fork. It crashes or hangs by itself where threads
 # close what others have in epoll sets, finds the race of a test that reads another thread's memory on purpose, and takes
-# seconds for a start or for ten thousand connects.
+# long for a start, for a fork in a handler, and for ten thousand connects.
 UNCHECKED := not cancel and not no_memory and not memory_is and not a_million_names and not pays_no_system_call
 ifeq ($(CHECK),thread)
 UNCHECKED += and not vfork and not closed_descriptor and not reused_descriptor and not signals_interrupt \
 	and not limit_on_the_size and not getaddrinfo_a and not sleeps_through and not random_rounds \
-	and not while_others_write and not slow_server and not ten_thousand_connects
+	and not while_others_write and not slow_server and not ten_thousand_connects and not interrupts_a_fork
 endif
 ifneq ($(findstring valgrind,$(TEST_UNDER)),)
 # It takes a second to start a program, which some tests count on, and a hundred descriptors for itself.

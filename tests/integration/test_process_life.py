@@ -75,7 +75,7 @@ def test_a_handler_that_interrupts_a_fork_may_fork(several):
     for line in run.lines:
         assert (line["result"], line["peer"]) == ("0", host.live[0]), run
         # In vain 500 or 200 ms were waited for what this very thread held, and 100 in each step of the child.
-        assert int(line["fork_ms"]) < 150 and int(line["ms"]) < 150, run
+        assert int(line["fork_ms"]) < 190 and int(line["ms"]) < 190, run
 
 
 def test_a_child_with_the_process_id_of_its_parent(several, require):
