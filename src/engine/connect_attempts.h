@@ -293,8 +293,8 @@ class ConnectAttempts {
   std::uint64_t next_probe_ms_ = 0;  // the next probe is due then
   std::uint64_t next_look_ms_ = 0;   // the probes under way are to be looked at then
   std::uint64_t last_probe_ms_ = 0;  // when the last one was made, or this pass began
-  std::uint64_t pass_ms_ = 0;        // how long after that the next pass begins, and so, where
-  std::uint32_t quick_pass_ms_ = 0;  // somebody has answered in this one, when it is earlier
+  std::uint64_t pass_ms_ = 0;        // the next pass begins so long after that
+  std::uint32_t quick_pass_ms_ = 0;  // or, after a move in vain, so long after the attempt began
   std::uint64_t answered_ms_ = 0;    // since when, in this attempt, best_ is known
   // The end of the last wait, which begins when the requested address refuses; 0: it has not.
   std::uint64_t last_wait_ms_ = 0;
