@@ -80,7 +80,7 @@ void keep_shared_connects() {
 }
 
 void bequeath_connects() {
-  inheritance = nullptr;
+  drop_inheritance();
   if (!any_pending() || !owns_memory()) return;
   const ErrnoKept errno_kept;
   const Uninterrupted uninterrupted;

@@ -8,14 +8,13 @@
 #include "lookup/dns_answers.h"
 #include "os/libc.h"
 #include "os/pin.h"
-#include "os/signals.h"
 #include "process/process.h"
 
 namespace nextaddr {
 namespace {
 
 // How many forks this thread has begun: the handler of a signal that came in the middle of one may
-// fork as well. Such a fork finds all of this done.
+// fork as well. Such a fork finds this done, or being done.
 constinit thread_local int depth = 0;
 
 // bequeath_connects() comes before hold_pins_back(): it waits for steps of other threads, which
@@ -47,32 +46,21 @@ void begin_child() {
   probes::forget_those_of_parent();
 }
 
-// No handler is to find half of it done. In a sandbox no system call is added, as ever.
-template <typename Step>
-void take_step(Step step) {
-  if (sandbox() == Sandbox::kCertain) return step();
-  const Uninterrupted uninterrupted;
-  step();
-}
-
+// Signals are not held back meanwhile: a SIGCHLD that nobody handles would be kept, and end the
+// epoll_wait(2) of another thread.
 void before_fork() {
-  take_step([] {
-    if (depth++ == 0) prepare();
-  });
+  if (depth++ == 0) prepare();
 }
 
 void after_fork_in_parent() {
-  take_step([] {
-    if (--depth == 0) let_be();
-  });
+  if (depth == 1) let_be();
+  --depth;
 }
 
 void after_fork_in_child() {
-  take_step([] {
-    begin_child();
-    // The fork that was interrupted goes on here as well.
-    if (--depth != 0) prepare();
-  });
+  begin_child();
+  // The fork that was interrupted goes on here as well.
+  if (--depth != 0) prepare();
 }
 
 }  // namespace

@@ -37,6 +37,8 @@ constinit std::atomic<std::uint32_t> forks{0};
 // How many of the pins are this thread's. It may take one more while a fork waits for those that it
 // has.
 constinit thread_local std::uint32_t own_pins = 0;
+// This thread holds pins back, once however often it is told to.
+constinit thread_local bool holds_back = false;
 
 // Neither enter() nor hold_pins_back() waits for ever: a child of clone(2) has what its parent had
 // in that moment.
@@ -46,7 +48,7 @@ void enter() {
   const bool is_first = own_pins++ == 0;
   for (int i = 0;; ++i) {
     pins.fetch_add(1);
-    if (!is_first || forks.load() == 0 || i == kPatience) return;
+    if (!is_first || holds_back || forks.load() == 0 || i == kPatience) return;
     pins.fetch_sub(1);
     sleep_briefly();
   }
@@ -63,15 +65,20 @@ ForksHeldBack::ForksHeldBack() { enter(); }
 ForksHeldBack::~ForksHeldBack() { leave(); }
 
 void hold_pins_back() {
-  forks.fetch_add(1);
+  if (!holds_back) forks.fetch_add(1);
+  holds_back = true;
   for (int i = 0; i < kPatience && pins.load() != 0; ++i) sleep_briefly();
 }
 
-void let_pins_be() { forks.fetch_sub(1); }
+void let_pins_be() {
+  if (holds_back) forks.fetch_sub(1);
+  holds_back = false;
+}
 
 void forget_pins_of_parent() {
   pins.store(0);
   forks.store(0);
+  holds_back = false;
 }
 
 std::uint64_t socket_cookie(int fd) {
