@@ -83,7 +83,8 @@ _nextaddr() {
     --format) _nextaddr_reply -W 'text json openmetrics' ;;
     --delay) _nextaddr_reply -W auto ;;
     --memory) _nextaddr_reply -W off -f ;;
-    --log-file | --junit | --json) _nextaddr_reply -f ;;
+    --log-file) _nextaddr_reply -W syslog -f ;;
+    --junit | --json) _nextaddr_reply -f ;;
     --output) _nextaddr_reply -d ;;
     --check) _nextaddr_reply -c ;;
     command | argument)

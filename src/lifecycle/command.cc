@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -62,6 +63,8 @@ Status find_command(const char* name, Path& path) {
     if (kernel::stat(path.data(), found) == 0) {
       const bool may_run = faccessat(AT_FDCWD, path.data(), X_OK, AT_EACCESS) == 0;
       if (may_run && S_ISREG(found.st_mode)) return kAnswered;
+      status = kCannotRun;
+    } else if (errno == EACCES) {
       status = kCannotRun;
     }
     if (directory[size] == '\0') break;

@@ -667,6 +667,35 @@ def test_a_command_that_cannot_be_executed_gives_126(tmp_path):
         assert re.fullmatch(rf"nextaddr: '{command}' cannot be run[^\n]+\n", result.stderr)
 
 
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="no setpriv")
+def test_a_command_in_a_directory_that_may_not_be_searched_gives_126():
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        command = Path(directory) / "true"
+        command.symlink_to("/bin/true")
+        Path(directory).chmod(0o600)
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+        # The launcher and its library are where nobody else may look.
+        with tempfile.TemporaryDirectory(dir="/tmp") as copy:
+            Path(copy).chmod(0o755)
+            launcher = shutil.copy(LAUNCHER, copy)
+            library = shutil.copy(LIBRARY, copy)
+            words = [*nobody, launcher, str(command)]
+            env = {**os.environ, "NEXTADDR_LIB": library}
+            result = subprocess.run(words, env=env, capture_output=True, text=True, cwd="/")
+    assert result.returncode == 126, result
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox sh"])
+def test_without_a_path_commands_are_found_as_the_shell_does(shell):
+    """By the one that it has by default."""
+    for words in (["--", "sh", "-c", "exit 7"], ["--log", "error", "sh", "-c", "exit 7"]):
+        command = [*shell.split(), str(LAUNCHER), *words]
+        result = subprocess.run(["/usr/bin/env", "-i", *command], capture_output=True, text=True)
+        assert (result.returncode, result.stdout, result.stderr) == (7, "", "")
+    checked = subprocess.run(["/usr/bin/env", "-i", *shell.split(), str(LAUNCHER), "--check", "sh"], capture_output=True, text=True)
+    assert checked.returncode == 0 and "can be helped" in checked.stdout, checked
+
+
 def test_the_path_is_searched_as_the_shell_does(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
