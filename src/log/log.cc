@@ -41,9 +41,8 @@ int connect_to_syslog(int type) {
   constexpr sockaddr_un kLogSocket{AF_UNIX, "/dev/log"};
   const int fd = move_high(kernel::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd < 0 || kernel::connect(fd, &kLogSocket, sizeof kLogSocket) == 0) return fd;
-  const int error = errno;
+  const ErrnoKept errno_kept;
   kernel::close(fd);
-  errno = error;
   return -1;
 }
 
@@ -63,7 +62,7 @@ void send_to_syslog(std::string_view text) {
   constexpr std::string_view kPriority = "<14>";
   constexpr std::string_view kTag = "nextaddr: ";
   const std::string_view tag = config().log_json ? kTag : std::string_view{};
-  const std::string_view end(is_stream ? "\0" : "", is_stream ? 1 : 0);
+  const std::string_view end("\0", is_stream ? 1 : 0);
   text.remove_suffix(1);
   iovec parts[] = {part(kPriority), part(tag), part(text), part(end)};
   msghdr message{};

@@ -13,6 +13,8 @@
 
 namespace nextaddr {
 
+namespace {
+
 // Programs count on low numbers: the lowest free one is what open(2) gives, and some close and
 // open 0, 1 and 2 again. But a number beyond the kernel's table makes the table grow, for which a
 // process with threads waits 10 ms. That has room for 64 descriptors at first, and for this one.
@@ -23,14 +25,7 @@ int lowest_own_number(int fd) {
   return fd >= kHigh ? kHigh : std::max(fd + 1, kFirstSize) - kLast;
 }
 
-int move_high(int fd) {
-  if (fd < 0) return -1;
-  const int high = kernel::fcntl(fd, F_DUPFD_CLOEXEC, lowest_own_number(fd));
-  kernel::close(fd);
-  return high;
-}
-
-namespace {
+int duplicate_high(int fd) { return kernel::fcntl(fd, F_DUPFD_CLOEXEC, lowest_own_number(fd)); }
 
 constinit std::atomic<std::uint32_t> pins{0};
 constinit std::atomic<std::uint32_t> forks{0};
@@ -61,7 +56,17 @@ void leave() {
 
 }  // namespace
 
-ForksHeldBack::ForksHeldBack() { enter(); }
+int move_high(int fd) {
+  if (fd < 0) return -1;
+  const int high = duplicate_high(fd);
+  kernel::close(fd);
+  return high;
+}
+
+ForksHeldBack::ForksHeldBack() {
+  const ErrnoKept errno_kept;
+  enter();
+}
 ForksHeldBack::~ForksHeldBack() { leave(); }
 
 void hold_pins_back() {
@@ -92,9 +97,8 @@ std::uint64_t socket_cookie(int fd) {
 
 Pin::Pin(int fd, std::uint64_t cookie) {
   const ErrnoKept errno_kept;
-  enter();
   if (sandbox() == Sandbox::kNone) {
-    socket_ = kernel::fcntl(fd, F_DUPFD_CLOEXEC, lowest_own_number(fd));
+    socket_ = duplicate_high(fd);
     is_duplicate_ = socket_ >= 0;
   }
   if (!is_duplicate_) socket_ = fd;
@@ -107,7 +111,6 @@ Pin::Pin(int fd, std::uint64_t cookie) {
 Pin::~Pin() {
   const ErrnoKept errno_kept;
   if (is_duplicate_) kernel::close(socket_);
-  leave();
 }
 
 }  // namespace nextaddr

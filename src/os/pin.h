@@ -18,8 +18,6 @@ namespace nextaddr {
 // the same descriptor number. 0: it is no socket.
 std::uint64_t socket_cookie(int fd);
 
-// The lowest number for a descriptor of ours beside `fd`, which is the program's.
-int lowest_own_number(int fd);
 // Gives a descriptor that we have just opened, or -1, a number that no program counts on, because
 // another thread may be about to give the low one to something of the program's. -1: none is free.
 int move_high(int fd);
@@ -50,7 +48,7 @@ class Pin {
   [[nodiscard]] int socket() const { return socket_; }
 
  private:
-  const Uncancelled uncancelled_;
+  const ForksHeldBack forks_held_back_;
   int socket_ = -1;
   bool is_duplicate_ = false;
 };

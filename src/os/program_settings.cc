@@ -17,7 +17,6 @@ constinit std::atomic<bool> fastopen_connect{false};
 constinit std::atomic<bool> send_timeout_used{false};
 constinit std::atomic<bool> options_kept{false};
 constinit std::atomic<bool> ways_chosen{false};
-constinit std::atomic<bool> ports_named{false};
 constinit std::atomic<bool> ports_chosen{false};
 
 // The descriptor numbers of sockets whose port the program has named by bind(2), and of those that
@@ -87,9 +86,8 @@ void note_bind(int fd, const sockaddr* address, socklen_t length) {
   if (!read_sockaddr(address, length, bound)) return;
   if (!is_unspecified(bound.address)) source_numbers.add(fd);
   if (bound.port != 0) {
-    note(ports_named);
     port_numbers.add(fd);
-  } else if (sandbox() != Sandbox::kCertain && is_tcp(fd)) {
+  } else if (!is_noted(ports_chosen) && sandbox() != Sandbox::kCertain && is_tcp(fd)) {
     note(ports_chosen);
   }
 }
@@ -104,13 +102,11 @@ ProgramSettings ProgramSettings::of(int fd, bool waits) {
   ProgramSettings settings;
   if (waits && is_noted(send_timeout_used)) settings.send_timeout = nextaddr::send_timeout(fd);
   if (is_noted(options_kept)) settings.read_options(fd);
-  settings.has_own_port = is_noted(ports_named) && take(port_numbers, fd);
+  settings.has_own_port = take(port_numbers, fd);
   if (is_noted(ports_chosen)) settings.bound_length = bound_address(fd, settings.bound);
   settings.is_steered =
-      settings.bound_length != 0 && is_source(settings.bound, settings.bound_length);
-  if (is_noted(ways_chosen) || source_numbers.has(fd)) {
-    settings.is_steered = settings.is_steered || nextaddr::is_steered(fd);
-  }
+      (settings.bound_length != 0 && is_source(settings.bound, settings.bound_length)) ||
+      ((is_noted(ways_chosen) || source_numbers.has(fd)) && nextaddr::is_steered(fd));
   return settings;
 }
 

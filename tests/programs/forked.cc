@@ -9,9 +9,8 @@
 //           there is time for, look for a socket that they have by two numbers
 //   handler a signal comes in the middle of the fork (libraries/signals_in_fork.cc), whose handler
 //           forks as well; each of the processes then connects
-//   nested  into a pid namespace, after=MS of looking names up in another thread; the child
-//   connects
-//           and looks a name up
+//   nested  into a pid namespace, after=MS of looking names up in another thread; the child then
+//           connects and looks a name up
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
