@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "engine/text.h"
+
 namespace nextaddr {
 
 using Address = LoadedObject::Address;
@@ -77,8 +79,7 @@ Address LoadedObject::pointer(Tag tag) const {
 }
 
 bool LoadedObject::needs(const LoadedObject& other, const char* path) const {
-  const char* slash = std::strrchr(path, '/');
-  const char* file = slash != nullptr ? slash + 1 : path;
+  const char* file = name_of_file(path);
   const Address own = other.number(DT_SONAME);
   for (const Entry* each = dynamic_; each->d_tag != DT_NULL; ++each) {
     if (each->d_tag != DT_NEEDED) continue;

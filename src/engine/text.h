@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace nextaddr {
@@ -33,6 +34,12 @@ constexpr std::string_view take_until(std::string_view& text, char separator) {
   const std::string_view head = slice(text, 0, end);
   text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   return head;
+}
+
+// What stands behind the last slash of a path, or all of it.
+inline const char* name_of_file(const char* path) {
+  const char* slash = std::strrchr(path, '/');
+  return slash == nullptr ? path : slash + 1;
 }
 
 // A decimal number from 0 to `highest`, digits only. False leaves `out` alone.

@@ -1,5 +1,6 @@
 #include "lifecycle/answers.h"
 
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -30,11 +31,20 @@ void find_memory() {
   end(kAnswered, "%u\n", run() != nullptr ? run()->failovers.load() : 0);
 }
 
+// Was the program started as `true`? Where coreutils is one program for all commands, `true` is a
+// script
+// (#!/usr/bin/coreutils --coreutils-prog-shebang=true), and the kernel alone says its name.
+bool is_true() {
+  const unsigned long started = getauxval(AT_EXECFN);
+  const auto* path = reinterpret_cast<const char*>(started);  // NOLINT(performance-no-int-to-ptr)
+  return path != nullptr && std::string_view(name_of_file(path)) == "true";
+}
+
 }  // namespace
 
 std::string_view launchers_question() {
   const char* asked = secure_getenv("NEXTADDR_ASK");
-  if (asked == nullptr || program_name() != "true") return {};
+  if (asked == nullptr || !is_true()) return {};
   std::string_view question = asked;
   std::uint32_t process = 0;
   const bool ours = parse_number(take_until(question, ' '), INT32_MAX, process) &&

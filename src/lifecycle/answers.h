@@ -14,8 +14,8 @@
 // The answer is on standard output, and the exit status tells the launcher what it is (answer.h).
 //
 // Must never answer in a program that somebody wants to run. Only the process whose id is PROCESS
-// answers, and its id is in no environment that it has inherited; only in `true`, which does
-// nothing of its own; and nothing where the loader has marked the process as privileged.
+// answers, and its id is in no environment that it has inherited; only what was started as `true`,
+// which does nothing of its own; and nothing where the loader has marked the process as privileged.
 #pragma once
 
 #include <string_view>

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -38,11 +40,6 @@ constexpr ShortText<14> kResolvers[] = {{"libcares.so"}, {"libunbound.so"}, {"li
 
 bool begins(const char* text, std::string_view with) {
   return std::strncmp(text, with.data(), with.size()) == 0;
-}
-
-const char* name_of_file(const char* path) {
-  const char* slash = std::strrchr(path, '/');
-  return slash == nullptr ? path : slash + 1;
 }
 
 bool exists(const char* path) {
@@ -88,13 +85,19 @@ struct FileBytes {
   }
 };
 
-// Will this be what the kernel calls a secure execution?
+// Will this be what the kernel calls a secure execution? As execve(2) decides it: capabilities of
+// the file make it one even where PR_SET_NO_NEW_PRIVS keeps the program from having them.
 bool gains_privileges(const char* path) {
   struct stat status {};
+  struct statvfs mount {};
   if (kernel::stat(path, status) != 0) return false;
+  if (statvfs(path, &mount) == 0 && (mount.f_flag & ST_NOSUID) != 0) return false;
+  if (getuid() != 0 && getxattr(path, "security.capability", nullptr, 0) > 0) return true;
+  if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) return false;
+  // Without that of executing, the bit once meant mandatory locking.
+  constexpr mode_t kSetsGroup = S_ISGID | S_IXGRP;
   return ((status.st_mode & S_ISUID) != 0 && status.st_uid != getuid()) ||
-         ((status.st_mode & S_ISGID) != 0 && status.st_gid != getgid()) ||
-         (getuid() != 0 && getxattr(path, "security.capability", nullptr, 0) > 0);
+         ((status.st_mode & kSetsGroup) == kSetsGroup && status.st_gid != getgid());
 }
 
 // Is there a library for this architecture beside this one, for the loader to choose from? What is

@@ -799,6 +799,20 @@ def test_a_setuid_program_is_warned_about_because_the_loader_drops_the_library(p
 
 
 @needs_root
+def test_a_setuid_program_is_helped_where_it_cannot_gain_anything(public):
+    """The launcher and the kernel agree, where one alone might be wrong."""
+    if not shutil.which("setpriv"):
+        pytest.skip("setpriv is not installed")
+    confined = ["setpriv", "--no-new-privs", LAUNCHER]
+    for mode, words, helped in ((0o4755, confined, True), (0o2755, confined, True), (0o2745, [LAUNCHER], True), (0o2755, [LAUNCHER], False)):
+        if not helped and os.statvfs(public).f_flag & os.ST_NOSUID:
+            continue
+        copy = setuid_copy(public, NOBODY, mode)
+        result = subprocess.run([*words, copy], env=clean_environment(), capture_output=True, text=True, timeout=10)
+        assert ("LD_PRELOAD=" in result.stdout, result.stderr == "") == (helped, helped), (oct(mode), result)
+
+
+@needs_root
 def test_a_setuid_program_of_the_same_user_is_helped(public, nobody):
     copy = setuid_copy(public, 0, 0o6755)
     result = run(copy)
@@ -1012,6 +1026,13 @@ def test_check_says_what_it_does_not_know(public, nobody):
     status, lines = check(secret, launcher=public / "bin" / "nextaddr", **nobody)
     assert status == 1
     assert lines[-1].startswith("cannot be helped: it cannot be read")
+
+
+def test_check_says_what_is_wrong_with_a_fault():
+    for words, env in ((["--fault", "db=refused"], {}), ([], {"NEXTADDR_FAULTS": "db=refused"})):
+        assert_refused(run(*words, "--check", "env", env=env), "db=refused", "column")
+        assert run("--off", *words, "--check", "env", env=env).returncode == 1
+    assert run("--fault", "db=refuse", "--check", "env").returncode == 0
 
 
 def test_check_runs_nothing(tmp_path):

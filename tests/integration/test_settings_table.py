@@ -2,6 +2,7 @@
 # others, and say of each what the table says.
 # Nothing here may know a setting by its name.
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -100,6 +101,16 @@ def test_a_question_is_answered():
     bad = answer("settings", env={"NEXTADDR_RESOLVE": "a=::1;b=1.2.3"})
     assert (bad.returncode, bad.stderr) == (124, "")
     assert bad.stdout == "NEXTADDR_RESOLVE 'b=1.2.3': '1.2.3' is not an IPv4 or IPv6 address (column 9)\n"
+
+
+def test_it_is_answered_where_true_is_a_script_of_a_program_for_all_commands(tmp_path):
+    script = tmp_path / "true"
+    script.write_text(f"#!{shutil.which('cat')}\n")  # as of coreutils, #!/usr/bin/coreutils --coreutils-prog-shebang=true
+    script.chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    bad = answer("settings", env={"PATH": path, "NEXTADDR_DELAY": "5"})
+    assert (bad.returncode, bad.stderr, bad.stdout[:18]) == (124, "", "NEXTADDR_DELAY '5'")
+    assert run("--delay", "50", "printenv", "NEXTADDR_DELAY", env={"PATH": path}).stdout == "50\n"
 
 
 @pytest.mark.parametrize("question", ["settings", "status", "forget", "check true", "end", "nonsense", ""])
