@@ -32,8 +32,8 @@ void find_memory() {
 }
 
 // Was the program started as `true`? Where coreutils is one program for all commands, `true` is a
-// script
-// (#!/usr/bin/coreutils --coreutils-prog-shebang=true), and the kernel alone says its name.
+// script (#!/usr/bin/coreutils --coreutils-prog-shebang=true) and the program's own name is that of
+// its interpreter, so the kernel is asked.
 bool is_true() {
   const unsigned long started = getauxval(AT_EXECFN);
   const auto* path = reinterpret_cast<const char*>(started);  // NOLINT(performance-no-int-to-ptr)

@@ -582,9 +582,9 @@ def test_no_helper_of_the_launcher_is_preloaded(launcher, tmp_path):
     result = launcher.run("cat", env={"PATH": path}, stdin=subprocess.DEVNULL)
     assert result.returncode == 0
     seen = {tuple(line.split()) for line in log.read_text().splitlines()}
-    assert {name for name, _ in seen} >= {"mktemp", "dd", "od", "rm", "env", "sh", "true"}
-    # It asks the library twice by running true with it.
-    assert {name for name, preload in seen if preload != "none"} == {"true"}
+    assert {name for name, _ in seen} >= {"mktemp", "dd", "od", "rm", "env", "sh"}
+    # It asks the library by running true with it, which answers before this script of true begins.
+    assert {preload for _, preload in seen} == {"none"}
 
 
 # ---- Rules ----
@@ -622,7 +622,7 @@ def test_with_off_there_is_no_run(launcher, options, env):
 
 
 def test_check_makes_no_run(launcher):
-    options = ["--fault", "bad", "--expect-failover", "--check"]
+    options = ["--fault", "*=off", "--expect-failover", "--check"]
     result = launcher.run("true", options=options, env={"TMPDIR": "/nonexistent"})
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("can be helped\n")
