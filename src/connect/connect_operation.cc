@@ -155,16 +155,21 @@ void ConnectOperation::resume(bool waits, const timeval& send_timeout) {
   attempts_.resumed(waits, waits ? milliseconds(send_timeout) : 0, now_ms());
 }
 
-bool ConnectOperation::leave_to_kernel() {
+bool ConnectOperation::have_kernel_tell() {
+  if (!attempts_.can_be_had_again()) return false;
   const Step step(*this);
-  if (!step) return true;
+  if (!step) return false;
   // The fault is that of the attempt before, not the next one of its rule. A delay is left out,
   // because nobody would end it.
   if (requested_fault_.action == FaultAction::kDelay) requested_fault_ = {};
-  const int outcome = attempt(requested_.address, requested_fault_);
-  if (outcome == 0 || outcome == EINPROGRESS || outcome == EINTR) return true;
-  error_ = outcome;
-  return false;
+  current_ = requested_.address;
+  const int outcome = attempt(current_, requested_fault_);
+  if (outcome != 0 && outcome != EINPROGRESS && outcome != EINTR) {
+    error_ = outcome;
+    return false;
+  }
+  attempts_.telling(distance_of(socket_, current_, requested_.port), now_ms());
+  return true;
 }
 
 bool ConnectOperation::catch_up(const ConnectOperation& newer) {
@@ -220,6 +225,13 @@ State ConnectOperation::carry_out(Action action) {
         if (give_up(action)) return state();
         action = attempts_.seen(SocketPhase::kConnected, now_ms());
         break;
+      case Kind::kWithdraw:
+        if (take_back_for(requested_.address)) {
+          restore();
+          return state();
+        }
+        action = attempts_.seen(SocketPhase::kConnected, now_ms());
+        break;
       case Kind::kConnected:
         conclude();
         return state();
@@ -244,7 +256,7 @@ State ConnectOperation::carry_out(Action action) {
 }
 
 // Nobody is left to ask (Kind::kDeliver): takes the socket back for the requested address, to which
-// leave_to_kernel() or the program connects it next. False: the attempt was answered in the last
+// have_kernel_tell() or the program connects it next. False: the attempt was answered in the last
 // moment, and the socket is connected.
 bool ConnectOperation::give_up(const Action& action) {
   if (!take_back_for(requested_.address)) return false;

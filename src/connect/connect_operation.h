@@ -56,10 +56,12 @@ class ConnectOperation {
   // The program asks again for a connect that had returned to it. `waits`: in connect(2).
   void resume(bool waits, const timeval& send_timeout);
 
-  // After State::kFailed: asks the requested address once more and leaves the result to the kernel,
-  // so that the program finds the error wherever it looks for it (SO_ERROR, poll, read). True when
-  // that is under way; else error() has the error.
-  bool leave_to_kernel();
+  // After State::kFailed: asks the requested address once more, so that the program finds the error
+  // wherever it looks for it (SO_ERROR, poll, read). True when that is under way (kTelling); else
+  // error() has the error.
+  bool have_kernel_tell();
+  // After State::kLeft: the program will be told error() by the kernel.
+  [[nodiscard]] bool is_told_by_kernel() const { return attempts_.is_told_by_kernel(); }
 
   // Takes over what another process, with which this one has the socket in common, has made of the
   // same connect since. False when `newer` is another connect.

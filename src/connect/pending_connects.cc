@@ -55,15 +55,15 @@ void leave_to_kernel(Table& all, Slot& slot) {
   release_until(all, slot, kNoDeadline);
 }
 
-// Every address has failed: leaves the error with the kernel, or keeps it here. In either case
+// Every address has failed: has the kernel tell the error, or keeps it here. In either case
 // taking the socket back has raised an event, which is the one that tells the program.
 ProgramView settle_failed(Table& all, Slot& slot) {
   ConnectOperation& operation = slot.operation;
-  if (can_be_had_again(operation.error()) && operation.leave_to_kernel()) {
+  if (operation.have_kernel_tell()) {
     // Since it was taken back the socket was unconnected, and somebody may have fetched an event of
     // that: whoever has begun to wait since settle() noted a change has to see one more.
     note_change();
-    leave_to_kernel(all, slot);
+    release_until(all, slot, operation.until_ms());
   } else {
     keep_failed(all, slot, operation.error());
   }
@@ -86,8 +86,8 @@ ProgramView settle(Table& all, Slot& slot, State state) {
     case State::kLeft:
       // The program has shut the socket down, and we have read the error.
       if (slot.operation.error() == ECONNRESET) return keep_failed(all, slot, ECONNRESET);
-      // The kernel has given up, and its error is still there.
-      if (slot.operation.error() == ETIMEDOUT && slot.operation.is_planned()) {
+      // The kernel's error is still there: it has given up, or was made to tell.
+      if (slot.operation.is_told_by_kernel()) {
         leave_to_kernel(all, slot);
         return ProgramView::kNotOurs;
       }

@@ -39,7 +39,7 @@ void ConnectAttempts::begin(bool waits, std::uint64_t now_ms, std::uint32_t firs
   error_ = 0;
   moves_ = 0;
   waits_ = waits;
-  planned_ = instead_ = false;
+  planned_ = instead_ = was_telling_ = false;
 }
 
 Action ConnectAttempts::elsewhere(SocketPhase phase) {
@@ -87,6 +87,11 @@ Action ConnectAttempts::started(const Attempt& attempt, std::uint64_t now_ms) {
 Action ConnectAttempts::seen(SocketPhase phase, std::uint64_t now_ms) {
   if (phase == SocketPhase::kConnecting && now_ms < until_ms()) return wait();
   if (phase == SocketPhase::kConnected || phase == SocketPhase::kEnded) return connected(now_ms);
+  if (state_ == State::kTelling) {
+    if (has_failed(phase)) return leave(error_);
+    state_ = State::kFailed;
+    return {Kind::kWithdraw};
+  }
   if (!planned_) return plan(phase, 0);
   seen_phase_ = phase;
   return look_again(now_ms);
@@ -99,7 +104,7 @@ Action ConnectAttempts::error_read(int error, std::uint64_t now_ms) {
 
 Action ConnectAttempts::ended(int error, std::uint64_t now_ms) {
   // Only shutdown(2) by another thread ends an attempt in flight with ECONNRESET; no packet can.
-  if (error == ECONNRESET) return leave(error);
+  if (error == ECONNRESET || state_ == State::kTelling) return leave(error);
   return planned_ ? failed(error, now_ms) : plan(SocketPhase::kClosed, error);
 }
 
@@ -150,6 +155,7 @@ Action ConnectAttempts::planned(const Destinations& destinations, const Limits& 
 }
 
 Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
+  if (state_ == State::kTelling) return leave(error);
   if (planned_) log_.end(error, now_ms);
   Action action = leave(error);
   action.about = position_;
@@ -157,6 +163,17 @@ Action ConnectAttempts::told(int error, std::uint64_t now_ms) {
   if (parks(error) && error != ETIMEDOUT) action.lesson = Lesson::kFailed;
   action.kind = Kind::kTold;
   return action;
+}
+
+void ConnectAttempts::telling(Distance distance, std::uint64_t now_ms) {
+  state_ = State::kTelling;
+  was_telling_ = true;
+  position_ = requested_;
+  log_.begin(requested_, now_ms, {});
+  attempt_began_ms_ = now_ms;
+  // A server that is being stopped refuses first and is silent a moment later. Its refusal is true,
+  // and nobody is to wait for the kernel's time-out instead.
+  patience_ms_ = distance.rtt_ms != 0 ? overdue_ms(distance.rtt_ms) : kSilentMs;
 }
 
 void ConnectAttempts::probing(std::size_t position, Distance distance, std::uint64_t now_ms) {
@@ -419,6 +436,7 @@ bool ConnectAttempts::is_probed(std::size_t position) const {
 }
 
 std::uint64_t ConnectAttempts::until_ms() const {
+  if (state_ == State::kTelling) return attempt_began_ms_ + patience_ms_;
   if (!planned_) {
     return held_until_ms_ != 0 ? std::min(first_look_ms_, held_until_ms_) : first_look_ms_;
   }
@@ -590,7 +608,5 @@ Action ConnectAttempts::deliver(int error, Lesson lesson) {
   error_ = error;
   return {Kind::kDeliver, lesson, position_, position_};
 }
-
-bool can_be_had_again(int error) { return error != ETIMEDOUT; }
 
 }  // namespace nextaddr

@@ -30,9 +30,13 @@
 //                delayed on purpose (a fault)          and as kAsking
 //   kPaused      the program's own time is up; the     resumed()            -> kAsking
 //                attempt goes on
+//   kTelling     every address has failed; the         an error             -> kLeft
+//                requested one is asked once more, so  connected            -> kConnected
+//                that the kernel tells its error       silence              -> kFailed
 //   kConnected   the end: the socket is connected
 //   kFailed      the end: every address failed, error() is for the program, unless the attempt in
-//                flight is answered in the last moment -> kConnected
+//                flight is answered in the last moment -> kConnected, or the driver has the kernel
+//                tell error() -> kTelling
 //   kLeft        the end: what follows is between the program and the kernel; error() is what
 //                connect(2) returns, if it has not yet
 //
@@ -59,6 +63,7 @@
 #pragma once
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
@@ -95,6 +100,7 @@ class ConnectAttempts {
     kAsking,
     kHeldBack,
     kPaused,
+    kTelling,
     kConnected,
     kFailed,
     kLeft,
@@ -142,8 +148,12 @@ class ConnectAttempts {
       kConnected,
       // Leave the attempt in flight, and tell the program that its time is up: resumed().
       kPause,
-      // Take the socket back: error() is the program's. Or seen(), as after kConnect.
+      // Take the socket back: error() is the program's. Or seen(), as after kConnect. telling(), if
+      // the requested address is asked once more.
       kDeliver,
+      // Take the socket back once more: the kernel has not told error(), and the driver has to. Or
+      // seen(), as after kConnect.
+      kWithdraw,
       // Nothing is left to do; after elsewhere(): ask the requested address as usual.
       kLeave,
       // Nothing is left to do: the program has been told error(), or the kernel tells it.
@@ -209,6 +219,9 @@ class ConnectAttempts {
   // The attempt in flight has failed, and the program is told `error` as it is: nothing is left to
   // decide.
   Action told(int error, std::uint64_t now_ms);
+  // After kDeliver: the requested address is being asked once more, for can_be_had_again().
+  // `distance`: its own.
+  void telling(Distance distance, std::uint64_t now_ms);
   // A probe of `position` is under way.
   void probing(std::size_t position, Distance distance, std::uint64_t now_ms);
   // What has become of the probe of `position`. `error`: that of kFailed; `ms`: how long it took,
@@ -242,6 +255,15 @@ class ConnectAttempts {
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
   [[nodiscard]] std::uint64_t until_ms() const;
   [[nodiscard]] int error() const { return error_; }
+  // In kFailed: true for an error that the kernel is made to tell. The requested address is asked
+  // once more, and SO_ERROR, poll(2) and read(2) then have the error by themselves. False for a
+  // time-out, which would take as long once more, and where that has come to nothing: the address
+  // that refused a moment ago is silent by now.
+  [[nodiscard]] bool can_be_had_again() const { return error_ != ETIMEDOUT && !was_telling_; }
+  // In kLeft: true when the program will be told error() by the kernel.
+  [[nodiscard]] bool is_told_by_kernel() const {
+    return planned_ && error_ != 0 && (was_telling_ || error_ == ETIMEDOUT);
+  }
   [[nodiscard]] std::uint64_t began_ms() const { return began_ms_; }
   // When the attempt under way began.
   [[nodiscard]] std::uint64_t attempt_began_ms() const {
@@ -322,11 +344,7 @@ class ConnectAttempts {
   bool instead_ = false;  // in kPlanning: elsewhere() has led there
   bool last_wait_is_longer_ = false;
   bool silence_told_ = false;  // of the attempt under way
+  bool was_telling_ = false;   // it is kTelling, or was
 };
-
-// True for an error that the kernel is made to tell: the requested address is asked once more, and
-// SO_ERROR, poll(2) and read(2) then have the error by themselves. False for a time-out, which
-// would take as long once more.
-bool can_be_had_again(int error);
 
 }  // namespace nextaddr

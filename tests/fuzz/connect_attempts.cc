@@ -78,6 +78,7 @@ class Play {
       // An attempt follows an error, an answer, or, without probes, a second of silence.
       require(attempts_ <= 2 * hosts_.size() + answers_ + 2);
     }
+    if (machine_.state() == State::kFailed && machine_.can_be_had_again()) tell_by_kernel();
   }
 
  private:
@@ -338,6 +339,49 @@ class Play {
     }
   }
 
+  // The requested address is asked once more, so that the kernel tells its error: which is told
+  // within a time, by one or the other.
+  void tell_by_kernel() {
+    const int error = machine_.error();
+    const ConnectAttempts::Distance distance = this->distance();
+    machine_.telling(distance, now_);
+    const std::uint64_t until = machine_.until_ms();
+    require(until > now_ && until - now_ <= std::max(kSilentMs, overdue_ms(400)));
+    while (machine_.state() == State::kTelling) {
+      switch (choices_.next()) {
+        case 'c':
+          require(machine_.seen(SocketPhase::kConnected, now_).kind == Kind::kConnected);
+          return;
+        case 'f':
+          require(machine_.seen(SocketPhase::kClosed, now_).kind == Kind::kLeave);
+          require(machine_.error() == error && machine_.is_told_by_kernel());
+          return;
+        case 'E':
+          machine_.ended(ENOBUFS, now_);
+          require(machine_.error() == ENOBUFS && machine_.is_told_by_kernel());
+          return;
+        case 'T':
+          machine_.told(ENOBUFS, now_);
+          require(machine_.error() == ENOBUFS);
+          return;
+        case 'i':
+          machine_.resumed(true, 1, now_);
+          break;
+        case 'l':
+          now_ += std::min(choices_.of(kTimes), until - now_ - 1);
+          require(machine_.seen(SocketPhase::kConnecting, now_).kind == Kind::kWait);
+          break;
+        default:
+          require(machine_.until_ms() == until);
+          now_ = until;
+          require(machine_.seen(SocketPhase::kConnecting, now_).kind == Kind::kWithdraw);
+      }
+      if (choices_.ended()) now_ = until - 1;
+    }
+    require(machine_.state() == State::kFailed && machine_.error() == error);
+    require(!machine_.can_be_had_again());
+  }
+
   // ---- Time ----
 
   Action wait() {
@@ -464,6 +508,8 @@ class Play {
       case Kind::kTold:
         require(state == State::kLeft && machine_.error() != 0);
         break;
+      case Kind::kWithdraw:
+        require(false);
     }
     check_lesson(action);
   }
@@ -476,7 +522,7 @@ class Play {
   void check_error() const {
     const int error = machine_.error();
     require(error != 0);
-    require(can_be_had_again(error) == (error != ETIMEDOUT));
+    require(machine_.can_be_had_again() == (error != ETIMEDOUT));
     if (!requested_errors_.empty()) {
       const auto& all = requested_errors_;
       require(std::find(all.begin(), all.end(), error) != all.end());

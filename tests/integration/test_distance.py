@@ -680,10 +680,27 @@ def test_nothing_live(side_by_side, faults, places, group):
     faults.end()
 
 
-def check_nothing_live(side_by_side, faults, places, group):
-    for pair in side_by_side(group, places, timeout=NO_ANSWER):
+def test_refused_and_silent_a_moment_later(side_by_side, faults):
+    """A server that is being stopped. Programs are told the refusal, and do not wait for the kernel's time-out."""
+
+    def go_silent(hosts):
+        while not all(host.count(0, "syn") for host in hosts):
+            time.sleep(0.02)
+        time.sleep(0.5)
+        for host in hosts:
+            host.change(0, silent=True)
+
+    # A second more, in which the kernel might have told it.
+    check_nothing_live(
+        side_by_side, faults, [refused(20), silent()], "small", limit=LAST_WAIT + 1, meanwhile=go_silent
+    )
+    faults.end()
+
+
+def check_nothing_live(side_by_side, faults, places, group, limit=LAST_WAIT, **options):
+    for pair in side_by_side(group, places, timeout=NO_ANSWER, **options):
         later = pair.ended_later()
-        faults.check(later <= LAST_WAIT, f"{pair.program.name}: ended {later:.2f} s later than bare", *pair.shim)
+        faults.check(later <= limit, f"{pair.program.name}: ended {later:.2f} s later than bare", *pair.shim)
         for bare, shim in zip(pair.bare, pair.shim):
             told = [(run.result.returncode, "refused" in run.said().lower()) for run in (bare, shim)]
             faults.check(told[0] == told[1], f"{pair.program.name}: told in another way than bare", bare, shim)

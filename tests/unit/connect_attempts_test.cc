@@ -1461,13 +1461,6 @@ TEST(Lessons, NothingOfAShutdown) {
   EXPECT_TRUE(told.lessons.empty());
 }
 
-TEST(CanBeHadAgain, AllButATimeOut) {
-  for (const int error : {ECONNREFUSED, EHOSTUNREACH, EHOSTDOWN, ECONNRESET, ENETUNREACH, EACCES}) {
-    EXPECT_TRUE(can_be_had_again(error)) << error_name(error);
-  }
-  EXPECT_FALSE(can_be_had_again(ETIMEDOUT)) << "it would take as long again";
-}
-
 // ---- The table ----
 
 Destinations destinations(std::size_t count, std::size_t requested = 0) {
@@ -1573,6 +1566,19 @@ constexpr Limits kShort{100, 30, true, 0};
 ConnectAttempts paused() {
   ConnectAttempts machine = asking(kShort);
   machine.seen(SocketPhase::kConnecting, 1030);
+  return machine;
+}
+// Everybody has failed, the requested address with this error.
+ConnectAttempts failed_with(int error) {
+  ConnectAttempts machine = asking(kDefaults, 2);
+  machine.ended(error, 1010);
+  machine.started(attempt(ECONNREFUSED, 1010), 1010);
+  return machine;
+}
+// And it is asked once more.
+ConnectAttempts telling(std::uint32_t rtt_ms = 0) {
+  ConnectAttempts machine = failed_with(EHOSTDOWN);
+  machine.telling({rtt_ms, 0}, 1010);
   return machine;
 }
 ConnectAttempts paused_while_held() {
@@ -1954,9 +1960,62 @@ TEST(Table, FailedButForTheLastMoment) {
   });
 }
 
+TEST(Table, WhatFollowsEachObservationInTelling) {
+  const State from = State::kTelling;
+  check({
+      {"too early to look", from, telling(), seen(Phase::kConnecting, 2009), Kind::kWait, from},
+      {"silent for a second", from, telling(), seen(Phase::kConnecting, 2010), Kind::kWithdraw,
+       State::kFailed, Lesson::kNothing, EHOSTDOWN},
+      {"not yet overdue", from, telling(20), seen(Phase::kConnecting, 1069), Kind::kWait, from},
+      {"overdue", from, telling(20), seen(Phase::kConnecting, 1070), Kind::kWithdraw,
+       State::kFailed, Lesson::kNothing, EHOSTDOWN},
+      {"refused once more", from, telling(), seen(Phase::kClosed, 1020), Kind::kLeave, State::kLeft,
+       Lesson::kNothing, EHOSTDOWN},
+      {"ended, and the program knows", from, telling(), ended(ENETDOWN), Kind::kLeave, State::kLeft,
+       Lesson::kNothing, ENETDOWN},
+      {"the program is told", from, telling(), told(ENETDOWN), Kind::kLeave, State::kLeft,
+       Lesson::kNothing, ENETDOWN},
+      {"answered", from, telling(), seen(Phase::kConnected, 1020), Kind::kConnected,
+       State::kConnected},
+      {"answered, and gone", from, telling(), seen(Phase::kEnded, 1020), Kind::kConnected,
+       State::kConnected},
+      {"connect(2) once more", from, telling(), resumed(true), Kind::kWait, from},
+      {"another socket", from, telling(), kLostSocket, Kind::kLeave, State::kLeft, Lesson::kNothing,
+       EBADF},
+  });
+}
+
+TEST(Telling, OfAllErrorsButATimeOut) {
+  for (const int error : {ECONNREFUSED, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH}) {
+    SCOPED_TRACE(error_name(error));
+    ConnectAttempts machine = failed_with(error);
+    ASSERT_EQ(machine.state(), State::kFailed);
+    ASSERT_EQ(machine.error(), error);
+    EXPECT_TRUE(machine.can_be_had_again());
+    machine.telling({}, 1010);
+    machine.seen(SocketPhase::kClosed, 1020);
+    EXPECT_TRUE(machine.is_told_by_kernel());
+  }
+  ConnectAttempts machine = failed_with(ETIMEDOUT);
+  ASSERT_EQ(machine.error(), ETIMEDOUT);
+  EXPECT_FALSE(machine.can_be_had_again()) << "it would take as long again";
+}
+
+TEST(Telling, OfAServerThatIsSilentAMomentLaterButOnce) {
+  ConnectAttempts machine = telling();
+  machine.seen(SocketPhase::kConnecting, 2010);
+  EXPECT_FALSE(machine.can_be_had_again());
+  EXPECT_EQ(machine.error(), EHOSTDOWN);
+  // The socket was answered as it was about to be taken back.
+  EXPECT_EQ(machine.seen(SocketPhase::kConnected, 2010).kind, Kind::kConnected);
+  EXPECT_EQ(machine.log().attempts(), 3U) << "the last of which is that one";
+  machine.begin(false, 3000, 100);
+  EXPECT_TRUE(first().can_be_had_again()) << "and the next connect begins anew";
+}
+
 TEST(Table, OnlyTheLastThreeAreTheEnd) {
-  for (const State state :
-       {State::kFirst, State::kPlanning, State::kAsking, State::kHeldBack, State::kPaused}) {
+  for (const State state : {State::kFirst, State::kPlanning, State::kAsking, State::kHeldBack,
+                            State::kPaused, State::kTelling}) {
     EXPECT_FALSE(ConnectAttempts::is_over(state));
   }
   for (const State state : {State::kConnected, State::kFailed, State::kLeft}) {
