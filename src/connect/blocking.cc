@@ -160,12 +160,14 @@ int connect_blocking(int fd, const sockaddr* address, socklen_t length, const En
     const std::uint64_t began_us = wants_rtt() || reports_every_connect() ? now_us() : 0;
     const auto connect = [&] { return connect_with_fault(fd, address, length, fault); };
     if (briefly(fd, settings.send_timeout, connect) == 0) {
+      request.has_begun(requested);
       if (began_us != 0 || is_failing(fd, requested.address, requested.port)) {
         learn_from_first(fd, requested, settings, fault, began_us);
       }
       return 0;
     }
     first = errno;
+    if (first != EISCONN && first != EALREADY) request.has_begun(requested);
     const auto result =
         after_first_attempt(fd, requested, settings, first, fault, blocked.before());
     if (result) return *result;

@@ -92,7 +92,7 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   error_ = 0;
   asked_ = 0;
   waits_ = waits;
-  instead_ = was_given_ = untouched_ = no_route_ = interrupted_ = false;
+  instead_ = was_given_ = left_alone_ = untouched_ = no_route_ = interrupted_ = false;
   ipv6_only_ = ipv6_only_lifted_ = false;
   steered_ = settings.is_steered;
   return cookie_ != 0;
@@ -304,6 +304,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
     if (settings_.is_bound()) list_.candidates.keep(list_.ipv6);
   }
   if (!list_.candidates.has(list_.requested) || list_.candidates.count() < 2) return false;
+  left_alone_ = true;
   if (is_learnt_port(list_, requested_)) return false;
   const auto now = static_cast<std::uint32_t>(now_ms());
   if (table.walks_exhausted(list_, own_pid(), now)) {
@@ -312,6 +313,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
     if (!instead_) table.note_walked(list_, now);
     return false;
   }
+  left_alone_ = false;
   out.candidates = list_.candidates;
   out.ipv6 = list_.ipv6;
   out.requested = list_.requested;

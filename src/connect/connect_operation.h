@@ -60,8 +60,11 @@ class ConnectOperation {
   // wherever it looks for it (SO_ERROR, poll, read). True when that is under way (kTelling); else
   // error() has the error.
   bool have_kernel_tell();
-  // After State::kLeft: the program will be told error() by the kernel.
-  [[nodiscard]] bool is_told_by_kernel() const { return attempts_.is_told_by_kernel(); }
+  // After State::kLeft: the program will be told by the kernel what has become of this connect,
+  // also when it asks connect(2), and that must not begin another round.
+  [[nodiscard]] bool is_told_by_kernel() const {
+    return attempts_.is_told_by_kernel() || (left_alone_ && error_ == EINPROGRESS);
+  }
 
   // Takes over what another process, with which this one has the socket in common, has made of the
   // same connect since. False when `newer` is another connect.
@@ -149,10 +152,11 @@ class ConnectOperation {
   int error_;
   std::uint8_t asked_;  // how many of probes_ there are
   bool waits_;
-  bool instead_;    // the requested address is parked, and another one asked first
-  bool was_given_;  // this thread got the requested address in the place of another
-  bool untouched_;  // the last attempt failed before it had changed anything on the socket
-  bool no_route_;   // the last attempt has found no route and sent nothing
+  bool instead_;     // the requested address is parked, and another one asked first
+  bool was_given_;   // this thread got the requested address in the place of another
+  bool left_alone_;  // there are other addresses, and this connect is not to ask them
+  bool untouched_;   // the last attempt failed before it had changed anything on the socket
+  bool no_route_;    // the last attempt has found no route and sent nothing
   bool interrupted_;
   bool ipv6_only_;         // the program has set IPV6_V6ONLY
   bool ipv6_only_lifted_;  // for the last attempt

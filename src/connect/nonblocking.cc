@@ -61,6 +61,7 @@ int connect_nonblocking(int fd, const sockaddr* address, socklen_t length,
       errno = first;
       return result;
     }
+    request.has_begun(requested);
     error = starting.started(first, fault);
   }
   return *error == 0 ? 0 : fail_with(*error);
