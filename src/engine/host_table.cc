@@ -170,6 +170,13 @@ bool HostTable::knows(std::string_view host, Answer& answer) const {
   return hosts != 0 && hosts != kAllClosed && Reader(*memory_).knows(without_dot(host), answer);
 }
 
+[[gnu::cold]] bool HostTable::holds(std::string_view host, const AddressList& answer,
+                                    LookupFamilies families) const {
+  const std::uint32_t hosts = memory_->hosts.load(std::memory_order_acquire);
+  if (hosts == 0 || hosts == kAllClosed) return false;
+  return Reader(*memory_).holds(without_dot(host), answer, families);
+}
+
 bool HostTable::may_fail_over(const Address& address) const {
   // Until the first lookup has been remembered, this page is all that is touched.
   const std::uint32_t hosts = memory_->hosts.load(std::memory_order_acquire);

@@ -97,8 +97,8 @@ class HostTable {
 
   // --- without the lock ---
 
-  // A lookup with this answer was not remembered: from now on its addresses are failed over only
-  // within this very set.
+  // A lookup with this answer was not remembered, nor is it held: from now on its addresses are
+  // failed over only within this very set.
   void shut(const AddressList& answer) const;
   // This address of an answer had no room in the list: it is failed over no more.
   void shut(const Address& address) const;
@@ -117,6 +117,12 @@ class HostTable {
   // True when this answer is known already, so that to learn it would change nothing. Reads the
   // answer to its end, or to where it differs.
   bool knows(std::string_view host, Answer& answer) const;
+
+  // For a lookup whose answer cannot be learnt now, because somebody else holds the lock: true when
+  // the host is known to have these very addresses, in whatever order. Then nothing has to be shut,
+  // and a walk of the host has ended.
+  [[nodiscard]] bool holds(std::string_view host, const AddressList& answer,
+                           LookupFamilies families) const;
 
   // True when some remembered host holds this address and others beside it. Cheap.
   [[nodiscard]] bool may_fail_over(const Address& address) const;

@@ -139,6 +139,26 @@ class HostTable::Reader {
     return valid();
   }
 
+  // HostTable::holds().
+  [[nodiscard]] bool holds(std::string_view host, const AddressList& answer,
+                           LookupFamilies families) const {
+    const Offset record = find(host, hash_of(host));
+    if (record == 0) return false;
+    const std::size_t known = count(record);
+    std::size_t found = 0;
+    for (std::size_t i = 0; i < known; ++i) {
+      const Address each = address(entry(record, i));
+      if (answer.contains(each)) {
+        ++found;
+      } else if (each.is_ipv4() ? families.ipv4 : families.ipv6) {
+        return false;
+      }
+    }
+    if (found != answer.size() || !valid()) return false;
+    word(record + kWalkPid).store(0, std::memory_order_relaxed);
+    return true;
+  }
+
   Word& address_bucket(const Address& address) const {
     return half_.address_buckets[hash_of(address) % kBuckets];
   }

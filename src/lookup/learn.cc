@@ -39,7 +39,11 @@ class Answer {
     bool learned = false;
     {
       const TableLock lock(host_table(), may_wait);
-      learned = lock.held() && host_table().learn(host, addresses, families, config().filter, port);
+      // Hosts that share addresses are written down at each lookup, so that the latest counts. In
+      // the processes of a busy pre-forking server the lock is not always had in time: what is
+      // known already is no reason to close a door for ever.
+      learned = lock.held() ? host_table().learn(host, addresses, families, config().filter, port)
+                            : host_table().holds(host, addresses, families);
     }
     if (!learned) host_table().shut(addresses);
     if (!numeric) note_found_name(host, port);

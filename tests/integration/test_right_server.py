@@ -232,6 +232,24 @@ def test_who_holds_the_lock_and_is_stopped_is_waited_for_a_few_milliseconds(seve
     assert_untouched(host, live)
 
 
+def test_what_is_remembered_already_is_not_given_up_for_the_lock(several):
+    """Of hosts that share addresses each lookup is written down, so that the latest counts: if it can be."""
+    host = several("refused", "live")
+    script = HOLDER + dedent("""
+        for name in ("a.test", "b.test"): look_up(name)
+        child = hold()
+        for name in ("a.test", "b.test", "a.test"): look_up(name)
+        meanwhile = connect(given["addresses"][0])
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        say(meanwhile=meanwhile, then=connect(given["addresses"][0]))
+    """)
+    first, live = host.addresses
+    resolve = {"a.test": [first, live], "b.test": [first, live, "198.18.77.1"]}
+    said = run_script(host, script, resolve)
+    assert (said["meanwhile"], said["then"]) == (live, live)
+
+
 def test_an_event_loop_does_not_wait_for_the_lock(several):
     host = several("silent", "live")
     script = HOLDER + dedent("""

@@ -150,6 +150,43 @@ TEST_F(HostTableTest, ALookupThatEndsAWalkIsNotKnown) {
   EXPECT_TRUE(knows("a", all));
 }
 
+// Of an answer that cannot be learnt, because somebody else holds the lock.
+TEST_F(HostTableTest, HoldsTheVeryAddressesOfAHost) {
+  const auto holds = [&](const std::string& host, const Addresses& addresses,
+                         LookupFamilies families = {}) {
+    AddressList list;
+    for (const Address& address : addresses) list.add(address);
+    return table_.holds(host, list, families);
+  };
+  EXPECT_FALSE(holds("a", {ipv4(1)}));
+  learn("a", {ipv4(1), ipv4(2), ipv6(1)});
+  learn("b", {ipv4(1), ipv4(2)});
+  EXPECT_TRUE(holds("A.", {ipv4(1), ipv4(2), ipv6(1)})) << "though another was looked up since";
+  EXPECT_TRUE(holds("a", {ipv6(1), ipv4(2), ipv4(1)})) << "in another order";
+  EXPECT_TRUE(holds("a", {ipv4(2), ipv4(1)}, {true, false}));
+  EXPECT_TRUE(holds("a", {ipv6(1)}, {false, true}));
+  EXPECT_FALSE(holds("a", {ipv4(1), ipv4(2)})) << "it has lost one";
+  EXPECT_FALSE(holds("a", {ipv4(1)}, {true, false}));
+  EXPECT_FALSE(holds("a", {ipv4(1), ipv4(2), ipv6(1), ipv6(2)})) << "it has got one";
+  EXPECT_FALSE(holds("c", {ipv4(1), ipv4(2)}));
+  table_.close_all();
+  EXPECT_FALSE(holds("a", {ipv4(1), ipv4(2), ipv6(1)}));
+}
+
+TEST_F(HostTableTest, ALookupThatIsHeldEndsAWalk) {
+  const Addresses all{ipv4(1), ipv4(2)};
+  learn("a", all);
+  DestinationList list;
+  ASSERT_TRUE(table_.destinations(all[0], 80, {}, list));
+  table_.note_exhausted(list, 7, 100);
+  ASSERT_TRUE(table_.destinations(all[1], 80, {}, list));
+  ASSERT_TRUE(table_.walks_exhausted(list, 7, 200));
+  AddressList answer;
+  for (const Address& address : all) answer.add(address);
+  ASSERT_TRUE(table_.holds("a", answer, {}));
+  EXPECT_FALSE(table_.walks_exhausted(list, 7, 200));
+}
+
 TEST_F(HostTableTest, OneAddressIsNothingToFailOverTo) {
   learn("a", {ipv4(1)});
   EXPECT_FALSE(table_.may_fail_over(ipv4(1)));
