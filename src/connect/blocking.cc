@@ -60,7 +60,7 @@ int wait_to_the_end(ConnectOperation& operation, bool interrupted, bool resumed,
       interrupted = true;
       continue;
     }
-    state = operation.advance();
+    state = operation.advance((socket.revents & POLLERR) != 0);
     at_once = false;
   }
   switch (state) {

@@ -93,6 +93,7 @@ bool ConnectOperation::prepare(int fd, const Endpoint& requested, const ProgramS
   asked_ = 0;
   waits_ = waits;
   instead_ = was_given_ = left_alone_ = untouched_ = no_route_ = interrupted_ = false;
+  has_read_error_ = false;
   ipv6_only_ = ipv6_only_lifted_ = false;
   steered_ = settings.is_steered;
   return cookie_ != 0;
@@ -129,11 +130,27 @@ State ConnectOperation::ended(int error) {
   return carry_out(attempts_.ended(error, now_ms()));
 }
 
-State ConnectOperation::advance() {
+State ConnectOperation::advance(bool error_seen) {
   const Step step(*this);
   if (!step) return carry_out(attempts_.lost_socket());
   look_at_probes();
-  return carry_out(attempts_.seen(socket_phase(socket_), now_ms()));
+  const SocketPhase phase = socket_phase(socket_);
+  if (phase == SocketPhase::kConnecting && error_seen) {
+    // An ICMP error that comes while connect(2) still has the socket (from a firewall of this
+    // machine) does not end the attempt: the kernel asks again after a second. But it says POLLERR
+    // meanwhile, and who asks SO_ERROR is told. Not read by that here, because it may have to be
+    // left to the program.
+    const int error = queued_error(socket_);
+    // Of an attempt that was made for the kernel to tell its error, that is up to us.
+    if (error != 0 && state() == State::kTelling) {
+      return carry_out(attempts_.seen(phase, attempts_.until_ms()));
+    }
+    if (error != 0) {
+      has_read_error_ = true;
+      return carry_out(attempts_.ended(error, now_ms()));
+    }
+  }
+  return carry_out(attempts_.seen(phase, now_ms()));
 }
 
 bool ConnectOperation::has_failed() const {
@@ -354,6 +371,7 @@ bool ConnectOperation::find_destinations(Destinations& out) {
   }
   remember(action);
   if (!untouched_ && !restore()) return attempts_.lost_address();
+  has_read_error_ = false;
   current_ = next;
   ConnectAttempts::Attempt made;
   made.began_ms = now_ms();

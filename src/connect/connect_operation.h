@@ -11,6 +11,7 @@
 #include <sys/time.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 
 #include "connect/probes.h"
@@ -43,8 +44,9 @@ class ConnectOperation {
   State ended(int error);
 
   // Looks at what became of the attempt in flight and of the probes, and moves on if it is time.
-  // Takes a clock tick at most, on a blocking socket.
-  State advance();
+  // Takes a clock tick at most, on a blocking socket. `error_seen`: poll(2) or the like has called
+  // the socket one with an error.
+  State advance(bool error_seen);
 
   // True when the attempt in flight has failed. Changes nothing.
   [[nodiscard]] bool has_failed() const;
@@ -60,6 +62,8 @@ class ConnectOperation {
   // wherever it looks for it (SO_ERROR, poll, read). True when that is under way (kTelling); else
   // error() has the error.
   bool have_kernel_tell();
+  // After State::kLeft: the program has to be told error() by us.
+  [[nodiscard]] bool has_read_error() const { return has_read_error_ || error_ == ECONNRESET; }
   // After State::kLeft: the program will be told by the kernel what has become of this connect,
   // also when it asks connect(2), and that must not begin another round.
   [[nodiscard]] bool is_told_by_kernel() const {
@@ -158,6 +162,7 @@ class ConnectOperation {
   bool untouched_;   // the last attempt failed before it had changed anything on the socket
   bool no_route_;    // the last attempt has found no route and sent nothing
   bool interrupted_;
+  bool has_read_error_;    // the kernel will not say once more that the last attempt has failed
   bool ipv6_only_;         // the program has set IPV6_V6ONLY
   bool ipv6_only_lifted_;  // for the last attempt
   bool steered_;           // it goes a way of its own (os/socket.h), and teaches nothing

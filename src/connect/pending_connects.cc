@@ -84,8 +84,8 @@ ProgramView settle(Table& all, Slot& slot, State state) {
     case State::kFailed:
       return settle_failed(all, slot);
     case State::kLeft:
-      // The program has shut the socket down, and we have read the error.
-      if (slot.operation.error() == ECONNRESET) return keep_failed(all, slot, ECONNRESET);
+      // The program has shut the socket down, or an ICMP error came, and we have read that.
+      if (slot.operation.has_read_error()) return keep_failed(all, slot, slot.operation.error());
       // The kernel's error is still there: it has given up, or was made to tell.
       if (slot.operation.is_told_by_kernel()) {
         leave_to_kernel(all, slot);
@@ -103,7 +103,7 @@ ProgramView settle(Table& all, Slot& slot, State state) {
 }
 
 // Advances the connect of a held slot, which is idle or free afterwards.
-ProgramView advance_held(Table& all, Slot& slot) {
+ProgramView advance_held(Table& all, Slot& slot, bool error_seen = false) {
   // A vfork child has its parent's table, and must change nothing there.
   if (!owns_memory() || slot.stage == Stage::kLeftToKernel) {
     release(slot);
@@ -124,7 +124,7 @@ ProgramView advance_held(Table& all, Slot& slot) {
     }
   }
   slot.starter.store(nullptr);
-  return settle(all, slot, slot.operation.advance());
+  return settle(all, slot, slot.operation.advance(error_seen));
 }
 
 // Looks at a held slot whose connect nobody has looked after for a while; the slot is idle or free
@@ -292,13 +292,13 @@ void forget_closed(unsigned first, unsigned last) {
   }
 }
 
-ProgramView advance(int fd) {
+ProgramView advance(int fd, bool error_seen) {
   if (slot_of(fd) == nullptr) return ProgramView::kNotOurs;
   const Uninterrupted uninterrupted;
   Slot* slot = hold_slot_of(fd);
   if (slot == nullptr) return ProgramView::kNotOurs;
   slot->inherited = false;
-  return advance_held(*slot_table(), *slot);
+  return advance_held(*slot_table(), *slot, error_seen);
 }
 
 ProgramView advance_told(int fd, int error) {
@@ -316,10 +316,11 @@ ProgramView advance_told(int fd, int error) {
 }
 
 ProgramView advance_after_error(int fd, std::uint32_t events, std::uint32_t changes_before) {
-  ProgramView view = advance(fd);
+  const bool error_seen = (events & POLLERR) != 0;
+  ProgramView view = advance(fd, error_seen);
   if (view == ProgramView::kNotOurs) {
     const int other = pending_on_same_socket(fd);
-    if (other >= 0) view = advance(other);
+    if (other >= 0) view = advance(other, error_seen);
   }
   // Only a TCP socket is polled again: some files lose what they have told then
   // (/proc/self/mountinfo).

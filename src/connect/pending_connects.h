@@ -86,7 +86,8 @@ void forget_closed(int fd);
 void forget_closed(unsigned first, unsigned last);
 
 // Advances the connect of one descriptor where needed, and tells what the program is to see of it.
-ProgramView advance(int fd);
+// `error_seen`: the kernel has just called it one with an error (POLLERR).
+ProgramView advance(int fd, bool error_seen = false);
 
 // The same, after a call of the program has failed with `error`, if that was the failure of the
 // attempt in flight; else kNotOurs.

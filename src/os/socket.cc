@@ -1,12 +1,14 @@
 // Built for speed: every healthy connect comes by.
 #include "os/socket.h"
 
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstring>
 
 #include "engine/schedule.h"
 #include "os/errno_kept.h"
@@ -246,6 +248,31 @@ in_port_t local_port(int fd) {
 
 int pending_error(int fd) { return option_value(fd, SOL_SOCKET, SO_ERROR); }
 
+int queued_error(int fd) {
+  if (sandbox() == Sandbox::kCertain) return 0;
+  constexpr int kMost = 64;
+  const ErrnoKept errno_kept;
+  int error = 0;
+  for (int i = 0; i < kMost; ++i) {
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(sock_extended_err) + sizeof(sockaddr_in6))];
+    msghdr message{};
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    if (libc::recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) break;
+    const cmsghdr* header = CMSG_FIRSTHDR(&message);
+    if (header == nullptr) continue;
+    const bool is_error = (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_RECVERR) ||
+                          (header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_RECVERR);
+    if (!is_error || header->cmsg_len < CMSG_LEN(sizeof(sock_extended_err))) continue;
+    sock_extended_err queued;
+    std::memcpy(&queued, CMSG_DATA(header), sizeof queued);
+    const bool is_icmp =
+        queued.ee_origin == SO_EE_ORIGIN_ICMP || queued.ee_origin == SO_EE_ORIGIN_ICMP6;
+    if (is_icmp) error = static_cast<int>(queued.ee_errno);
+  }
+  return error;
+}
+
 void take_back(int fd, bool leave_ipv4_mode) {
   disconnect(fd);
   if (leave_ipv4_mode) {
@@ -261,8 +288,10 @@ void take_back(int fd, bool leave_ipv4_mode) {
     libc::connect(fd, reinterpret_cast<const sockaddr*>(&broadcast), sizeof broadcast);
     disconnect(fd);
   }
-  // Taking back an attempt in flight leaves ECONNRESET behind.
+  // Taking back an attempt in flight leaves ECONNRESET behind, and one that an ICMP error has ended
+  // leaves that, for which poll(2) would call the next connection one with an error.
   pending_error(fd);
+  queued_error(fd);
 }
 
 }  // namespace nextaddr

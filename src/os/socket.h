@@ -92,6 +92,12 @@ std::uint32_t segments_sent(int fd);
 // SO_ERROR, which reading clears.
 int pending_error(int fd);
 
+// Empties the socket's error queue, in which the kernel keeps each ICMP error of a handshake (Linux
+// since 5.10, for IPv4), also when nobody has asked for that (IP_RECVERR), and for which poll(2)
+// says POLLERR until it is read. The error that was queued last; 0: none. Does nothing in a sandbox
+// that is certain.
+int queued_error(int fd);
+
 // Takes the socket back from a failed or silent attempt: unconnected as before, its options,
 // binding and epoll registrations untouched. `leave_ipv4_mode`: an AF_INET6 socket had been sent to
 // a v4-mapped address and is to be sent to an IPv6 one.
