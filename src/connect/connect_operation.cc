@@ -1,3 +1,5 @@
+// Longer than other files: all steps on the program's socket are here, because each begins with
+// what the one before has left.
 #include "connect/connect_operation.h"
 
 #include <netinet/in.h>
@@ -185,6 +187,7 @@ bool ConnectOperation::have_kernel_tell() {
     error_ = outcome;
     return false;
   }
+  untouched_ = false;
   attempts_.telling(distance_of(socket_, current_, requested_.port), now_ms());
   return true;
 }
@@ -239,14 +242,8 @@ State ConnectOperation::carry_out(Action action) {
         action = ask(action);
         break;
       case Kind::kDeliver:
-        if (give_up(action)) return state();
-        action = attempts_.seen(SocketPhase::kConnected, now_ms());
-        break;
       case Kind::kWithdraw:
-        if (take_back_for(requested_.address)) {
-          restore();
-          return state();
-        }
+        if (give_up(action)) return state();
         action = attempts_.seen(SocketPhase::kConnected, now_ms());
         break;
       case Kind::kConnected:
@@ -272,12 +269,13 @@ State ConnectOperation::carry_out(Action action) {
   }
 }
 
-// Nobody is left to ask (Kind::kDeliver): takes the socket back for the requested address, to which
-// have_kernel_tell() or the program connects it next. False: the attempt was answered in the last
-// moment, and the socket is connected.
+// Nobody is left to ask (Kind::kDeliver), or the kernel has not told that (kWithdraw): takes the
+// socket back for the requested address, to which have_kernel_tell() or the program connects it
+// next. False: the attempt was answered in the last moment, and the socket is connected.
 bool ConnectOperation::give_up(const Action& action) {
   if (!take_back_for(requested_.address)) return false;
   if (!untouched_) restore();
+  if (action.kind == Action::Kind::kWithdraw) return true;
   admit(requested_.address);
   remember(action);
   if (connects_have_faults()) lift_fault(socket_);

@@ -697,6 +697,14 @@ def test_refused_and_silent_a_moment_later(side_by_side, faults):
     faults.end()
 
 
+def test_an_icmp_error_leaves_no_trace(side_by_side, faults):
+    """In a connection that is made elsewhere: the kernel keeps the errors of a socket's handshakes in a queue."""
+    for pair in side_by_side("small", [unreachable(20), live(20)], bare=[live(20)]):
+        events = [[re.findall(r"events=(\S+)", run.result.stdout) for run in runs] for runs in (pair.bare, pair.shim)]
+        faults.check(events[0] == events[1], f"{pair.program.name}: events {events[1]}, not {events[0]}", *pair.shim)
+    faults.end()
+
+
 def check_nothing_live(side_by_side, faults, places, group, limit=LAST_WAIT, **options):
     for pair in side_by_side(group, places, timeout=NO_ANSWER, **options):
         later = pair.ended_later()
