@@ -140,8 +140,8 @@ State ConnectOperation::advance(bool error_seen) {
   if (phase == SocketPhase::kConnecting && error_seen) {
     // An ICMP error that comes while connect(2) still has the socket (from a firewall of this
     // machine) does not end the attempt: the kernel asks again after a second. But it says POLLERR
-    // meanwhile, and who asks SO_ERROR is told. Not read by that here, because it may have to be
-    // left to the program.
+    // meanwhile, until its queue is read, and SO_ERROR has the error, too: that stays, for a
+    // program that asks by a system call of its own.
     const int error = queued_error(socket_);
     // Of an attempt that was made for the kernel to tell its error, that is up to us.
     if (error != 0 && state() == State::kTelling) {

@@ -2010,7 +2010,7 @@ TEST(Telling, OfAServerThatIsSilentAMomentLaterButOnce) {
   EXPECT_EQ(machine.seen(SocketPhase::kConnected, 2010).kind, Kind::kConnected);
   EXPECT_EQ(machine.log().attempts(), 3U) << "the last of which is that one";
   machine.begin(false, 3000, 100);
-  EXPECT_TRUE(first().can_be_had_again()) << "and the next connect begins anew";
+  EXPECT_TRUE(machine.can_be_had_again()) << "and the next connect begins anew";
 }
 
 TEST(Table, OnlyTheLastThreeAreTheEnd) {

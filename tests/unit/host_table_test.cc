@@ -49,10 +49,14 @@ class HostTableTest : public testing::Test {
         table_(static_cast<HostTable::Memory*>(memory_)) {}
   ~HostTableTest() override { munmap(memory_, HostTable::memory_size()); }
 
+  static void fill(AddressList& list, const Addresses& addresses) {
+    for (const Address& address : addresses) list.add(address);
+  }
+
   bool learn(const std::string& host, const Addresses& addresses, LookupFamilies families = {},
              const HostFilter& filter = {}, std::uint16_t port = 0) {
     AddressList list;
-    for (const Address& address : addresses) list.add(address);
+    fill(list, addresses);
     EXPECT_TRUE(table_.try_lock(1));
     const bool learned = table_.learn(host, list, families, filter, port);
     table_.unlock(1);
@@ -63,6 +67,21 @@ class HostTableTest : public testing::Test {
   bool knows(const std::string& host, const Addresses& addresses, LookupFamilies families = {},
              std::uint16_t port = 0) {
     return table_knows(table_, host, addresses, families, port);
+  }
+
+  // Of an answer that cannot be learnt, because somebody else holds the lock.
+  bool holds(const std::string& host, const Addresses& addresses, LookupFamilies families = {}) {
+    AddressList list;
+    fill(list, addresses);
+    return table_.holds(host, list, families);
+  }
+
+  // All addresses of "a", which it learns, have failed in process 7, at 100.
+  void exhaust_a(const Addresses& all) {
+    learn("a", all);
+    DestinationList list;
+    ASSERT_TRUE(table_.destinations(all[0], 80, {}, list));
+    table_.note_exhausted(list, 7, 100);
   }
 
   // Learns so many other names, with one address each, that what was not used meanwhile is
@@ -141,23 +160,13 @@ TEST_F(HostTableTest, KnowsNoAnswerThatTellsAnything) {
 
 TEST_F(HostTableTest, ALookupThatEndsAWalkIsNotKnown) {
   const Addresses all{ipv4(1), ipv4(2)};
-  learn("a", all);
-  DestinationList list;
-  ASSERT_TRUE(table_.destinations(all[0], 80, {}, list));
-  table_.note_exhausted(list, 7, 100);
+  exhaust_a(all);
   EXPECT_FALSE(knows("a", all));
   learn("a", all);
   EXPECT_TRUE(knows("a", all));
 }
 
-// Of an answer that cannot be learnt, because somebody else holds the lock.
 TEST_F(HostTableTest, HoldsTheVeryAddressesOfAHost) {
-  const auto holds = [&](const std::string& host, const Addresses& addresses,
-                         LookupFamilies families = {}) {
-    AddressList list;
-    for (const Address& address : addresses) list.add(address);
-    return table_.holds(host, list, families);
-  };
   EXPECT_FALSE(holds("a", {ipv4(1)}));
   learn("a", {ipv4(1), ipv4(2), ipv6(1)});
   learn("b", {ipv4(1), ipv4(2)});
@@ -175,15 +184,11 @@ TEST_F(HostTableTest, HoldsTheVeryAddressesOfAHost) {
 
 TEST_F(HostTableTest, ALookupThatIsHeldEndsAWalk) {
   const Addresses all{ipv4(1), ipv4(2)};
-  learn("a", all);
+  exhaust_a(all);
   DestinationList list;
-  ASSERT_TRUE(table_.destinations(all[0], 80, {}, list));
-  table_.note_exhausted(list, 7, 100);
   ASSERT_TRUE(table_.destinations(all[1], 80, {}, list));
   ASSERT_TRUE(table_.walks_exhausted(list, 7, 200));
-  AddressList answer;
-  for (const Address& address : all) answer.add(address);
-  ASSERT_TRUE(table_.holds("a", answer, {}));
+  ASSERT_TRUE(holds("a", all));
   EXPECT_FALSE(table_.walks_exhausted(list, 7, 200));
 }
 
